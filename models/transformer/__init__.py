@@ -1,0 +1,1 @@
+"""Token grids, attention, the masked and the residual transformer."""

@@ -1,0 +1,133 @@
+"""Attention layers over the token grid. Every layer has a residual path and normalises its input.
+
+Letters: B batch, N token steps, J part rows, S = N * J cells, M memory rows, D channels, H heads. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.configs import TransformerConfig
+from models.transformer.condition import EVERY_PART, Memory
+from models.transformer.token_grid import TokenGrid
+
+
+class Attention(nn.Module):
+    """Multi-head attention of rows to themselves and to memory rows whose keys and values differ (SSTA)."""
+
+    def __init__(self, width: int, n_heads: int, dropout: float):
+        super().__init__()
+        if width % n_heads:
+            raise ValueError(f"latent_dim {width} is not divisible by n_heads {n_heads}")
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, rows: Tensor, allowed: Tensor, memory: Memory | None = None) -> Tensor:
+        """rows (B, S, D), allowed (B, 1, S or 1, S + M) -> rows + attention, (B, S, D).
+
+        Query = Wq z; keys = Wk [z ; h]; values = Wv [z ; R_m].
+        """
+        normed = self.norm(rows)
+        keys = normed if memory is None else torch.cat([normed, memory.keys], dim=1)
+        values = normed if memory is None else torch.cat([normed, memory.values], dim=1)
+        attended = F.scaled_dot_product_attention(
+            self._heads(self.query(normed)),
+            self._heads(self.key(keys)),
+            self._heads(self.value(values)),
+            attn_mask=allowed,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return rows + F.dropout(self.output(attended.transpose(1, 2).flatten(2)), self.dropout, self.training)
+
+    def _heads(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Norm, linear, GELU, linear, added to the input."""
+
+    def __init__(self, width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
+        self.dropout = dropout
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows + F.dropout(self.layers(rows), self.dropout, self.training)
+
+
+class AxisAttention(nn.Module):
+    """Attention along one axis of the grid: the parts of each step, or the time of each part."""
+
+    def __init__(self, axis: str, width: int, n_heads: int, dropout: float):
+        super().__init__()
+        self.axis = axis
+        self.attention = Attention(width, n_heads, dropout)
+
+    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor) -> Tensor:
+        """cells (B, S, D), step_mask (B, N) -> (B, S, D)."""
+        rows = grid.unflatten(cells)  # (B, N, J, D)
+        if self.axis == "parts":
+            everything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=cells.device)
+            return self.attention(rows.flatten(0, 1), everything).view_as(cells)
+        by_part = rows.transpose(1, 2)  # (B, J, N, D)
+        allowed = step_mask.repeat_interleave(grid.n_parts, dim=0)[:, None, None]
+        attended = self.attention(by_part.flatten(0, 1), allowed)
+        return grid.flatten(attended.view_as(by_part).transpose(1, 2))
+
+
+class SpatioTemporalTransformer(nn.Module):
+    """The paper's stack (SSTA layers, then along the parts, then along time) or its lean interleaved form."""
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        width, heads, dropout = config.latent_dim, config.n_heads, config.dropout
+        self.interleaved = config.block == "interleaved"
+        axes = [axis for axis, used in (("parts", config.attnj), ("time", config.attnt)) if used]
+        self.ssta = nn.ModuleList(Attention(width, heads, dropout) for _ in range(config.n_layers))
+        self.feed_forwards = nn.ModuleList(
+            FeedForward(width, config.ff_size, dropout)
+            for _ in range(config.n_layers * (1 if self.interleaved else 1 + len(axes)))
+        )
+        self.axis_layers = nn.ModuleList(
+            nn.ModuleList(AxisAttention(axis, width, heads, dropout) for _ in range(config.n_layers)) for axis in axes
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, memory: Memory | None) -> Tensor:
+        """cells (B, S, D), step_mask (B, N) -> (B, S, D); invalid cells never change valid ones."""
+        allowed = self._allowed(grid, step_mask, memory)
+        feed_forwards = iter(self.feed_forwards)
+        for index, ssta in enumerate(self.ssta):
+            cells = ssta(cells, allowed, memory)
+            if self.interleaved:
+                for layers in self.axis_layers:
+                    cells = layers[index](cells, grid, step_mask)
+            cells = next(feed_forwards)(cells)
+        if not self.interleaved:
+            for layers in self.axis_layers:
+                for layer in layers:
+                    cells = next(feed_forwards)(layer(cells, grid, step_mask))
+        return self.norm(cells)
+
+    @staticmethod
+    def _allowed(grid: TokenGrid, step_mask: Tensor, memory: Memory | None) -> Tensor:
+        """(B, 1, S or 1, S + M) which row may look at which."""
+        own = grid.cell_mask(step_mask)[:, None, None]
+        if memory is None:
+            return own
+        rows = memory.mask[:, None, None]
+        if (memory.parts != EVERY_PART).any():
+            cell_parts = grid.parts(step_mask.device)[:, None]
+            visible = (memory.parts == EVERY_PART) | (memory.parts == cell_parts)  # (S, M)
+            own = own.expand(-1, -1, grid.n_cells, -1)
+            rows = rows & visible
+        return torch.cat([own, rows], dim=-1)

@@ -1,0 +1,227 @@
+"""What a generator is told: the caption and the motions retrieved for it.
+
+Letters: B batch, L caption tokens, K retrieved motions, P retriever parts, N token steps, J part rows, D channels,
+E retriever dimension, M memory rows. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from models.configs import TransformerConfig
+from models.transformer.token_grid import TokenGrid
+
+EVERY_PART = -1
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Tensors (or None) that share their first dimension."""
+
+    def _map(self, function) -> _Batch:
+        changes = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changes[field.name] = function(value)
+            elif isinstance(value, _Batch):
+                changes[field.name] = value._map(function)
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str) -> _Batch:
+        """Everything on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def rows(self, index: Tensor) -> _Batch:
+        """The samples `index` (b,), in that order."""
+        return self._map(lambda tensor: tensor[index])
+
+    def repeat(self, times: int) -> _Batch:
+        """The batch `times` times, one after the other."""
+        return self._map(lambda tensor: tensor.repeat(times, *[1] * (tensor.ndim - 1)))
+
+
+@dataclass(frozen=True)
+class Retrieved(_Batch):
+    """K retrieved motions a sample, best first.
+
+    Attributes:
+        text: (B, K, E) retriever embedding of the retrieved caption, R_t.
+        motion: (B, K, E) retriever embedding of the retrieved motion, R_m.
+        mask: (B, K), False where the database had fewer.
+        parts: (B, K, P, E_p) part embeddings, for `retrieved="parts"`.
+        tokens: (B, K, N, J) base tokens, for `retrieved="tokens"`.
+        steps: (B, K) valid token steps of `tokens`.
+    """
+
+    text: Tensor
+    motion: Tensor
+    mask: Tensor
+    parts: Tensor | None = None
+    tokens: Tensor | None = None
+    steps: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Condition(_Batch):
+    """The whole condition of a batch.
+
+    Attributes:
+        text: (B, D_t) sentence embedding.
+        text_states: (B, L, D_t) token states, with text_mask (B, L).
+        retrieved: the retrieved motions, or None where the model uses none.
+        keep_text, keep_retrieval: (B,) False where that side is withheld; the model then sees nothing of it.
+    """
+
+    text: Tensor
+    text_states: Tensor | None
+    text_mask: Tensor | None
+    retrieved: Retrieved | None
+    keep_text: Tensor
+    keep_retrieval: Tensor
+
+    def withheld(self, text: bool = False, retrieval: bool = False) -> Condition:
+        """The same condition without its text, its retrieval, or both."""
+        return replace(
+            self,
+            keep_text=self.keep_text & (not text),
+            keep_retrieval=self.keep_retrieval & (not retrieval),
+        )
+
+    @staticmethod
+    def concatenate(first: Condition, second: Condition) -> Condition:
+        """Two conditions of the same samples as one batch of 2 B; both must differ in what they keep only."""
+        return replace(
+            first.repeat(2),
+            keep_text=torch.cat([first.keep_text, second.keep_text]),
+            keep_retrieval=torch.cat([first.keep_retrieval, second.keep_retrieval]),
+        )
+
+    def randomly_withheld(self, both: float, text: float, retrieval: float) -> Condition:
+        """For training with guidance: withholds both, the text alone or the retrieval alone with these probabilities."""
+        draw = torch.rand(len(self.text), device=self.text.device)
+        drop_both = draw < both
+        drop_text = (draw >= both) & (draw < both + text)
+        drop_retrieval = (draw >= both + text) & (draw < both + text + retrieval)
+        return replace(
+            self,
+            keep_text=self.keep_text & ~(drop_both | drop_text),
+            keep_retrieval=self.keep_retrieval & ~(drop_both | drop_retrieval),
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Rows that attention sees besides the motion itself.
+
+    Attributes:
+        keys: (B, M, D) h of SSTA.
+        values: (B, M, D) R_m of SSTA.
+        mask: (B, M).
+        parts: (M,) the grid row that may look at the row, or EVERY_PART.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+    parts: Tensor
+
+
+@dataclass(frozen=True)
+class ConditionDims:
+    """Widths of what comes from outside: text encoder, retriever, its parts."""
+
+    text: int
+    retriever: int = 0
+    retriever_part: int = 0
+    n_retriever_parts: int = 6
+
+
+class ConditionEncoder(nn.Module):
+    """Turns a `Condition` into a global text vector and the memory rows of SSTA.
+
+    A retrieved row has the key h = MLP([t ; R_t ; R_m]) and the value R_m (ReMoMask, SSTA). The MLP's first layer is
+    written as a sum of three projections, so that t and R_t are projected once however many rows there are.
+    """
+
+    def __init__(self, config: TransformerConfig, dims: ConditionDims):
+        super().__init__()
+        width = config.latent_dim
+        self.config = config
+        self.text = nn.Linear(dims.text, width)
+        self.no_text = nn.Parameter(torch.zeros(width))
+        if config.text_states:
+            self.text_states = nn.Sequential(nn.Linear(dims.text, width), nn.LayerNorm(width))
+        if config.retrieved != "none":
+            self.retrieved_text = nn.Linear(dims.retriever, width)
+            self.retrieved_motion = nn.Linear(dims.retriever, width)
+            self.rank = nn.Parameter(0.02 * torch.randn(config.n_retrieved, width))
+            self.key_text = nn.Linear(width, width)
+            self.key_retrieved_text = nn.Linear(width, width, bias=False)
+            self.key_motion = nn.Linear(width, width, bias=False)
+            self.key = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width))
+            self.value_norm = nn.LayerNorm(width)
+        if config.retrieved == "parts":
+            self.retrieved_parts = nn.Linear(dims.retriever_part, width)
+            self.part_rows = nn.Parameter(0.02 * torch.randn(dims.n_retriever_parts, width))
+
+    def global_text(self, condition: Condition) -> Tensor:
+        """(B, D) the projected sentence embedding, or the learned 'no text'."""
+        return torch.where(condition.keep_text[:, None], self.text(condition.text), self.no_text)
+
+    def forward(self, condition: Condition, token_embedding: Callable[[Tensor], Tensor]) -> Memory | None:
+        """The memory rows; `token_embedding` embeds retrieved base tokens as the generator embeds its own."""
+        blocks: list[Memory] = []
+        if self.config.text_states and condition.text_states is not None:
+            states = self.text_states(condition.text_states)
+            mask = condition.text_mask & condition.keep_text[:, None]
+            blocks.append(Memory(states, states, mask, self._every_part(states)))
+        if self.config.retrieved != "none" and condition.retrieved is not None:
+            blocks += self._retrieved(condition, condition.retrieved, token_embedding)
+        if not blocks:
+            return None
+        return Memory(
+            torch.cat([block.keys for block in blocks], dim=1),
+            torch.cat([block.values for block in blocks], dim=1),
+            torch.cat([block.mask for block in blocks], dim=1),
+            torch.cat([block.parts for block in blocks]),
+        )
+
+    @staticmethod
+    def _every_part(rows: Tensor) -> Tensor:
+        return torch.full((rows.shape[1],), EVERY_PART, device=rows.device)
+
+    def _retrieved(self, condition: Condition, retrieved: Retrieved, token_embedding: Callable[[Tensor], Tensor]) -> list[Memory]:
+        mask = retrieved.mask & condition.keep_retrieval[:, None]  # (B, K)
+        n_retrieved = mask.shape[1]
+        rank = self.rank[:n_retrieved]
+        key_start = self.key_text(self.global_text(condition))[:, None] + self.key_retrieved_text(
+            self.retrieved_text(retrieved.text)
+        )  # (B, K, D): what t and R_t contribute
+
+        def rows(values: Tensor, row_mask: Tensor, parts: Tensor) -> Memory:
+            """values (B, K, R, D), row_mask (B, K, R), parts (R,) or None -> K * R memory rows."""
+            keys = self.key(key_start[:, :, None] + self.key_motion(values))
+            return Memory(
+                keys.flatten(1, 2), self.value_norm(values).flatten(1, 2), row_mask.flatten(1, 2), parts.repeat(n_retrieved)
+            )
+
+        everyone = torch.full((1,), EVERY_PART, device=mask.device)
+        if self.config.retrieved == "parts":
+            values = self.retrieved_parts(retrieved.parts) + self.part_rows + rank[:, None]
+            row_mask = mask[:, :, None].expand(values.shape[:3])
+            return [rows(values, row_mask, everyone.repeat(values.shape[2]))]
+
+        values = (self.retrieved_motion(retrieved.motion) + rank)[:, :, None]
+        blocks = [rows(values, mask[:, :, None], everyone)]
+        if self.config.retrieved == "tokens":
+            grid = TokenGrid(*retrieved.tokens.shape[2:])
+            values = token_embedding(retrieved.tokens.flatten(2)) + grid.positions(self.config.latent_dim, mask.device)
+            steps = torch.arange(grid.n_steps, device=mask.device) < retrieved.steps[:, :, None]
+            row_mask = mask[:, :, None] & steps.repeat_interleave(grid.n_parts, dim=2)
+            blocks.append(rows(values + rank[:, None], row_mask, grid.parts(mask.device)))
+        return blocks

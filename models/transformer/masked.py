@@ -1,0 +1,83 @@
+"""The masked transformer: base tokens of a motion from a caption and retrieved motions.
+
+Letters: B batch, N token steps, J part rows, V codes, D channels. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.configs import MaskedTransformerConfig
+from models.transformer.blocks import SpatioTemporalTransformer
+from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
+from models.transformer.token_grid import TokenGrid
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """A training input: tokens (B, N, J) with holes, and the cells (B, N, J) that the loss is about."""
+
+    tokens: Tensor
+    chosen: Tensor
+
+
+class MaskedTransformer(nn.Module):
+    """Fills masked cells of the base level. Ids 0..V-1 are codes, V is MASK, V + 1 is PAD; only codes come out."""
+
+    def __init__(self, config: MaskedTransformerConfig, nb_code: int, n_parts: int, dims: ConditionDims):
+        super().__init__()
+        self.config, self.nb_code, self.n_parts = config, nb_code, n_parts
+        self.mask_id, self.pad_id = nb_code, nb_code + 1
+        self.embedding = nn.Embedding(nb_code + 2, config.latent_dim)
+        self.condition = ConditionEncoder(config, dims)
+        self.transformer = SpatioTemporalTransformer(config)
+        self.output = nn.Linear(config.latent_dim, nb_code)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+
+    def forward(self, tokens: Tensor, step_mask: Tensor, condition: Condition) -> Tensor:
+        """tokens (B, N, J) with MASK where unknown, step_mask (B, N) -> logits (B, N, J, V)."""
+        grid = TokenGrid(*tokens.shape[1:])
+        tokens = torch.where(step_mask[:, :, None], tokens, self.pad_id)
+        cells = self.embedding(grid.flatten(tokens)) + grid.positions(self.config.latent_dim, tokens.device)
+        cells = cells + self.condition.global_text(condition)[:, None]
+        memory = self.condition(condition, self.embedding)
+        return self.output(grid.unflatten(self.transformer(cells, grid, step_mask, memory)))
+
+    def corrupt(self, tokens: Tensor, step_mask: Tensor) -> Corrupted:
+        """Chooses cells by the cosine schedule: first whole time steps, then single cells among the rest.
+
+        Of the chosen cells 10 % get a random code, 88 % of the others MASK, the rest keep their code.
+        """
+        batch, device = len(tokens), tokens.device
+        grid = TokenGrid(*tokens.shape[1:])
+        valid_steps = step_mask.sum(dim=1)
+        ratio = torch.cos(torch.rand(batch, device=device) * math.pi / 2)
+        n_cells = (ratio * valid_steps * grid.n_parts).round().clamp(min=1)
+        n_steps = (torch.rand(batch, device=device) * n_cells / grid.n_parts).floor()
+
+        order = torch.rand(step_mask.shape, device=device).masked_fill(~step_mask, 2.0).argsort(dim=1).argsort(dim=1)
+        whole_steps = order < n_steps[:, None]
+        score = torch.rand(tokens.shape, device=device)
+        score = score.masked_fill(whole_steps[:, :, None], -1.0).masked_fill(~step_mask[:, :, None], 2.0)
+        rank = score.flatten(1).argsort(dim=1).argsort(dim=1)
+        chosen = grid.unflatten(rank < n_cells[:, None])
+
+        kind = torch.rand(tokens.shape, device=device)
+        random_codes = torch.randint(self.nb_code, tokens.shape, device=device)
+        use_random = chosen & (kind < self.config.random_token_prob)
+        kept_share = (1 - self.config.random_token_prob) * (1 - self.config.mask_token_prob)
+        use_mask = chosen & ~use_random & (kind < 1 - kept_share)
+        corrupted = torch.where(use_random, random_codes, torch.where(use_mask, self.mask_id, tokens))
+        return Corrupted(corrupted, chosen)
+
+    def loss(self, tokens: Tensor, step_mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy on the chosen cells of tokens (B, N, J)."""
+        corrupted = self.corrupt(tokens, step_mask)
+        logits = self(corrupted.tokens, step_mask, condition)[corrupted.chosen]
+        target = tokens[corrupted.chosen]
+        return F.cross_entropy(logits, target), (logits.argmax(dim=-1) == target).float().mean()

@@ -1,0 +1,84 @@
+"""The residual transformer: the codes of levels 1..Q-1, one pass a level.
+
+Letters: B batch, N token steps, J part rows, Q quantisers, V codes, D channels. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.configs import ResidualTransformerConfig
+from models.transformer.blocks import SpatioTemporalTransformer
+from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
+from models.transformer.token_grid import TokenGrid
+
+
+class ResidualTransformer(nn.Module):
+    """Predicts the codes of one level from the sum of the embeddings of the levels below it."""
+
+    def __init__(
+        self, config: ResidualTransformerConfig, nb_code: int, n_parts: int, num_quantizers: int, dims: ConditionDims
+    ):
+        super().__init__()
+        self.config, self.nb_code, self.n_parts, self.num_quantizers = config, nb_code, n_parts, num_quantizers
+        width = config.latent_dim
+        # Levels 0..Q-2 are inputs, levels 1..Q-1 are outputs; with share_weight the levels in between use one table.
+        self.embeddings = nn.Parameter(0.02 * torch.randn(num_quantizers - 1, nb_code, width))
+        n_outputs = 1 if config.share_weight else num_quantizers - 1
+        self.outputs = nn.Parameter(0.02 * torch.randn(n_outputs, nb_code, width))
+        self.level = nn.Embedding(num_quantizers, width)
+        self.scale = nn.LayerNorm(width)
+        self.condition = ConditionEncoder(config, dims)
+        # Retrieved base tokens are embedded with level 0's table.
+        self.transformer = SpatioTemporalTransformer(config)
+
+    def forward(self, codes: Tensor, level: Tensor, step_mask: Tensor, condition: Condition) -> Tensor:
+        """Logits of one level a sample.
+
+        Args:
+            codes: (B, N, J, >= level) codes of the levels below; what lies at or above a sample's level is not read.
+            level: (B,) in 1..Q-1.
+            step_mask: (B, N).
+
+        Returns:
+            (B, N, J, V).
+        """
+        grid = TokenGrid(*codes.shape[1:3])
+        flat = grid.flatten(codes)  # (B, S, q)
+        known = torch.zeros(*flat.shape[:2], self.config.latent_dim, device=codes.device, dtype=self.embeddings.dtype)
+        for index in range(min(flat.shape[-1], self.num_quantizers - 1)):
+            below = (index < level)[:, None, None]
+            embedded = F.embedding(flat[..., index].clamp(min=0), self.embeddings[index])
+            known = known + torch.where(below, embedded, 0)
+        cells = self.scale(known) + grid.positions(self.config.latent_dim, codes.device)
+        cells = cells + (self.condition.global_text(condition) + self.level(level))[:, None]
+        memory = self.condition(condition, self._embed_base)
+        hidden = self.transformer(cells, grid, step_mask, memory)
+        table = self._output_table()[level - 1]  # (B, V, D)
+        return grid.unflatten(torch.einsum("bsd,bvd->bsv", hidden, table))
+
+    def _embed_base(self, tokens: Tensor) -> Tensor:
+        return self.scale(F.embedding(tokens, self.embeddings[0]))
+
+    def _output_table(self) -> Tensor:
+        """(Q - 1, V, D) output weights of levels 1..Q-1."""
+        if self.config.share_weight:
+            return torch.cat([self.embeddings[1:], self.outputs])
+        return self.outputs
+
+    def draw_levels(self, batch: int, device: torch.device) -> Tensor:
+        """(B,) levels in 1..Q-1 with 1 - cos density: low levels, which matter most, come more often."""
+        draw = 1 - torch.cos(torch.rand(batch, device=device) * math.pi / 2)
+        return (1 + (draw * (self.num_quantizers - 1)).long()).clamp(max=self.num_quantizers - 1)
+
+    def loss(self, codes: Tensor, level: Tensor, step_mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy of level (B,) on the valid cells of codes (B, N, J, Q)."""
+        logits = self(codes, level, step_mask, condition)
+        target = codes.gather(-1, level[:, None, None, None].expand(*codes.shape[:3], 1))[..., 0]
+        valid = step_mask[:, :, None].expand(target.shape)
+        logits, target = logits[valid], target[valid]
+        return F.cross_entropy(logits, target), (logits.argmax(dim=-1) == target).float().mean()

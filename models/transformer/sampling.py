@@ -1,0 +1,134 @@
+"""From all-masked to tokens: one function a level, each with an explicit schedule. Inputs are never written into.
+
+Letters: B batch, N token steps, J part rows, Q quantisers, V codes. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from models.transformer.condition import Condition
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How tokens are drawn; the same object for every front end."""
+
+    time_steps: int = field(default=10, metadata={"help": "passes of the masked transformer"})
+    cond_scale: float = field(default=4.0, metadata={"help": "guidance scale of the base tokens"})
+    res_cond_scale: float = field(default=2.0, metadata={"help": "guidance scale of the residual tokens"})
+    temperature: float = field(default=1.0, metadata={"help": "softmax temperature of the base tokens; 0: always the best"})
+    topkr: float = field(default=0.9, metadata={"help": "share of the logits that is filtered out before drawing"})
+
+
+def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
+    """How many cells are masked before each pass: cosine from all of them down to 1.
+
+    >>> mask_schedule(294, 10)
+    [294, 290, 276, 255, 225, 189, 147, 101, 51, 1]
+    """
+    last = max(time_steps - 1, 1)
+    return [max(1, round(n_cells * math.cos(math.pi / 2 * step / last))) for step in range(time_steps)]
+
+
+def guided_logits(forward: Callable[[Condition, int], Tensor], condition: Condition, scale: float) -> Tensor:
+    """RAG-CFG: l0 + scale (l - l0), where l0 sees neither text nor retrieval; both in one batch.
+
+    Args:
+        forward: (condition, times) -> logits (times * B, ...), repeating its other inputs `times` times.
+    """
+    if scale == 1:
+        return forward(condition, 1)
+    blind = condition.withheld(text=True, retrieval=True)
+    seeing, unseeing = forward(Condition.concatenate(condition, blind), 2).chunk(2)
+    return unseeing + scale * (seeing - unseeing)
+
+
+def keep_top(logits: Tensor, topkr: float) -> Tensor:
+    """Keeps the top (1 - topkr) share of the logits (..., V), at least one; the rest become -inf."""
+    kept = max(1, math.ceil((1 - topkr) * logits.shape[-1]))
+    threshold = logits.topk(kept, dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < threshold, -math.inf)
+
+
+class Noise:
+    """One random generator a sample, so that neither the batch nor the padding around it changes what a sample gets."""
+
+    def __init__(self, seeds: Sequence[int], steps: Tensor):
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.steps = steps.tolist()
+
+    def gumbel(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Gumbel noise (B, N, J, V); sample b draws for its own steps only."""
+        noise = torch.zeros(shape)
+        for row, (generator, steps) in enumerate(zip(self.generators, self.steps, strict=True)):
+            uniform = torch.rand(steps, *shape[2:], generator=generator).clamp_(min=1e-20)
+            noise[row, :steps] = -torch.log(-torch.log(uniform).clamp_(min=1e-20))
+        return noise.to(device)
+
+
+def _draw(logits: Tensor, temperature: float, noise: Noise) -> Tensor:
+    """(B, N, J, V) -> (B, N, J): Gumbel-max sampling, or the best one at temperature 0."""
+    if temperature <= 0:
+        return logits.argmax(dim=-1)
+    return (logits / temperature + noise.gumbel(logits.shape, logits.device)).argmax(dim=-1)
+
+
+@torch.no_grad()
+def sample_base(
+    model: MaskedTransformer, condition: Condition, steps: Tensor, noise: Noise, settings: SamplingSettings
+) -> Tensor:
+    """Base tokens (B, N, J) of motions that are `steps` (B,) long; padding steps hold code 0.
+
+    At every pass the most certain predictions stay and the least certain cells are masked again.
+    """
+    n_steps = int(steps.max())
+    device = condition.text.device
+    step_mask = torch.arange(n_steps, device=device) < steps.to(device)[:, None]
+    valid = step_mask[:, :, None].expand(-1, -1, model.n_parts)
+    schedules = torch.tensor([mask_schedule(int(n) * model.n_parts, settings.time_steps) for n in steps], device=device)
+
+    tokens = torch.where(valid, model.mask_id, 0)
+    certainty = torch.zeros(tokens.shape, device=device)
+    for number in schedules.unbind(dim=1):
+        # Fixed cells have certainty infinity, so the `number` least certain are among the others.
+        ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+        masked = (ranked < number[:, None]).view_as(tokens) & valid
+        masked_tokens = torch.where(masked, model.mask_id, tokens)
+
+        def forward(both: Condition, times: int, inputs: Tensor = masked_tokens) -> Tensor:
+            return model(inputs.repeat(times, 1, 1), step_mask.repeat(times, 1), both)
+
+        logits = keep_top(guided_logits(forward, condition, settings.cond_scale), settings.topkr)
+        drawn = _draw(logits, settings.temperature, noise)
+        probability = logits.softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
+        tokens = torch.where(masked, drawn, tokens)
+        certainty = torch.where(masked, probability, math.inf)
+    return tokens
+
+
+@torch.no_grad()
+def sample_residual(
+    model: ResidualTransformer, base: Tensor, condition: Condition, steps: Tensor, settings: SamplingSettings
+) -> Tensor:
+    """All levels (B, N, J, Q) above base tokens (B, N, J): the most probable code, level after level."""
+    device = base.device
+    step_mask = torch.arange(base.shape[1], device=device) < steps.to(device)[:, None]
+    codes = base[..., None]
+    for level in range(1, model.num_quantizers):
+        levels = torch.full((len(base),), level, device=device)
+
+        def forward(both: Condition, times: int, codes: Tensor = codes, levels: Tensor = levels) -> Tensor:
+            return model(codes.repeat(times, 1, 1, 1), levels.repeat(times), step_mask.repeat(times, 1), both)
+
+        best = guided_logits(forward, condition, settings.res_cond_scale).argmax(dim=-1)
+        best = torch.where(step_mask[:, :, None], best, 0)
+        codes = torch.cat([codes, best[..., None]], dim=-1)
+    return codes

@@ -1,0 +1,1 @@
+"""The 2D residual-quantised motion autoencoder."""

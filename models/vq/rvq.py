@@ -1,0 +1,103 @@
+"""The 2D RVQ-VAE: motion features <-> a grid of tokens, time x body part, with Q levels.
+
+Letters: B batch, T frames, N = T / 4 token steps, J part rows, Q quantisers, D feature columns. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.configs import RVQConfig
+from models.vq.convolution import Decoder, Encoder
+from models.vq.quantizer import Quantized, ResidualQuantizer
+from utils.errors import UserError
+from utils.normalizer import Normalizer
+from utils.representation import features_to_grid, get_layout, grid_to_features
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a training pass returns.
+
+    Attributes:
+        target: (B, T, D) the normalised input.
+        output: (B, T, D) its normalised reconstruction.
+        quantized: what the quantiser did.
+    """
+
+    target: Tensor
+    output: Tensor
+    quantized: Quantized
+
+
+class RVQVAE(nn.Module):
+    """Takes and gives raw features; normalises with its own statistics inside."""
+
+    def __init__(self, config: RVQConfig):
+        super().__init__()
+        self.config = config
+        self.layout = get_layout(config.layout)
+        self.frames_per_step = 2**config.down_t
+        self.normalizer = Normalizer(self.layout.n_features)
+        self.encoder = Encoder(config, self.layout)
+        self.decoder = Decoder(config, self.layout)
+        self.quantizer = ResidualQuantizer(
+            config.num_quantizers,
+            config.nb_code2d,
+            config.code_dim2d,
+            config.mu,
+            config.quantize_dropout_prob,
+            config.sample_codebook_temp,
+        )
+
+    @property
+    def n_parts(self) -> int:
+        """J."""
+        return self.layout.n_parts
+
+    def _latent(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw features -> normalised features, latent (B, N, J, C), step mask (B, N)."""
+        if features.shape[1] % self.frames_per_step:
+            raise UserError(f"{features.shape[1]} frames are not a multiple of {self.frames_per_step}")
+        normalised = self.normalizer.normalize(features) * mask[..., None]
+        grid = features_to_grid(normalised, self.layout).permute(0, 3, 1, 2)
+        latent = self.encoder(grid, mask.to(grid.dtype)).permute(0, 2, 3, 1)
+        return normalised, latent, mask[:, :: self.frames_per_step]
+
+    def _features(self, values: Tensor, frame_mask: Tensor) -> Tensor:
+        """Code sums (B, N, J, C) -> normalised features (B, T, D)."""
+        grid = self.decoder(values.permute(0, 3, 1, 2), frame_mask.to(values.dtype))
+        return grid_to_features(grid.permute(0, 2, 3, 1), self.layout)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Reconstruction:
+        """Encodes, quantises and decodes raw features (B, T, D) with mask (B, T)."""
+        if mask is None:
+            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        normalised, latent, step_mask = self._latent(features, mask)
+        quantized = self.quantizer(latent, step_mask)
+        return Reconstruction(normalised, self._features(quantized.values, mask), quantized)
+
+    def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Raw features (B, T, D), mask (B, T) -> codes (B, N, J, Q); padding steps get code 0.
+
+        Raises:
+            UserError: T is not a multiple of four.
+        """
+        if mask is None:
+            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        _, latent, step_mask = self._latent(features, mask)
+        return self.quantizer(latent, step_mask).codes
+
+    def decode(self, codes: Tensor, step_mask: Tensor | None = None) -> Tensor:
+        """Codes (B, N, J, q) of the first q <= Q levels, step mask (B, N) -> raw features (B, 4 N, D).
+
+        Frames past a sample's end hold nothing meaningful and never change its valid frames.
+        """
+        values = self.quantizer.lookup(codes)
+        if step_mask is None:
+            step_mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
+        frame_mask = step_mask.repeat_interleave(self.frames_per_step, dim=1)
+        return self.normalizer.denormalize(self._features(values, frame_mask))

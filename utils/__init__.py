@@ -1,0 +1,1 @@
+"""Foundations: skeletons, representation, files, errors. Imports nothing of ours."""

@@ -1,0 +1,25 @@
+"""Mistakes of the user's input, and how a script reports them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Bad input. The message is one line that names the file, line, flag or value, and the remedy."""
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Runs a script's `main` and exits: 0 or what it returns, 2 with one line on stderr for a `UserError`."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
