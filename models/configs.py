@@ -116,3 +116,14 @@ class PartTMRConfig:
     learn_temperature: bool = option(False, "train the temperature too")
     lambda_part: float = option(0.0, "weight of the part-level loss")
     remove_false_negatives: bool = option(True, "queue entries of the same take or caption are not negatives")
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How tokens are drawn; the same object for every front end."""
+
+    time_steps: int = option(10, "passes of the masked transformer")
+    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance")
+    res_cond_scale: float = option(2.0, "guidance scale of the residual tokens; 1: no guidance")
+    temperature: float = option(1.0, "softmax temperature of the base tokens; 0: always the most probable code")
+    topkr: float = option(0.9, "share of the least likely codes that are never drawn")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +91,19 @@ def file_hash(path: Path | str, length: int = 16) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()[:length]
+
+
+def writable_folder(path: Path | str) -> Path:
+    """Makes a folder and proves that it can be written, before anything expensive starts.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write into {path}: {error.strerror}") from error
+    return path

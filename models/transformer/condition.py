@@ -159,7 +159,7 @@ class ConditionEncoder(nn.Module):
         if config.retrieved != "none":
             self.retrieved_text = nn.Linear(dims.retriever, width)
             self.retrieved_motion = nn.Linear(dims.retriever, width)
-            self.rank = nn.Parameter(0.02 * torch.randn(config.n_retrieved, width))
+            self.rank = nn.Parameter(0.2 * torch.randn(config.n_retrieved, width))
             self.key_text = nn.Linear(width, width)
             self.key_retrieved_text = nn.Linear(width, width, bias=False)
             self.key_motion = nn.Linear(width, width, bias=False)

@@ -7,25 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from models.configs import SamplingSettings
 from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How tokens are drawn; the same object for every front end."""
-
-    time_steps: int = field(default=10, metadata={"help": "passes of the masked transformer"})
-    cond_scale: float = field(default=4.0, metadata={"help": "guidance scale of the base tokens"})
-    res_cond_scale: float = field(default=2.0, metadata={"help": "guidance scale of the residual tokens"})
-    temperature: float = field(default=1.0, metadata={"help": "softmax temperature of the base tokens; 0: always the best"})
-    topkr: float = field(default=0.9, metadata={"help": "share of the logits that is filtered out before drawing"})
 
 
 def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
@@ -70,7 +59,7 @@ class Noise:
         noise = torch.zeros(shape)
         for row, (generator, steps) in enumerate(zip(self.generators, self.steps, strict=True)):
             uniform = torch.rand(steps, *shape[2:], generator=generator).clamp_(min=1e-20)
-            noise[row, :steps] = -torch.log(-torch.log(uniform).clamp_(min=1e-20))
+            noise[row, :steps] = -torch.log((-torch.log(uniform)).clamp_(min=1e-20))
         return noise.to(device)
 
 

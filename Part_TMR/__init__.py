@@ -1,0 +1,1 @@
+"""The retriever of ReMoMask: part-level motion encoder, text head, momentum contrast (BMM)."""

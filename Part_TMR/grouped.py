@@ -1,0 +1,137 @@
+"""Transformer encoders with a class token, several of them (groups) run as ONE batched computation.
+
+Legend: G groups (encoders side by side), B batch, L tokens, C width, H heads. Masks: True = valid.
+A weight of a grouped layer has the group as its first axis, so that six small encoders cost six times one encoder's arithmetic but
+not six times its calls. One group is an ordinary encoder.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+
+class GroupedLinear(nn.Module):
+    """G independent linear layers: (G, ..., C_in) -> (G, ..., C_out)."""
+
+    def __init__(self, groups: int, input_width: int, output_width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(groups, input_width, output_width))
+        self.bias = nn.Parameter(torch.zeros(groups, 1, output_width))
+        bound = math.sqrt(6.0 / (input_width + output_width))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(G, ..., C_in) -> (G, ..., C_out)."""
+        rows = values.reshape(values.shape[0], -1, values.shape[-1])
+        return torch.baddbmm(self.bias, rows, self.weight).view(*values.shape[:-1], -1)
+
+
+class GroupedNorm(nn.Module):
+    """Layer normalisation whose scale and shift belong to the group: (G, B, L, C) -> (G, B, L, C)."""
+
+    def __init__(self, groups: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(groups, 1, 1, width))
+        self.bias = nn.Parameter(torch.zeros(groups, 1, 1, width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(G, B, L, C) -> (G, B, L, C)."""
+        return torch.addcmul(self.bias, functional.layer_norm(values, values.shape[-1:]), self.weight)
+
+
+class GroupedBlock(nn.Module):
+    """One pre-norm transformer layer a group. With `first_only` it computes the first token's row alone (keys and values of all)."""
+
+    def __init__(
+        self, groups: int, width: int, heads: int, feed_forward: int, dropout: float, first_only: bool = False
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.first_only = first_only
+        self.attention_norm = GroupedNorm(groups, width)
+        self.query = GroupedLinear(groups, width, width)
+        self.key_value = GroupedLinear(groups, width, 2 * width)
+        self.output = GroupedLinear(groups, width, width)
+        self.feed_forward_norm = GroupedNorm(groups, width)
+        self.expand = GroupedLinear(groups, width, feed_forward)
+        self.contract = GroupedLinear(groups, feed_forward, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """values (G, B, L, C), mask (B, L) -> (G, B, L, C), or (G, B, 1, C) with `first_only`."""
+        normed = self.attention_norm(values)
+        if self.first_only:
+            values = values[:, :, :1]
+        attended = self._attend(self.query(normed[:, :, : values.shape[2]]), self.key_value(normed), mask)
+        values = values + self.dropout(self.output(attended))
+        hidden = functional.gelu(self.expand(self.feed_forward_norm(values)))
+        return values + self.dropout(self.contract(hidden))
+
+    def _attend(self, query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
+        """query (G, B, Lq, C), key_value (G, B, L, 2C), mask (B, L) -> (G, B, Lq, C)."""
+        groups, batch, n_query, width = query.shape
+        depth = width // self.heads
+
+        def split_heads(rows: Tensor) -> Tensor:
+            return rows.reshape(groups * batch, rows.shape[2], self.heads, depth).transpose(1, 2)
+
+        key, value = key_value.chunk(2, dim=-1)
+        allowed = mask[None, :, None, None].expand(groups, -1, 1, n_query, -1).reshape(groups * batch, 1, n_query, -1)
+        attended = functional.scaled_dot_product_attention(
+            split_heads(query), split_heads(key), split_heads(value), attn_mask=allowed
+        )
+        return attended.transpose(1, 2).reshape(groups, batch, n_query, width)
+
+
+class ClassTokenEncoder(nn.Module):
+    """G transformer encoders side by side; each reads its own token sequence and returns its class token's state.
+
+    Positions are sinusoidal, so any length is served. The last layer computes only the class token's row: nothing reads the others.
+    """
+
+    def __init__(
+        self,
+        groups: int,
+        input_width: int,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"an encoder needs at least one layer, got {layers}")
+        self.embed = GroupedLinear(groups, input_width, width)
+        self.class_token = nn.Parameter(0.02 * torch.randn(groups, 1, 1, width))
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            GroupedBlock(groups, width, heads, feed_forward, dropout, first_only=layer == layers - 1)
+            for layer in range(layers)
+        )
+        self.norm = GroupedNorm(groups, width)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """tokens (G, B, L, C_in), mask (B, L) -> class token states (G, B, C)."""
+        groups, batch = tokens.shape[:2]
+        values = self.embed(tokens)
+        values = values + sinusoidal_positions(values.shape[2], values.shape[3], values.device).to(values.dtype)
+        class_token = self.class_token.expand(groups, batch, -1, -1).to(values.dtype)
+        values = self.dropout(torch.cat([class_token, values], dim=2))
+        mask = torch.cat([mask.new_ones(batch, 1), mask], dim=1)
+        for block in self.blocks:
+            values = block(values, mask)
+        return self.norm(values)[:, :, 0]
+
+
+def sinusoidal_positions(length: int, width: int, device: torch.device) -> Tensor:
+    """The usual sine and cosine table, (L, C)."""
+    rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
+    angles = torch.arange(length, device=device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]

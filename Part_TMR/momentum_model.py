@@ -1,0 +1,94 @@
+"""BMM: the momentum copy of the retriever and the queues of former keys. All state is in parameters and buffers.
+
+Legend: B batch, S queue size, D embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+
+from Part_TMR.model import RetrieverModel
+
+NO_ENTRY = -1
+
+
+class Keys(NamedTuple):
+    """Embeddings that queries are compared with, and whose they are."""
+
+    motion: Tensor  # (N, D)
+    text: Tensor  # (N, D)
+    takes: Tensor  # (N,) index of the take
+    captions: Tensor  # (N,) index of the distinct caption
+
+    def followed_by(self, others: Keys) -> Keys:
+        """These keys and then the others."""
+        return Keys(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
+
+
+class EmbeddingQueue(nn.Module):
+    """The last S keys. It starts empty; any number may be added at once, and the oldest are overwritten."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("motion", torch.zeros(size, width))
+        self.register_buffer("text", torch.zeros(size, width))
+        self.register_buffer("takes", torch.full((size,), NO_ENTRY))
+        self.register_buffer("captions", torch.full((size,), NO_ENTRY))
+        self.register_buffer("added", torch.zeros((), dtype=torch.long))
+
+    def keys(self) -> Keys:
+        """A copy of what is there, at most S keys (training goes on with the queue while the loss still holds them)."""
+        filled = min(int(self.added), self.size)
+        return Keys(*(entry[:filled].clone() for entry in (self.motion, self.text, self.takes, self.captions)))
+
+    @torch.no_grad()
+    def add(self, keys: Keys) -> None:
+        """Adds keys in order; of more than S only the last S stay."""
+        count = len(keys.takes)
+        kept = Keys(*(entry[-self.size :] for entry in keys))
+        first = int(self.added) + count - len(kept.takes)
+        rows = torch.arange(first, first + len(kept.takes), device=self.takes.device) % self.size
+        for entry, values in zip((self.motion, self.text, self.takes, self.captions), kept, strict=True):
+            entry[rows] = values.to(entry.dtype)
+        self.added += count
+
+
+class MomentumModel(nn.Module):
+    """The momentum copy of a model and the queue of its former keys. The copy is always in eval mode: no dropout in keys."""
+
+    def __init__(self, online: RetrieverModel) -> None:
+        super().__init__()
+        config = online.config
+        self.decay = config.momentum
+        self.model = copy.deepcopy(online).requires_grad_(False).eval()
+        self.queue = EmbeddingQueue(config.queue_size, config.embed_dim)
+
+    def train(self, mode: bool = True) -> MomentumModel:
+        """Does nothing: the copy is never trained by gradients."""
+        return self
+
+    @torch.no_grad()
+    def update(self, online: RetrieverModel, keys: Keys) -> None:
+        """After a step: the copy follows the online model, and the step's keys of all processes join the queue."""
+        trained = [parameter.detach() for parameter in online.parameters()]
+        torch._foreach_lerp_(list(self.model.parameters()), trained, 1.0 - self.decay)
+        self.queue.add(Keys(*(_of_all_processes(entry) for entry in keys)))
+
+
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """(B, ...) of every process, in the order of their ranks; processes may have different B."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, count)
+    longest = int(max(counts))
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    gathered = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(gathered, padded)
+    return torch.cat([part[: int(length)] for part, length in zip(gathered, counts, strict=True)])

@@ -1,0 +1,80 @@
+"""The part-level motion encoder: one class-token transformer a body part, all of them in one batched computation.
+
+Legend: B batch, T frames, P frames a patch, L = ceil(T / P) tokens, G parts, C width, D embedding. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from Part_TMR.grouped import ClassTokenEncoder
+
+
+class MotionEmbedding(NamedTuple):
+    """What the motion encoder says of a motion, all rows of unit length."""
+
+    motion: Tensor  # (B, D)
+    parts: Tensor  # (B, G, C)
+
+
+class PartEncoder(nn.Module):
+    """Normalised features -> one embedding a motion and one a body part.
+
+    Args:
+        columns: the feature columns of each part; parts of fewer columns than the widest are filled with zeros.
+        patch_frames: consecutive frames that make one token (1 = every frame is a token, as in the paper).
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[np.ndarray],
+        *,
+        patch_frames: int,
+        width: int,
+        layers: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float,
+        embedding: int,
+    ) -> None:
+        super().__init__()
+        self.patch_frames = patch_frames
+        widest = max(len(part) for part in columns)
+        n_features = 1 + max(int(max(part)) for part in columns)
+        # The column after the last feature is a zero that fills up the narrow parts.
+        table = np.full((len(columns), widest), n_features)
+        for row, part in zip(table, columns, strict=True):
+            row[: len(part)] = part
+        self.register_buffer("columns", torch.from_numpy(table), persistent=False)
+        self.n_features = n_features
+        self.encoder = ClassTokenEncoder(
+            len(columns), patch_frames * widest, width, layers, heads, feed_forward, dropout
+        )
+        self.projection = nn.Sequential(
+            nn.Linear(len(columns) * width, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
+        )
+
+    def forward(self, features: Tensor, mask: Tensor) -> MotionEmbedding:
+        """Normalised features (B, T, D) and mask (B, T) -> MotionEmbedding. What padding holds does not matter."""
+        patches, patch_mask = self.patches(features, mask)
+        states = self.encoder(patches, patch_mask).transpose(0, 1)
+        motion = functional.normalize(self.projection(states.flatten(1)), dim=-1)
+        return MotionEmbedding(motion, functional.normalize(states, dim=-1))
+
+    def patches(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut (B, T, D) into (G, B, L, P * W) part tokens with their mask (B, L): a patch is valid when one of its frames is."""
+        batch, n_frames, _ = features.shape
+        padding = -n_frames % self.patch_frames
+        features = features[..., : self.n_features].masked_fill(~mask[..., None], 0.0)
+        features = functional.pad(features, (0, 1, 0, padding))
+        mask = functional.pad(mask, (0, padding), value=False)
+        groups, widest = self.columns.shape
+        parts = features[..., self.columns.flatten()].view(batch, -1, self.patch_frames, groups, widest)
+        patches = parts.permute(3, 0, 1, 2, 4).flatten(3)
+        return patches, mask.view(batch, -1, self.patch_frames).any(dim=-1)

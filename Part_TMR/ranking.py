@@ -1,0 +1,102 @@
+"""How well a retriever ranks: recall and median rank, and the protocols of the field. NumPy only.
+
+Legend: Q queries, N candidates, D embedding. Recalls are percentages, ranks start at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+RECALLS = (1, 2, 3, 5, 10)
+DISTINCT_CAPTIONS = 100
+SMALL_BATCH = 32
+
+
+def best_ranks(similarity: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The rank of each query's best right candidate; candidates that tie share the mean of their ranks.
+
+    Args:
+        similarity: (Q, N). right: (Q, N) bool, at least one True a row.
+    Returns: (Q,) float.
+    """
+    best = np.where(right, similarity, -np.inf).max(axis=1, keepdims=True)
+    ahead = (similarity > best).sum(axis=1)
+    tied = (similarity == best).sum(axis=1)
+    return ahead + (tied + 1) / 2
+
+
+def recall_table(ranks: np.ndarray) -> dict[str, float]:
+    """Ranks (Q,) -> {"R1": percentage, ..., "MedR": median rank}."""
+    table = {f"R{count}": float(100 * np.mean(ranks <= count)) for count in RECALLS}
+    return table | {"MedR": float(np.median(ranks))}
+
+
+def both_directions(similarity: np.ndarray, right: np.ndarray) -> dict[str, dict[str, float]]:
+    """Tables of text -> motion and back, for similarity and right (texts, motions)."""
+    return {
+        "text_to_motion": recall_table(best_ranks(similarity, right)),
+        "motion_to_text": recall_table(best_ranks(similarity.T, right.T)),
+    }
+
+
+def small_batches(similarity: np.ndarray, batch_size: int = SMALL_BATCH, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Every pair ranked among `batch_size` random candidates; a last incomplete batch is filled up with pairs drawn again.
+
+    Args:
+        similarity: (N, N), pairs on the diagonal.
+    """
+    n_pairs = len(similarity)
+    batch_size = min(batch_size, n_pairs)
+    order = np.random.default_rng(seed).permutation(n_pairs)
+    ranks: dict[str, list[np.ndarray]] = {"text_to_motion": [], "motion_to_text": []}
+    for start in range(0, n_pairs, batch_size):
+        counted = order[start : start + batch_size]
+        rows = np.concatenate([counted, order[: batch_size - len(counted)]])
+        block = similarity[np.ix_(rows, rows)]
+        own = np.eye(len(rows), dtype=bool)
+        for direction, values in (("text_to_motion", block), ("motion_to_text", block.T)):
+            ranks[direction].append(best_ranks(values, own)[: len(counted)])
+    return {direction: recall_table(np.concatenate(values)) for direction, values in ranks.items()}
+
+
+def least_similar(similarity: np.ndarray, count: int = DISTINCT_CAPTIONS) -> np.ndarray:
+    """`count` rows that are least like each other, chosen one by one: the next is the one farthest from all before.
+
+    Args:
+        similarity: (N, N), symmetric.
+    Returns: (min(count, N),) row numbers, sorted.
+    """
+    chosen = [int(similarity.sum(axis=1).argmin())]
+    nearest = similarity[chosen[0]].astype(float)
+    for _ in range(min(count, len(similarity)) - 1):
+        nearest[chosen[-1]] = np.inf
+        chosen.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, similarity[chosen[-1]])
+    return np.sort(chosen)
+
+
+def evaluate_protocols(
+    text: np.ndarray, motion: np.ndarray, text_similarity: np.ndarray, threshold: float = 0.95
+) -> dict[str, dict[str, dict[str, float]]]:
+    """All protocols over N pairs.
+
+    all: every motion is a candidate. threshold: a candidate whose caption is as similar as `threshold` counts as right too.
+    distinct: only the 100 captions least like each other. small_batches: among 32 random candidates.
+
+    Args:
+        text, motion: (N, D) unit vectors, pair by pair.
+        text_similarity: (N, N) cosine between the captions' sentence embeddings.
+        threshold: on the scale (1 + cosine) / 2, which the field uses.
+    """
+    similarity = text @ motion.T
+    own = np.eye(len(similarity), dtype=bool)
+    distinct = least_similar(text_similarity)
+    protocols: dict[str, Callable[[], dict[str, dict[str, float]]]] = {
+        "all": lambda: both_directions(similarity, own),
+        "threshold": lambda: both_directions(similarity, own | ((1 + text_similarity) / 2 >= threshold)),
+        "distinct": lambda: both_directions(similarity[np.ix_(distinct, distinct)], own[: len(distinct), : len(distinct)]),
+        "small_batches": lambda: small_batches(similarity),
+    }
+    return {name: protocol() for name, protocol in protocols.items()}

@@ -1,0 +1,172 @@
+"""A trained retriever, frozen, loaded from its run folder. Legend: B batch, T frames, G parts, D embedding, C part width."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from models.configs import PartTMRConfig
+from options.schema import from_dict
+from Part_TMR.model import RetrieverModel
+from Part_TMR.part_encoder import MotionEmbedding
+from utils.checkpoint import load_state, read_checkpoint, to_half
+from utils.errors import UserError
+from utils.files import read_json
+
+if TYPE_CHECKING:
+    from models.text_encoder import TextEncoder
+
+# Best first: what an exported run holds, then what a training leaves.
+WEIGHT_FILES = ("weights.safetensors", "net_best_r1.tar", "latest.tar")
+FRAMES_AT_ONCE = 4096
+TEXTS_AT_ONCE = 256
+TRAINED_TEXT_ENCODERS = ("distilbert",)
+# What decides an embedding and does not show in names and shapes of the weights.
+HASHED_SETTINGS = ("layout", "parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
+
+
+class Retriever:
+    """Sentences and raw motions -> unit vectors in one space.
+
+    Args:
+        model: the trained model; it is frozen and put into eval mode.
+        text_encoder: what makes the text features.
+        name: of the run, for messages and manifests.
+    """
+
+    def __init__(self, model: RetrieverModel, text_encoder: TextEncoder, name: str) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.text_encoder = text_encoder
+        self.name = name
+        self.config = model.config
+        self.hash = retriever_hash(model)
+
+    @classmethod
+    def load(
+        cls,
+        run_dir: Path | str,
+        device: torch.device | str = "cpu",
+        text_encoder: TextEncoder | None = None,
+        checkpoint: Path | None = None,
+    ) -> Retriever:
+        """Loads a run.
+
+        Args:
+            run_dir: holds config.json and model/.
+            device: where to run.
+            text_encoder: shared with others if it is the one that the run was trained with; else the run's own is built.
+            checkpoint: a file of the run; none: the exported weights, else the best, else the latest.
+        Raises:
+            UserError: no such run, no weights, a config or weights of something else.
+        """
+        run_dir = Path(run_dir)
+        config = _model_config(run_dir)
+        text_encoder = text_encoder_of(config, device, text_encoder)
+        trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
+        model = RetrieverModel(config, text_encoder.dim, text_encoder=trained)
+        path = checkpoint or _default_checkpoint(run_dir)
+        load_state(model, read_checkpoint(path).get("model", {}), path)
+        return cls(model.to(device), text_encoder, run_dir.name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs, and where embeddings come out."""
+        return self.model.normalizer.mean.device
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> (B, D) of unit length."""
+        texts = list(texts)
+        rows = [torch.empty(0, self.config.embed_dim, device=self.device)]
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            chunk: Any = texts[start : start + TEXTS_AT_ONCE]
+            if self.model.text_encoder is None:
+                chunk = self.text_encoder.features(chunk).to(self.device)
+            rows.append(self.model.encode_text(chunk))
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def encode_motion(
+        self, motions: Sequence[np.ndarray | Tensor], progress: Callable[[int], object] | None = None
+    ) -> MotionEmbedding:
+        """Raw features, (T, D_features) each of any length -> motion (B, D), parts (B, G, C), in the given order.
+
+        Motions of like length are encoded together, so that little is padded; that changes nothing in the result.
+
+        Args:
+            motions: the features.
+            progress: called with the number of motions that were just done.
+        Raises:
+            UserError: a motion without frames, of another width, or not finite; says which.
+        """
+        motions = [self._checked(motion, number) for number, motion in enumerate(motions)]
+        order = sorted(range(len(motions)), key=lambda number: len(motions[number]))
+        motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
+        part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
+        while order:
+            count = max(1, FRAMES_AT_ONCE // len(motions[order[-1]]))
+            numbers, order = order[-count:], order[:-count]
+            lengths = torch.tensor([len(motions[number]) for number in numbers])
+            padded = pad_sequence([motions[number] for number in numbers], batch_first=True)
+            mask = torch.arange(padded.shape[1]) < lengths[:, None]
+            encoded = self.model.encode_motion(padded.to(self.device), mask.to(self.device))
+            motion_rows[numbers], part_rows[numbers] = encoded.motion, encoded.parts
+            if progress is not None:
+                progress(len(numbers))
+        return MotionEmbedding(motion_rows, part_rows)
+
+    def _checked(self, motion: np.ndarray | Tensor, number: int) -> Tensor:
+        motion = torch.as_tensor(motion, dtype=torch.float32).cpu()
+        width = len(self.model.normalizer.mean)
+        if motion.ndim != 2 or motion.shape[1] != width or not len(motion):
+            raise UserError(f"motion {number} must have the shape (frames, {width}), not {tuple(motion.shape)}")
+        if not torch.isfinite(motion).all():
+            raise UserError(f"motion {number} has values that are not finite")
+        return motion
+
+
+def text_encoder_of(
+    config: PartTMRConfig, device: torch.device | str, shared: TextEncoder | None = None
+) -> TextEncoder:
+    """The text encoder of a config: the shared one if it is that and frozen, else a new one."""
+    if shared is not None and shared.name == config.text_encoder and shared.name not in TRAINED_TEXT_ENCODERS:
+        return shared
+    from models.text_encoder import build_text_encoder
+
+    return build_text_encoder(config.text_encoder, device=device)
+
+
+def retriever_hash(model: RetrieverModel) -> str:
+    """What tells one retriever from another: architecture and weights. An export in half precision has its original's hash."""
+    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(to_half(value.detach().cpu()).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _model_config(run_dir: Path) -> PartTMRConfig:
+    """The architecture in the run's config.json."""
+    path = run_dir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run_dir} is no trained retriever ({path.name} is missing): train one with Part_TMR.scripts.train")
+    content = read_json(path)
+    if not isinstance(content, Mapping) or content.get("stage") != "tmr" or not isinstance(content.get("model"), Mapping):
+        raise UserError(f"{path} is not the config of a retriever")
+    return from_dict(PartTMRConfig, content["model"], f"{path}: model")
+
+
+def _default_checkpoint(run_dir: Path) -> Path:
+    for name in WEIGHT_FILES:
+        if (run_dir / "model" / name).is_file():
+            return run_dir / "model" / name
+    raise UserError(f"{run_dir / 'model'} holds no weights ({', '.join(WEIGHT_FILES)})")

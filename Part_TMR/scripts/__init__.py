@@ -1,0 +1,1 @@
+"""Command lines of the retriever: train, test, search."""

@@ -1,0 +1,30 @@
+"""Items of a dataset -> one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+
+def collate_motions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Stacks items of `MotionTextDataset` or `WindowDataset`; motions are padded with zeros to the batch's longest.
+
+    Returns:
+        `motion` (B, T, D) float32 raw units, `mask` (B, T) True = valid, `length` (B,); every other number of the items
+        as a (B,) tensor and every text as a list of B under its own name.
+    """
+    motions = [item["motion"] for item in items]
+    lengths = torch.tensor([len(motion) for motion in motions])
+    motion = pad_sequence(motions, batch_first=True)
+    batch: dict[str, Any] = {
+        "motion": motion,
+        "mask": torch.arange(motion.shape[1])[None] < lengths[:, None],
+        "length": lengths,
+    }
+    for name in (name for name in items[0] if name not in batch):
+        values = [item[name] for item in items]
+        batch[name] = values if isinstance(values[0], str) else torch.tensor(values)
+    return batch

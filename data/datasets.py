@@ -1,0 +1,142 @@
+"""Torch datasets over clips. Every random choice is a function of (seed, epoch, index), so that runs can be repeated and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from data.clips import Clip
+from utils.errors import UserError
+
+UNIT_LENGTH = 4  # frames per token step
+
+
+class WindowDataset(Dataset):
+    """Windows of fixed length, for the tokeniser.
+
+    The starts of a clip are divided into ranges of `stride` frames; an item is one range, its start random in the range.
+    With stride 1 an epoch is every possible window, which is what an epoch means in published training recipes;
+    a larger stride makes an epoch (or a validation) that much shorter. Clips shorter than the window are left out.
+
+    Args:
+        clips: motions, each (T, D).
+        window: frames of a window.
+        seed: of the random starts.
+        stride: frames a range.
+
+    Raises:
+        UserError: no clip is as long as the window.
+    """
+
+    def __init__(self, clips: Sequence[Clip], window: int = 64, seed: int = 0, stride: int = 1) -> None:
+        if window < 1 or stride < 1:
+            raise ValueError(f"window and stride must be positive, not {window} and {stride}")
+        self.clips = [clip for clip in clips if len(clip.features) >= window]
+        if not self.clips:
+            raise UserError(f"none of the {len(clips)} clips has the {window} frames of a window: use shorter windows")
+        self.window, self.seed, self.stride = window, seed, stride
+        self.epoch = 0
+        ranges = [-(-(len(clip.features) - window + 1) // stride) for clip in self.clips]
+        self._ends = np.cumsum(ranges)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch's random starts."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """Returns `motion` (window, D) float32, raw units."""
+        index = _checked(index, len(self))
+        clip_index = int(np.searchsorted(self._ends, index, side="right"))
+        features = self.clips[clip_index].features
+        first = (index - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
+        choices = min(self.stride, len(features) - self.window + 1 - first)
+        start = first + (int(_generator(self.seed, self.epoch, index).integers(choices)) if choices > 1 else 0)
+        return {"motion": torch.tensor(features[start : start + self.window])}
+
+
+class MotionTextDataset(Dataset):
+    """Motions with one of their captions each, for everything that reads text.
+
+    Args:
+        clips: motions with captions, T a multiple of 4.
+        max_frames: longer motions are cropped to it, at a random place.
+        seed: of captions and crops.
+        random_crop: also shortens a third of the motions by one token step, at a random place (training);
+            False keeps motions whole, and longer ones from their first frame (evaluation).
+
+    Attributes:
+        captions: every caption's text, clip after clip; an item's `caption_index` points into it.
+        takes: the distinct takes; an item's `take_index` points into it.
+
+    Raises:
+        UserError: there is no clip, or a clip without captions (names it).
+    """
+
+    def __init__(self, clips: Sequence[Clip], max_frames: int = 196, seed: int = 0, random_crop: bool = True) -> None:
+        if not clips:
+            raise UserError("there is no clip to make a dataset of")
+        for clip in clips:
+            if not clip.captions:
+                raise UserError(f"clip {clip.id} has no caption")
+        if max_frames < UNIT_LENGTH or max_frames % UNIT_LENGTH:
+            raise ValueError(f"max_frames must be a positive multiple of {UNIT_LENGTH}, not {max_frames}")
+        self.clips = list(clips)
+        self.max_frames, self.seed, self.random_crop = max_frames, seed, random_crop
+        self.epoch = 0
+        self.captions = [caption.text for clip in clips for caption in clip.captions]
+        self._first_caption = np.cumsum([0] + [len(clip.captions) for clip in clips])
+        indices: dict[str, int] = {}
+        self._take_indices = [indices.setdefault(clip.take, len(indices)) for clip in clips]
+        self.takes = list(indices)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch's captions and crops."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns `motion` (T, D) float32 raw units, `length` T, `text`, and `caption_index`, `clip_index`, `take_index`."""
+        index = _checked(index, len(self))
+        clip = self.clips[index]
+        generator = _generator(self.seed, self.epoch, index)
+        caption = int(generator.integers(len(clip.captions)))
+        motion = self._crop(clip.features, generator)
+        return {
+            "motion": torch.tensor(motion),
+            "length": len(motion),
+            "text": clip.captions[caption].text,
+            "caption_index": int(self._first_caption[index]) + caption,
+            "clip_index": index,
+            "take_index": self._take_indices[index],
+        }
+
+    def _crop(self, features: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """A stretch of (T, D) whose length is a multiple of 4 and at most `max_frames`."""
+        length = min(len(features) // UNIT_LENGTH * UNIT_LENGTH, self.max_frames)
+        if not self.random_crop:
+            return features[:length]
+        if length > UNIT_LENGTH and generator.integers(3) == 0:
+            length -= UNIT_LENGTH
+        start = int(generator.integers(len(features) - length + 1))
+        return features[start : start + length]
+
+
+def _generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one item of one epoch."""
+    return np.random.default_rng((seed, epoch, index))
+
+
+def _checked(index: int, length: int) -> int:
+    """The index, counted from the end when negative; iterating over a dataset ends by IndexError."""
+    if not -length <= index < length:
+        raise IndexError(index)
+    return index % length

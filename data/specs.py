@@ -1,0 +1,167 @@
+"""What a dataset is and where it lies. Needs neither torch nor NumPy, so that `--help` stays instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset folder in the published layout, and the numbers that its motions obey.
+
+    Attributes:
+        name: as on the command line and in the run folders.
+        root: the dataset folder (relative paths start at the working directory).
+        layout: name of the feature layout and skeleton, `humanml3d` (22 joints) or `kit` (21 joints).
+        fps: frames per second.
+        n_joints: joints of the skeleton.
+        n_features: width D of a feature row.
+        min_frames: shortest clip, and shortest motion that can be asked for, in frames.
+        max_frames: longest motion that the models see or make, in frames; a multiple of `unit_length`.
+        unit_length: frames per token step; lengths are cut down to multiples of it.
+        units_per_metre: length of one metre in the units of the feature files.
+    """
+
+    name: str
+    root: Path
+    layout: str
+    fps: float
+    n_joints: int
+    n_features: int
+    min_frames: int = 40
+    max_frames: int = 196
+    unit_length: int = 4
+    units_per_metre: float = 1.0
+
+    @property
+    def max_clip_frames(self) -> int:
+        """Longest clip that still fits `max_frames` once cut down to a multiple of `unit_length` (199 frames for 196)."""
+        return self.max_frames + self.unit_length - 1
+
+    @property
+    def features_dir(self) -> Path:
+        """Folder of the feature files `ID.npy`, each (T, D)."""
+        return self.root / "new_joint_vecs"
+
+    @property
+    def joints_dir(self) -> Path:
+        """Folder of the joint position files `ID.npy`, each (T + 1, J, 3)."""
+        return self.root / "new_joints"
+
+    @property
+    def texts_dir(self) -> Path:
+        """Folder of the caption files `ID.txt`."""
+        return self.root / "texts"
+
+    @property
+    def mean_path(self) -> Path:
+        """File of the feature means, (D,)."""
+        return self.root / "Mean.npy"
+
+    @property
+    def std_path(self) -> Path:
+        """File of the feature standard deviations, (D,)."""
+        return self.root / "Std.npy"
+
+    def split_path(self, split: str) -> Path:
+        """File that lists a split's clip ids, one a line."""
+        return self.root / f"{split}.txt"
+
+
+# Feature files of KIT are in the units of its 3D capture, 640 a metre in the published processing.
+SPECS = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec("humanml3d", Path("dataset/HumanML3D"), "humanml3d", 20.0, 22, 263),
+        DatasetSpec("kit", Path("dataset/KIT-ML"), "kit", 12.5, 21, 251, min_frames=24, units_per_metre=640.0),
+        DatasetSpec("mini", Path("dataset/mini"), "humanml3d", 20.0, 22, 263, max_frames=120),
+    )
+}
+
+
+def get_spec(name: str) -> DatasetSpec:
+    """Finds a dataset by its name, an alias (`t2m`), or the path of a folder that holds a `dataset.json`.
+
+    The known datasets' folders are not looked at here (a saved model can be used without its dataset): see `require_files`.
+
+    Raises:
+        UserError: unknown name, or a folder whose `dataset.json` is missing or wrong.
+    """
+    known = ALIASES.get(name.lower(), name.lower())
+    if known in SPECS:
+        return SPECS[known]
+    folder = Path(name)
+    if folder.is_dir():
+        return _read_spec(folder)
+    raise UserError(
+        f"unknown dataset {name!r}: use one of {', '.join(SPECS)}, or the path of a folder in HumanML3D's layout"
+        " that holds a dataset.json"
+    )
+
+
+def require_files(spec: DatasetSpec, *paths: Path) -> None:
+    """Checks that the dataset folder, and the given files or folders in it, exist. `mini` is generated on first use.
+
+    Raises:
+        UserError: naming what is missing and where it belongs.
+    """
+    if spec.name == "mini" and not spec.root.is_dir():
+        from data import mini
+
+        mini.ensure(spec.root)
+    if not spec.root.is_dir():
+        raise UserError(
+            f"dataset {spec.name} is missing: its folder belongs at {spec.root}"
+            f" (new_joint_vecs/ texts/ Mean.npy Std.npy {' '.join(f'{split}.txt' for split in SPLITS)})"
+        )
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"dataset {spec.name} is incomplete: {path.name} is missing, it belongs at {path}")
+
+
+def _read_spec(folder: Path) -> DatasetSpec:
+    """The spec of a user's own folder, from its `dataset.json`:
+    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (the last two are optional)."""
+    from utils.files import read_json
+
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise UserError(f'{folder} is no dataset: it needs a dataset.json such as {{"fps": 20, "joints": "humanml3d"}}')
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold an object, not {type(content).__name__}")
+    joints = content.get("joints")
+    joints = ALIASES.get(joints, joints) if isinstance(joints, str) else joints
+    if joints not in ("humanml3d", "kit"):
+        raise UserError(f'{path}: "joints" must be "humanml3d" or "kit", not {joints!r}')
+    template = SPECS[joints]
+    spec = replace(
+        template,
+        name=folder.resolve().name,
+        root=folder,
+        fps=float(_number(path, content, "fps", None)),
+        min_frames=int(_number(path, content, "min_frames", template.min_frames)),
+        max_frames=int(_number(path, content, "max_frames", template.max_frames)),
+        units_per_metre=float(_number(path, content, "units_per_metre", template.units_per_metre)),
+    )
+    if spec.max_frames % spec.unit_length or not spec.unit_length <= spec.min_frames <= spec.max_frames:
+        raise UserError(
+            f"{path}: needs {spec.unit_length} <= min_frames <= max_frames and max_frames a multiple of"
+            f" {spec.unit_length}, not {spec.min_frames} and {spec.max_frames}"
+        )
+    return spec
+
+
+def _number(path: Path, content: dict[str, Any], key: str, default: float | None) -> float:
+    """A positive number of `dataset.json`; without a default the key is required."""
+    value = content.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise UserError(f'{path}: "{key}" must be a positive number, not {value!r}')
+    return value

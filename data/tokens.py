@@ -1,0 +1,74 @@
+"""Tokenised motions with captions: what the transformers are trained on.
+
+Letters: B batch, N token steps, J part rows, Q quantisers. Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from data.clips import Clip
+
+
+class TokenDataset(Dataset):
+    """One item a clip: its tokens and one of its captions, chosen by (seed, epoch, index).
+
+    Args:
+        clips: motions with captions.
+        tokens: their codes, (N, J, Q) each.
+        max_steps: longer motions are cropped at a random place.
+        seed: of captions and crops.
+        first_caption: number of the first caption where several splits share one numbering.
+        random_crop: also drops a step at either end of a third of the motions.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        tokens: Sequence[Tensor],
+        max_steps: int,
+        seed: int = 0,
+        first_caption: int = 0,
+        random_crop: bool = True,
+    ) -> None:
+        self.tokens = list(tokens)
+        self.max_steps, self.seed, self.random_crop = max_steps, seed, random_crop
+        self.epoch = 0
+        counts = [len(clip.captions) for clip in clips]
+        self._captions = np.split(first_caption + np.arange(sum(counts)), np.cumsum(counts)[:-1])
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch's captions and crops."""
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns `tokens` (N, J, Q) and `caption_index`."""
+        generator = np.random.default_rng((self.seed, self.epoch, index))
+        caption = int(generator.choice(self._captions[index]))
+        tokens = self.tokens[index]
+        length = min(len(tokens), self.max_steps)
+        if self.random_crop and length > 2 and generator.integers(3) == 0:
+            length -= 1
+        start = int(generator.integers(len(tokens) - length + 1)) if self.random_crop else 0
+        return {"tokens": tokens[start : start + length], "caption_index": caption}
+
+
+def collate_tokens(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Pads to `tokens` (B, N, J, Q) with `mask` (B, N) and `caption_index` (B,)."""
+    lengths = torch.tensor([len(item["tokens"]) for item in items])
+    tokens = pad_sequence([item["tokens"] for item in items], batch_first=True)
+    return {
+        "tokens": tokens,
+        "mask": torch.arange(tokens.shape[1]) < lengths[:, None],
+        "caption_index": torch.tensor([item["caption_index"] for item in items]),
+    }

@@ -1,0 +1,1 @@
+"""The training harness and the tasks that turn batches into losses."""

@@ -1,0 +1,152 @@
+"""Training the retriever: motions and captions -> contrastive losses. Legend: B batch, N keys, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.task import Task
+from Part_TMR.losses import info_nce, not_negatives, part_info_nce
+from Part_TMR.model import RetrieverModel
+from Part_TMR.momentum_model import Keys, MomentumModel
+from Part_TMR.part_encoder import MotionEmbedding
+from Part_TMR.ranking import both_directions
+
+if TYPE_CHECKING:
+    from models.text_encoder import TextFeatures, TextFeatureStore
+
+TEXT_BATCH = 256
+
+
+class CaptionTexts:
+    """The captions of a split for the task: features that were computed once, or the sentences for a trained text encoder.
+
+    Args:
+        captions: every caption of the split.
+        clips: (n_captions,) whose caption it is, a clip index.
+        store: features of a frozen text encoder in the order of the captions; none: sentences are given out.
+    """
+
+    def __init__(self, captions: Sequence[str], clips: np.ndarray, store: TextFeatureStore | None) -> None:
+        self.captions = list(captions)
+        self.clips = np.asarray(clips)
+        self.store = store
+        numbers: dict[str, int] = {}
+        self.distinct = torch.tensor([numbers.setdefault(text.lower().strip(" ."), len(numbers)) for text in captions])
+
+    def rows(self, indices: Tensor, device: torch.device) -> TextFeatures | list[str]:
+        """What `RetrieverModel.encode_text` takes, for caption indices (B,)."""
+        if self.store is None:
+            return [self.captions[index] for index in indices.tolist()]
+        return self.store.rows(indices.cpu()).to(device)
+
+
+class RetrieverTask(Task):
+    """InfoNCE text -> motion and motion -> text, against momentum keys of the batch and the queue (or the batch alone).
+
+    Batches are those of `MotionTextDataset`. Validation ranks all motions of the split for each of its captions, and back.
+    """
+
+    best = {"r1": "max"}
+
+    def __init__(
+        self,
+        model: RetrieverModel,
+        texts: CaptionTexts,
+        validation_texts: CaptionTexts,
+        text_lr_factor: float = 1.0,
+        head_lr_factor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.momentum = MomentumModel(model) if model.config.queue_size else None
+        self.texts = texts
+        self.validation_texts = validation_texts
+        self.text_lr_factor, self.head_lr_factor = text_lr_factor, head_lr_factor
+        self.loss_weights = {"text_to_motion": 0.5, "motion_to_text": 0.5}
+        if model.text_to_parts is not None:
+            self.loss_weights["parts"] = model.config.lambda_part
+        self._step_keys: Keys | None = None
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """motion (B, T, D), mask (B, T), caption_index, take_index (B,) -> the losses and the batch's share of first places."""
+        device = batch["motion"].device
+        captions = self.texts.distinct[batch["caption_index"].cpu()].to(device)
+        takes = batch["take_index"]
+        features = self.texts.rows(batch["caption_index"], device)
+        encoded = self.model.encode_motion(batch["motion"], batch["mask"])
+        texts = self.model.encode_text(features)
+        keys = Keys(encoded.motion, texts, takes, captions)
+        if self.momentum is not None:
+            with torch.no_grad():
+                former = self.momentum.model
+                motion_keys = former.encode_motion(batch["motion"], batch["mask"]).motion
+                self._step_keys = Keys(motion_keys, former.encode_text(features), takes, captions)
+            keys = self._step_keys.followed_by(self.momentum.queue.keys())
+        ignored = self._ignored(takes, captions, keys)
+        temperature = self.model.temperature
+        losses = {
+            "text_to_motion": info_nce(texts, keys.motion, ignored, temperature),
+            "motion_to_text": info_nce(encoded.motion, keys.text, ignored, temperature),
+        }
+        if self.model.text_to_parts is not None:
+            losses["parts"] = self._part_loss(texts, encoded, ignored[:, : len(texts)])
+        with torch.no_grad():
+            first = (texts @ encoded.motion.T).argmax(dim=1)
+            losses["metric/batch_r1"] = (first == torch.arange(len(texts), device=device)).float().mean()
+        return losses
+
+    def _ignored(self, takes: Tensor, captions: Tensor, keys: Keys) -> Tensor:
+        """(B, N) keys that are no negatives."""
+        if not self.model.config.remove_false_negatives:
+            return torch.zeros(len(takes), len(keys.takes), dtype=torch.bool, device=takes.device)
+        return not_negatives(takes, captions, keys.takes, keys.captions)
+
+    def _part_loss(self, texts: Tensor, encoded: MotionEmbedding, ignored: Tensor) -> Tensor:
+        return part_info_nce(self.model.texts_as_parts(texts), encoded.parts, ignored, self.model.temperature)
+
+    def after_step(self) -> None:
+        """The momentum copy follows, and the step's keys join the queue."""
+        if self.momentum is not None:
+            self.momentum.update(self.model, self._step_keys)
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Motion encoders at `lr`, heads and the text encoder at their factors of it; biases, norms and tokens undecayed."""
+        factors = {"motion_encoder.encoder": 1.0, "text_backbone": self.text_lr_factor}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            factor = next((value for prefix, value in factors.items() if name.startswith(prefix)), self.head_lr_factor)
+            decayed = parameter.squeeze().ndim >= 2 and not name.endswith(("bias", "norm.weight", "class_token"))
+            groups.setdefault((factor, decayed), []).append(parameter)
+        return [
+            {"params": parameters, "lr": lr * factor} | ({} if decayed else {"weight_decay": 0.0})
+            for (factor, decayed), parameters in groups.items()
+        ]
+
+    @torch.no_grad()
+    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+        """Recalls in percent and median ranks; `r1` is text -> motion."""
+        motions, clips = [], []
+        for batch in loader:
+            motions.append(self.model.encode_motion(batch["motion"], batch["mask"]).motion)
+            clips.append(batch["clip_index"])
+        motion = torch.cat(motions)
+        rows = torch.arange(len(self.validation_texts.captions))
+        text = torch.cat(
+            [
+                self.model.encode_text(self.validation_texts.rows(chunk, motion.device))
+                for chunk in rows.split(TEXT_BATCH)
+            ]
+        )
+        right = self.validation_texts.clips[:, None] == torch.cat(clips).cpu().numpy()
+        tables = both_directions((text @ motion.T).float().cpu().numpy(), right)
+        metrics = {"r1": tables["text_to_motion"]["R1"]}
+        for direction, table in tables.items():
+            metrics |= {f"{direction}/{name}": table[name] for name in ("R1", "R5", "R10", "MedR")}
+        return metrics

@@ -1,0 +1,52 @@
+"""What a step's number decides: learning rate, batches, random numbers. Pure functions: a resume is exact."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import random
+
+import numpy as np
+import torch
+
+from options.groups import TrainSettings
+
+VALIDATION_SALT = 2**32 - 1
+
+
+def learning_rate_factor(settings: TrainSettings, step: int, total_steps: int) -> float:
+    """The factor on the learning rate for the step numbered `step` (from 0) of `total_steps`."""
+    if step < settings.warm_up_iter:
+        return (step + 1) / (settings.warm_up_iter + 1)
+    if settings.schedule == "step":
+        return settings.gamma ** bisect.bisect_right(settings.milestones, step)
+    if settings.schedule == "cosine":
+        progress = min(1.0, (step - settings.warm_up_iter) / max(1, total_steps - settings.warm_up_iter))
+        return settings.gamma + (1 - settings.gamma) * 0.5 * (1 + math.cos(math.pi * progress))
+    return 1.0
+
+
+def seed_everything(*numbers: int) -> None:
+    """Seeds Python's, NumPy's and torch's (all devices') global generators with a mix of `numbers`."""
+    words = np.random.SeedSequence(numbers).generate_state(4)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1]))
+    torch.manual_seed(int(words[2]) << 31 | int(words[3]) >> 1)
+
+
+def epoch_batches(
+    n_samples: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
+) -> list[list[int]]:
+    """The epoch's batches of sample indices, as this process sees them: its share of every global batch.
+
+    The incomplete last batch is left out (other samples every epoch); a set smaller than a batch is one batch.
+
+    Raises:
+        ValueError: fewer samples than processes, or a batch size that the processes cannot share evenly.
+    """
+    batch_size = min(batch_size, n_samples // world * world)
+    if batch_size < world or batch_size % world:
+        raise ValueError(f"{batch_size} samples a step cannot be shared evenly by {world} processes")
+    order = np.random.default_rng((seed, epoch)).permutation(n_samples)
+    starts = range(0, n_samples - batch_size + 1, batch_size)
+    return [order[start + rank : start + batch_size : world].tolist() for start in starts]

@@ -1,0 +1,70 @@
+"""What a stage tells the training harness: how a batch becomes named losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Task(nn.Module):
+    """Base of all training tasks. The harness owns backward, clipping, precision, steps, schedule and checkpoints.
+
+    A task is one module, so that it can be distributed as a whole. Everything registered in it (also outside `model`:
+    momentum encoders, queues) is part of latest.tar and so of an exact resume, except what `frozen` names.
+
+    Attributes:
+        model: what is trained, saved and exported.
+        loss_weights: weight of each loss that `forward` returns, under the same names.
+        best: validation metric -> "min" or "max"; each keeps a checkpoint net_best_<metric>.tar.
+        frozen: names of submodules that never change and are left out of the checkpoints.
+        distributed: arguments of DistributedDataParallel. Buffers are broadcast from the first process at each step,
+            unless a task synchronises its own and says so here.
+    """
+
+    model: nn.Module
+    loss_weights: dict[str, float] = {}
+    best: dict[str, str] = {}
+    frozen: tuple[str, ...] = ()
+    distributed: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": True}
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """Named scalar losses of a batch, unweighted. Entries named `metric/...` are only logged.
+
+        All randomness must come from torch's global generators: the harness seeds them at each step.
+        """
+        raise NotImplementedError
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Parameter groups for AdamW, each with its own `lr`; `weight_decay` is the harness's unless a group sets it.
+
+        The default: the trainable parameters of `model`, no decay on biases, norms and other vectors.
+        """
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [parameter for parameter in trainable if parameter.ndim >= 2], "lr": lr},
+            {"params": [parameter for parameter in trainable if parameter.ndim < 2], "lr": lr, "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def before_training(self, loader: Iterable[Any]) -> None:
+        """Called at every start, before a saved state is restored (which then wins). The first process's result counts.
+
+        Args:
+            loader: batches of the training set, on the task's device.
+        """
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before the first step of an epoch, also when a resumed run starts in the middle of it."""
+
+    def after_step(self) -> None:
+        """Called after each optimiser step: momentum updates, queues."""
+
+    def validate(self, loader: Iterable[Any]) -> dict[str, float]:
+        """Metrics over the validation set; in evaluation mode, without gradients, on the first process only.
+
+        Args:
+            loader: batches of the whole validation set in order, on the task's device.
+        """
+        return {}

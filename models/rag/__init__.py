@@ -1,0 +1,1 @@
+"""The RAG database: embedded motions and captions, searched exactly."""

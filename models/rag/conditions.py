@@ -1,0 +1,67 @@
+"""From captions to conditions: text features and retrieval are computed once a caption and reused.
+
+Letters: B batch, C captions, K retrieved motions, E retriever dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.rag.database import RAGDatabase
+from models.transformer.condition import Condition, Retrieved
+
+if TYPE_CHECKING:
+    from models.text_encoder import TextFeatures, TextFeatureStore
+
+# In training the K motions are drawn from a few more, so that the generator sees less than perfect company too.
+POOL_FACTOR = 3
+
+
+def make_condition(texts: TextFeatures, retrieved: Retrieved | None) -> Condition:
+    """Text features (B, ...) and what was retrieved for them -> a condition that keeps both."""
+    keep = torch.ones(len(texts.pooled), dtype=torch.bool, device=texts.pooled.device)
+    return Condition(texts.pooled, texts.states, texts.mask, retrieved, keep, keep)
+
+
+def empty_retrieval(database: RAGDatabase, batch: int, n_retrieved: int) -> Retrieved:
+    """Retrieved motions of the right shapes that a condition without retrieval carries and no one looks at."""
+    return database.gather(torch.zeros(batch, min(n_retrieved, len(database)), dtype=torch.long))
+
+
+def retrieve_for_training(database: RAGDatabase, queries: Tensor, takes: Sequence[str], n_retrieved: int) -> Tensor:
+    """The pool of motions (C, P) for each training caption (C, E), best first.
+
+    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer.
+    """
+    return database.search(queries, POOL_FACTOR * n_retrieved, exclude_takes=list(takes)).indices
+
+
+class ConditionSource:
+    """Conditions of numbered captions.
+
+    Args:
+        texts: features of all captions.
+        database: the library, or None for a model without retrieval.
+        pool: (C, P) motions of the library a caption may retrieve, best first.
+        n_retrieved: K.
+    """
+
+    def __init__(self, texts: TextFeatureStore, database: RAGDatabase | None, pool: Tensor | None, n_retrieved: int):
+        self.texts, self.database, self.pool, self.n_retrieved = texts, database, pool, n_retrieved
+
+    def batch(self, caption_index: Tensor, vary: bool = False) -> Condition:
+        """The condition of captions (B,): the best K motions, or with `vary` K at random from the pool, in order."""
+        rows = caption_index.cpu()
+        texts = self.texts.rows(rows)
+        if self.database is None or self.pool is None:
+            return make_condition(texts, None)
+        pool = self.pool[rows]
+        chosen = pool[:, : self.n_retrieved]
+        if vary and pool.shape[1] > self.n_retrieved:
+            picked = torch.rand(pool.shape).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
+            chosen = pool.gather(1, picked)
+        return make_condition(texts.to(self.database.motion_text.device), self.database.gather(chosen))

@@ -1,0 +1,311 @@
+"""The RAG database: a library of embedded motions and their captions, in a folder, searched exactly.
+
+Legend: B queries, M motions, R captions (rows), K retrieved, D embedding, P parts, N token steps, J part rows of a token grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from models.rag import storage
+from models.transformer.condition import Retrieved
+from utils.errors import UserError
+
+FACTS = ("retriever", "dataset", "tokenizer", "command")
+SCORES_AT_ONCE = 1 << 24  # similarities held in memory by one chunk of a search
+
+SearchBy = Literal["motion", "text", "both"]
+
+
+class SearchResult(NamedTuple):
+    """The K motions nearest to each query, best first."""
+
+    indices: Tensor  # (B, K) motion numbers
+    scores: Tensor  # (B, K) cosine similarities
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One motion of the library."""
+
+    id: str
+    take: str
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings of some motions, as a retriever made them (rows of unit length).
+
+    Attributes:
+        entries: M motions; the rows of `text` are their captions, motion after motion.
+        text: (R, D).
+        motion: (M, D).
+        parts: (M, P, D_p).
+        tokens: (M, N, J) base tokens, padded with zeros, or None.
+        steps: (M,) valid token steps, or None.
+    """
+
+    entries: tuple[Entry, ...]
+    text: Tensor
+    motion: Tensor
+    parts: Tensor
+    tokens: Tensor | None = None
+    steps: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        rows = sum(len(entry.captions) for entry in self.entries)
+        if not len(self.entries) == len(self.motion) == len(self.parts) or rows != len(self.text):
+            raise ValueError(
+                f"{len(self.entries)} motions with {rows} captions need as many rows, not {len(self.motion)} motion,"
+                f" {len(self.parts)} part and {len(self.text)} text rows"
+            )
+        if (self.tokens is None) != (self.steps is None):
+            raise ValueError("tokens and steps go together")
+        if self.tokens is not None and not len(self.entries) == len(self.tokens) == len(self.steps):
+            raise ValueError(f"{len(self.entries)} motions need as many token rows, not {len(self.tokens)}")
+        if without := [entry.id for entry in self.entries if not entry.captions]:
+            raise UserError(f"motion {without[0]} has no caption: the library needs at least one a motion")
+
+    def followed_by(self, others: Embedded) -> Embedded:
+        """These motions and then the others."""
+        tokens = steps = None
+        if self.tokens is not None and others.tokens is not None:
+            longest = max(self.tokens.shape[1], others.tokens.shape[1])
+            padded = [functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in (self.tokens, others.tokens)]
+            tokens, steps = torch.cat(padded), torch.cat([self.steps, others.steps])
+        return Embedded(
+            self.entries + others.entries,
+            torch.cat([self.text, others.text]),
+            torch.cat([self.motion, others.motion]),
+            torch.cat([self.parts, others.parts]),
+            tokens,
+            steps,
+        )
+
+
+class RAGDatabase:
+    """An immutable library: `load`, `search`, `gather`; `add` returns a larger one, `save` writes the folder.
+
+    Args:
+        embedded: the motions.
+        facts: what the manifest tells besides the counts: `retriever` (name and hash), `dataset`, and with tokens `tokenizer`.
+    """
+
+    def __init__(self, embedded: Embedded, facts: Mapping[str, Any]) -> None:
+        self.embedded = embedded
+        self.facts = dict(facts)
+        counts = torch.tensor([len(entry.captions) for entry in embedded.entries], dtype=torch.long)
+        device = embedded.motion.device
+        self.row_motion = torch.repeat_interleave(torch.arange(len(counts)), counts).to(device)
+        # What a motion's captions say together: one R_t a motion whatever the query, so that a retrieved motion is one number.
+        sums = torch.zeros_like(embedded.motion).index_add_(0, self.row_motion, embedded.text)
+        self.motion_text = functional.normalize(sums, dim=-1)
+        self._motions_of_take: dict[str, list[int]] = {}
+        for number, entry in enumerate(embedded.entries):
+            self._motions_of_take.setdefault(entry.take, []).append(number)
+
+    def __len__(self) -> int:
+        return len(self.embedded.entries)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The M motions: id, take, captions."""
+        return self.embedded.entries
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self.embedded.motion.shape[1]
+
+    @property
+    def retriever_hash(self) -> str:
+        """The hash of the retriever that embedded the motions."""
+        return self.facts["retriever"]["hash"]
+
+    @property
+    def tokenizer_hash(self) -> str | None:
+        """The hash of the RVQ-VAE that made the base tokens, or None without tokens."""
+        return self.facts["tokenizer"]["hash"] if self.embedded.tokens is not None else None
+
+    def to(self, device: torch.device | str) -> RAGDatabase:
+        """The same library on another device."""
+        tensors = {
+            name: value.to(device) for name, value in vars(self.embedded).items() if isinstance(value, Tensor)
+        }
+        return RAGDatabase(replace(self.embedded, **tensors), self.facts)
+
+    def search(
+        self,
+        queries: Tensor,
+        k: int,
+        exclude_takes: Sequence[str | Collection[str] | None] | None = None,
+        by: SearchBy = "both",
+    ) -> SearchResult:
+        """The exact top k motions of each query; k above the number of motions gives all of them.
+
+        Args:
+            queries: (B, D) unit vectors of captions or motions, made by the database's retriever.
+            k: motions wanted.
+            exclude_takes: for each query a take, several, or None: their motions are not found (a caption's own clip, its mirror).
+                Every query gets equally many motions, as many as the one with the most exclusions can have.
+            by: compare with motions, with captions (a motion counts by its best one), or with the mean of both.
+        Raises:
+            ValueError: k below 1, another dimension, or exclusions that are not one a query.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise ValueError(f"queries must have the shape (B, {self.dimension}), not {tuple(queries.shape)}")
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if exclude_takes is not None and len(exclude_takes) != len(queries):
+            raise ValueError(f"{len(queries)} queries need as many exclusions, not {len(exclude_takes)}")
+        excluded = [self._motions_of(takes) for takes in exclude_takes or []]
+        k = min(k, len(self) - max(map(len, excluded), default=0))
+        device = self.embedded.motion.device
+        chunk = max(1, SCORES_AT_ONCE // max(1, len(self.row_motion)))
+        indices = torch.empty(len(queries), k, dtype=torch.long)
+        scores = torch.empty(len(queries), k)
+        for start in range(0, len(queries), chunk):
+            similarity = self._similarity(queries[start : start + chunk].to(device), by)
+            for row, motions in enumerate(excluded[start : start + chunk]):
+                similarity[row, motions] = float("-inf")
+            best = similarity.topk(k, dim=1)
+            scores[start : start + chunk], indices[start : start + chunk] = best.values.cpu(), best.indices.cpu()
+        return SearchResult(indices, scores)
+
+    def _similarity(self, queries: Tensor, by: SearchBy) -> Tensor:
+        """(B, D) -> (B, M), a fresh tensor."""
+        queries = queries.to(self.embedded.motion.dtype)
+        if by == "motion":
+            return queries @ self.embedded.motion.T
+        rows = queries @ self.embedded.text.T
+        texts = rows.new_full((len(queries), len(self)), float("-inf"))
+        texts.scatter_reduce_(1, self.row_motion.expand(len(queries), -1), rows, "amax")
+        return texts if by == "text" else (texts + queries @ self.embedded.motion.T) / 2
+
+    def _motions_of(self, takes: str | Collection[str] | None) -> list[int]:
+        names = [takes] if isinstance(takes, str) else set(takes or ())
+        return [motion for take in names for motion in self._motions_of_take.get(take, ())]
+
+    def gather(self, indices: Tensor) -> Retrieved:
+        """What a generator sees of motions (B, K): R_t (the mean of a motion's captions), R_m, parts, and tokens where there are."""
+        indices = indices.to(self.embedded.motion.device)
+        tokens, steps = self.embedded.tokens, self.embedded.steps
+        return Retrieved(
+            text=self.motion_text[indices],
+            motion=self.embedded.motion[indices],
+            mask=torch.ones_like(indices, dtype=torch.bool),
+            parts=self.embedded.parts[indices],
+            tokens=None if tokens is None else tokens[indices].long(),
+            steps=None if steps is None else steps[indices].long(),
+        )
+
+    def add(self, others: Embedded) -> RAGDatabase:
+        """The library with more motions, embedded by the same retriever.
+
+        Raises:
+            UserError: an id that is there already, or motions without the tokens that the library's motions have.
+        """
+        known = {entry.id for entry in self.entries}
+        if repeated := [entry.id for entry in others.entries if entry.id in known]:
+            raise UserError(f"motion {repeated[0]} is in the database already: give it another name")
+        if self.embedded.tokens is not None and others.tokens is None:
+            raise UserError("the database holds base tokens: motions added to it need theirs too (--vq_name)")
+        device = self.embedded.motion.device
+        tensors = {name: value.to(device) for name, value in vars(others).items() if isinstance(value, Tensor)}
+        return RAGDatabase(self.embedded.followed_by(replace(others, **tensors)), self.facts)
+
+    def save(self, folder: Path | str) -> None:
+        """Writes the folder: manifest.json, entries.json, embeddings.safetensors (half precision). The old one stays until all is there.
+
+        Raises:
+            UserError: the folder cannot be written, or holds something else than a database.
+        """
+        embedded = self.embedded
+        tensors = {
+            "text": embedded.text.half(),
+            "motion": embedded.motion.half(),
+            "parts": embedded.parts.half(),
+            "row_motion": self.row_motion.int(),
+        }
+        if embedded.tokens is not None:
+            tensors |= {"tokens": embedded.tokens.short(), "steps": embedded.steps.short()}
+        entries = [{"id": each.id, "take": each.take, "captions": list(each.captions)} for each in self.entries]
+        storage.write(Path(folder), {**self.facts, **self._counts()}, entries, tensors)
+
+    def _counts(self) -> dict[str, Any]:
+        embedded = self.embedded
+        counts: dict[str, Any] = {
+            "motions": len(self),
+            "captions": len(embedded.text),
+            "dimension": self.dimension,
+            "parts": list(embedded.parts.shape[1:]),
+        }
+        if embedded.tokens is not None:
+            counts["tokens"] = list(embedded.tokens.shape[1:])
+        return counts
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, retriever_hash: str | None = None, device: torch.device | str = "cpu"
+    ) -> RAGDatabase:
+        """Reads a folder and checks that its files belong together.
+
+        Args:
+            folder: what `save` wrote.
+            retriever_hash: of the retriever that will make the queries; another one than the database's is refused.
+            device: where the embeddings go.
+        Raises:
+            UserError: missing or truncated files, another format or retriever, counts that do not fit; says which.
+        """
+        folder = Path(folder)
+        manifest, raw_entries, tensors = storage.read(folder)
+        _check_retriever(folder, manifest, retriever_hash)
+        entries = tuple(Entry(each["id"], each["take"], tuple(each["captions"])) for each in raw_entries)
+        wrong = UserError(f"{folder}: the files do not belong together: build the database again")
+        counts = torch.tensor([len(entry.captions) for entry in entries], dtype=torch.long)
+        if not torch.equal(torch.repeat_interleave(torch.arange(len(counts)), counts), tensors["row_motion"].long()):
+            raise wrong
+        try:
+            embedded = Embedded(
+                entries,
+                *(tensors[name].to(device, torch.float32) for name in ("text", "motion", "parts")),
+                *(tensors[name].to(device) if name in tensors else None for name in ("tokens", "steps")),
+            )
+        except ValueError as error:
+            raise wrong from error
+        database = cls(embedded, {name: manifest[name] for name in FACTS if name in manifest})
+        if any(manifest.get(name) != value for name, value in database._counts().items()):
+            raise wrong
+        if embedded.tokens is not None and "tokenizer" not in database.facts:
+            raise wrong
+        return database
+
+
+def _check_retriever(folder: Path, manifest: Mapping[str, Any], expected: str | None) -> None:
+    """Raises `UserError` when another retriever than the expected one made the database."""
+    retriever = manifest.get("retriever")
+    if not isinstance(retriever, dict) or not isinstance(retriever.get("hash"), str):
+        raise UserError(f"{folder} does not say which retriever made it: build the database again")
+    if expected is not None and retriever["hash"] != expected:
+        raise UserError(
+            f"{folder} was made by the retriever {retriever.get('name')} ({retriever['hash']}), not by the one in use"
+            f" ({expected}): build the database again with build_rag_database.py"
+        )
+
+
+def pad_tokens(tokens: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:
+    """Base tokens of each motion, (N, J) of different N -> padded (M, N, J) int16 and steps (M,) int16."""
+    rows = [torch.as_tensor(each).short() for each in tokens]
+    return (
+        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        torch.tensor([len(row) for row in rows], dtype=torch.int16),
+    )

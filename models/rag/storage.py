@@ -1,0 +1,98 @@
+"""The files of a RAG database: manifest.json (what it is), entries.json (whose rows they are), embeddings.safetensors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from utils.errors import UserError
+from utils.files import read_json, write_json
+
+FORMAT_VERSION = 1
+MANIFEST, ENTRIES, EMBEDDINGS = "manifest.json", "entries.json", "embeddings.safetensors"
+TENSORS = ("text", "motion", "parts", "row_motion")
+
+
+class Stored(NamedTuple):
+    """What a folder holds, each file checked on its own."""
+
+    manifest: dict[str, Any]
+    entries: list[dict[str, Any]]  # id, take, captions
+    tensors: dict[str, Tensor]
+
+
+def write(
+    folder: Path, manifest: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]
+) -> None:
+    """Writes the folder. A database that was there stays until the new one is complete.
+
+    Raises:
+        UserError: the folder cannot be written, or holds something else than a database.
+    """
+    with _replaced_folder(folder) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / EMBEDDINGS)
+        write_json(temporary / ENTRIES, list(entries))
+        write_json(temporary / MANIFEST, {"format_version": FORMAT_VERSION, **manifest})
+
+
+def read(folder: Path) -> Stored:
+    """Reads the folder.
+
+    Raises:
+        UserError: a file is missing, truncated or of another format; says which.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} is no RAG database ({MANIFEST} is missing): make one with build_rag_database.py")
+    manifest = read_json(folder / MANIFEST)
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(f"{folder / MANIFEST} has format {version}, this program reads {FORMAT_VERSION}: build it again")
+    return Stored(manifest, _read_entries(folder / ENTRIES), _read_tensors(folder / EMBEDDINGS))
+
+
+def _read_entries(path: Path) -> list[dict[str, Any]]:
+    entries = read_json(path)
+    fields = {"id": str, "take": str, "captions": list}
+    for entry in entries if isinstance(entries, list) else [None]:
+        if not isinstance(entry, dict) or any(not isinstance(entry.get(name), kind) for name, kind in fields.items()):
+            raise UserError(f"{path} is not a list of motions with id, take and captions: build the database again")
+    return entries
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is missing or truncated: build the database again") from error
+    if missing := [name for name in TENSORS if name not in tensors]:
+        raise UserError(f"{path} lacks {', '.join(missing)}: build the database again")
+    return tensors
+
+
+@contextlib.contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place when the block ends without an error."""
+    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no RAG database: give another folder")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Text encoders: tower (network), checkpoints (weights), tokenizer, encoder (interface), store (cached features)."""

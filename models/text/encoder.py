@@ -1,0 +1,199 @@
+"""What the rest of the system sees of a text encoder: texts in, features out, the same alone or in any batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from models.text.tower import TextTower
+from utils.files import file_hash
+
+CHUNK_SIZE = 64  # texts a forward pass
+CACHE_SIZE = 1024  # texts whose features are remembered
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Features of B texts.
+
+    Attributes:
+        pooled: (B, D), one vector a text.
+        states: (B, L, D), one a token; zero where padded.
+        mask: (B, L) True = valid.
+    """
+
+    pooled: Tensor
+    states: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def __getitem__(self, rows: Tensor | Sequence[int] | slice) -> TextFeatures:
+        """The chosen texts (a list, slice or tensor of row numbers, or a boolean tensor)."""
+        if isinstance(rows, int):
+            raise TypeError("rows must keep the batch dimension: use [row] instead of row")
+        return TextFeatures(self.pooled[rows], self.states[rows], self.mask[rows])
+
+    def to(self, device: torch.device | str) -> TextFeatures:
+        """The same on `device`."""
+        return TextFeatures(*(tensor.to(device, non_blocking=True) for tensor in (self.pooled, self.states, self.mask)))
+
+
+def pad_features(rows: Sequence[tuple[Tensor, Tensor]]) -> TextFeatures:
+    """Pairs of pooled (D,) and states (L_i, D), each of one text -> one batch."""
+    lengths = torch.tensor([len(states) for _, states in rows])
+    states = pad_sequence([states for _, states in rows], batch_first=True)
+    mask = torch.arange(states.shape[1])[None] < lengths[:, None]
+    return TextFeatures(torch.stack([pooled for pooled, _ in rows]), states, mask.to(states.device))
+
+
+class TextEncoder(ABC):
+    """A frozen text encoder. Features are computed without gradients, in chunks of similar lengths, and those of recent
+    texts are remembered.
+
+    Attributes:
+        name: as in the configs, e.g. `minilm`.
+        dim: channels D of its features.
+    """
+
+    def __init__(self, name: str, dim: int) -> None:
+        self.name = name
+        self.dim = dim
+        self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a text's features stay the same for good."""
+        return True
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Tells these features from those of other weights; names cached files."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the features are made."""
+
+    @abstractmethod
+    def forward_features(self, texts: Sequence[str]) -> TextFeatures:
+        """Features of at least one text, in one pass and with gradients where the encoder is trained."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """One vector a text, (B, D)."""
+        pooled = {text: vector for text, vector, _ in self.stream(texts)}
+        if not pooled:
+            return torch.zeros(0, self.dim, device=self.device)
+        return torch.stack([pooled[text] for text in texts])
+
+    def features(self, texts: Sequence[str]) -> TextFeatures:
+        """Vectors of texts and tokens; L is the longest text's number of tokens."""
+        rows = {text: (pooled, states) for text, pooled, states in self.stream(texts)}
+        if not rows:
+            empty = torch.zeros(0, self.dim, device=self.device)
+            return TextFeatures(empty, empty[:, None], torch.zeros(0, 1, dtype=torch.bool, device=self.device))
+        return pad_features([rows[text] for text in texts])
+
+    def stream(self, texts: Sequence[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yields each distinct text once, the short ones first: text, pooled (D,), states (L_i, D)."""
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of strings, not one string")
+        distinct = sorted(dict.fromkeys(texts), key=len)
+        for start in range(0, len(distinct), CHUNK_SIZE):
+            chunk = distinct[start : start + CHUNK_SIZE]
+            known = {text: self._cache[text] for text in chunk if text in self._cache}
+            if missing := [text for text in chunk if text not in known]:
+                known.update(zip(missing, self._compute(missing), strict=True))
+            for text in chunk:
+                self._remember(text, known[text])
+                yield text, *known[text]
+
+    def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
+        """Pooled and unpadded states of each text, without gradients."""
+        with torch.no_grad():
+            features = self.forward_features(texts)
+        lengths = features.mask.sum(1).tolist()
+        # Clones: a view would keep the whole chunk in memory.
+        return [(features.pooled[i].clone(), features.states[i, :n].clone()) for i, n in enumerate(lengths)]
+
+    def _remember(self, text: str, entry: tuple[Tensor, Tensor]) -> None:
+        """Keeps the most recently used texts."""
+        if self.frozen:
+            self._cache[text] = entry
+            self._cache.move_to_end(text)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+
+
+class TowerEncoder(TextEncoder):
+    """A text encoder made of a tower and its tokenizer.
+
+    Args:
+        name: see `TextEncoder`.
+        module: the tower; training it (`trainable=True` of `build_text_encoder`) turns the remembering off.
+        tokenizer: without padding, and cutting texts that are too long.
+        weights: file that the tower came from.
+        normalized: whether `pooled` has unit length.
+    """
+
+    def __init__(self, name: str, module: TextTower, tokenizer: Tokenizer, weights: Path, normalized: bool) -> None:
+        super().__init__(name, module.config.out_width)
+        self.module = module
+        self.tokenizer = tokenizer
+        self.weights = weights
+        self.normalized = normalized
+        self._fingerprint = ""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter of the tower is trained."""
+        return self.module.frozen
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tower lies."""
+        return self.module.token.weight.device
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weight file (the file as loaded: a tower that is being trained has none).
+
+        Raises:
+            ValueError: the tower is trained.
+        """
+        if not self.frozen:
+            raise ValueError(f"the text encoder {self.name} is being trained: its features cannot be cached")
+        self._fingerprint = self._fingerprint or file_hash(self.weights)
+        return self._fingerprint
+
+    def to(self, device: torch.device | str) -> TowerEncoder:
+        """Moves the tower; returns itself."""
+        self.module.to(device)
+        self._cache.clear()
+        return self
+
+    def forward_features(self, texts: Sequence[str]) -> TextFeatures:
+        """Features of at least one text in one pass; with gradients when the tower is trained."""
+        ids = [torch.tensor(self.tokenizer.encode(text).ids) for text in texts]
+        mask = pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in ids], batch_first=True).to(self.device)
+        pooled, states = self.module(pad_sequence(ids, batch_first=True).to(self.device), mask)
+        return TextFeatures(functional.normalize(pooled, dim=-1) if self.normalized else pooled, states, mask)
+
+    def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
+        training = self.module.training
+        self.module.eval()
+        try:
+            return super()._compute(texts)
+        finally:
+            self.module.train(training)

@@ -1,0 +1,70 @@
+"""Motions -> tokens, once: every stage after the RVQ-VAE reads tokens from here.
+
+Letters: T frames, N = T / 4 token steps, J part rows, Q quantisers, D feature columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from models.vq.rvq import RVQVAE
+from utils.files import atomic_path
+
+
+@torch.no_grad()
+def tokenise(model: RVQVAE, motions: Sequence[np.ndarray], batch_size: int = 64) -> list[Tensor]:
+    """Codes of raw features (T, D), T a multiple of 4 -> one (N, J, Q) int64 CPU tensor a motion, in order.
+
+    Motions of similar length share a batch, so that little is computed for padding.
+    """
+    model.eval()
+    device = model.normalizer.mean.device
+    order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
+    codes: list[Tensor] = [torch.empty(0)] * len(motions)
+    for start in tqdm(range(0, len(order), batch_size), desc="tokenising", unit="batch", leave=False, delay=2):
+        chosen = order[start : start + batch_size]
+        features = pad_sequence([torch.from_numpy(motions[index]) for index in chosen], batch_first=True).to(device)
+        lengths = torch.tensor([len(motions[index]) for index in chosen], device=device)
+        mask = torch.arange(features.shape[1], device=device) < lengths[:, None]
+        for index, row in zip(chosen, model.encode(features, mask).cpu(), strict=True):
+            codes[index] = row[: len(motions[index]) // model.frames_per_step].clone()
+    return codes
+
+
+def state_hash(module: torch.nn.Module, length: int = 16) -> str:
+    """A fingerprint of a model's weights in half precision, the same before and after export."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        rounded = tensor.detach().cpu()
+        digest.update((rounded.half() if rounded.is_floating_point() else rounded).numpy().tobytes())
+    return digest.hexdigest()[:length]
+
+
+def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray], cache: Path) -> list[Tensor]:
+    """`tokenise` with a cache file that is only believed for this model and these motions."""
+    digest = hashlib.sha256(state_hash(model).encode())
+    for motion in motions:
+        digest.update(motion.tobytes())
+    key = digest.hexdigest()
+    lengths = [len(motion) // model.frames_per_step for motion in motions]
+    try:
+        with safe_open(cache, framework="pt") as file:
+            if (file.metadata() or {}).get("key") == key:
+                return list(file.get_tensor("codes").long().split(lengths))
+    except (OSError, SafetensorError):
+        pass  # absent or unreadable: made anew
+    codes = tokenise(model, motions)
+    with atomic_path(cache) as temporary:
+        save_file({"codes": torch.cat(codes).to(torch.int16)}, temporary, {"key": key})
+    return codes

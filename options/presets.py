@@ -1,0 +1,91 @@
+"""Sets of defaults per stage, chosen by `--preset`. The plain defaults are the paper's: `paper` changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Preset = dict[str, Any]
+
+# The mini dataset has about 1,900 training clips of 40-120 frames and few words. The sizes are made for two CPU cores;
+# everything works offline.
+_MINI_RUN: Preset = {"dataset_name": "mini", "num_workers": 0}
+
+_MINI_TRANSFORMER: Preset = {
+    **_MINI_RUN,
+    "text_encoder": "minilm",
+    "latent_dim": 192,
+    "n_heads": 6,
+    "n_layers": 4,
+    "ff_size": 384,
+    "block": "interleaved",
+    "attnj": True,
+    "attnt": True,
+    "batch_size": 32,
+    "max_epoch": 60,
+    "lr": 5e-4,
+    "warm_up_iter": 200,
+    "schedule": "cosine",
+    "gamma": 0.02,
+    "eval_every_e": 5,
+    "save_every": 200,
+}
+
+PRESETS: dict[str, dict[str, Preset]] = {
+    "vq": {
+        "paper": {},
+        "mini": {
+            **_MINI_RUN,
+            "width": 96,
+            "depth": 2,
+            "merge_parts": "early",
+            "code_dim2d": 64,
+            "nb_code2d": 256,
+            "num_quantizers": 4,
+            "batch_size": 64,
+            "max_epoch": 60,
+            "lr": 5e-4,
+            "warm_up_iter": 200,
+            "schedule": "cosine",
+            "gamma": 0.02,
+            "eval_every_e": 5,
+            "save_every": 200,
+        },
+    },
+    "mtrans": {"paper": {}, "mini": _MINI_TRANSFORMER},
+    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "max_epoch": 40}},
+    "length": {
+        "paper": {},
+        "mini": {
+            **_MINI_RUN,
+            "text_encoder": "minilm",
+            "latent_dim": 128,
+            "n_layers": 1,
+            "n_heads": 4,
+            "max_epoch": 20,
+            "lr": 5e-4,
+            "warm_up_iter": 100,
+        },
+    },
+    "tmr": {
+        "paper": {},
+        "mini": {
+            **_MINI_RUN,
+            "text_encoder": "minilm",
+            "part_dim": 96,
+            "motion_layers": 2,
+            "motion_heads": 4,
+            "motion_ff_size": 192,
+            "patch_frames": 4,
+            "embed_dim": 128,
+            "text_layers": 1,
+            "text_dim": 128,
+            "queue_size": 1024,
+            "batch_size": 64,
+            "max_epoch": 40,
+            "lr": 5e-4,
+            "warm_up_iter": 100,
+            "eval_every_e": 2,
+            "save_every": 200,
+        },
+    },
+}

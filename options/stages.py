@@ -1,0 +1,356 @@
+"""The options of every script. What a schema holds is what the run's config.json holds."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from data.specs import get_spec
+from models.configs import (
+    LengthEstimatorConfig,
+    MaskedTransformerConfig,
+    PartTMRConfig,
+    ResidualTransformerConfig,
+    RVQConfig,
+    SamplingSettings,
+)
+from options.groups import (
+    DATASET_HELP,
+    GPU_HELP,
+    RetrievalOptions,
+    RunOptions,
+    TrainSettings,
+    canonical_dataset,
+    check_gpu_id,
+    check_run_name,
+)
+from options.schema import option, to_dict
+from utils.errors import UserError
+
+Resolved = TypeVar("Resolved")
+CHECKPOINT_HELP = (
+    "a file of the run's model folder, its stem, or a part of its name such as fid; none: the best there is"
+)
+
+
+def _resolve_run(options: Resolved) -> Resolved:
+    """Replaces the dataset's alias by its name, and sets the model's feature layout from the dataset."""
+    run: RunOptions = options.run.resolve()
+    changes: dict[str, Any] = {"run": run}
+    if hasattr(options, "model") and hasattr(options.model, "layout"):
+        changes["model"] = replace(options.model, layout=get_spec(run.dataset_name).layout)
+    return replace(options, **changes)
+
+
+def run_config(options: Any, stage: str) -> dict[str, Any]:
+    """What a training run writes to its config.json: the stage, the command line and all options, nested."""
+    return {"stage": stage, "command": shlex.join(["python", *sys.orig_argv[1:]]), **to_dict(options)}
+
+
+# Training
+
+
+@dataclass(frozen=True)
+class VQData:
+    """What the 2D RVQ-VAE is trained on, and the weights of its losses."""
+
+    window_size: int = option(64, "frames of a training window, a multiple of 4", minimum=4)
+    window_stride: int = option(1, "an epoch is one window in this many frames of each clip", minimum=1)
+    position_weight: float = option(0.5, "weight of the loss on joint positions", minimum=0)
+    commit_weight: float = option(0.02, "weight of the commitment loss", minimum=0)
+
+    def __post_init__(self) -> None:
+        if self.window_size % 4:
+            raise UserError(f"--window_size must be a multiple of 4, not {self.window_size}")
+
+
+@dataclass(frozen=True)
+class VQOptions:
+    """train_vq.py"""
+
+    run: RunOptions = RunOptions(name="vq")
+    model: RVQConfig = RVQConfig()
+    data: VQData = VQData()
+    train: TrainSettings = TrainSettings(num_workers=4)
+
+    def resolve(self) -> VQOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """The tokeniser of a transformer."""
+
+    vq_name: str = option("vq", "run of the 2D RVQ-VAE, in checkpoints_dir/dataset")
+    vq_checkpoint: str | None = option(None, f"checkpoint of the 2D RVQ-VAE: {CHECKPOINT_HELP}")
+
+    def __post_init__(self) -> None:
+        check_run_name(self.vq_name, "vq_name")
+
+
+TRANSFORMER_SETTINGS = TrainSettings(
+    batch_size=64, max_epoch=500, betas=(0.9, 0.99), weight_decay=1e-5, milestones=(50_000,), num_workers=4
+)
+
+
+@dataclass(frozen=True)
+class MaskedOptions:
+    """train_mask_transformer.py"""
+
+    run: RunOptions = RunOptions(name="mtrans")
+    inputs: TokenInputs = TokenInputs()
+    retrieval: RetrievalOptions = RetrievalOptions()
+    model: MaskedTransformerConfig = MaskedTransformerConfig()
+    train: TrainSettings = TRANSFORMER_SETTINGS
+
+    def resolve(self) -> MaskedOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class ResidualOptions:
+    """train_res_transformer.py"""
+
+    run: RunOptions = RunOptions(name="rtrans")
+    inputs: TokenInputs = TokenInputs()
+    retrieval: RetrievalOptions = RetrievalOptions()
+    model: ResidualTransformerConfig = ResidualTransformerConfig()
+    train: TrainSettings = TRANSFORMER_SETTINGS
+
+    def resolve(self) -> ResidualOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class LengthOptions:
+    """train_length_estimator.py"""
+
+    run: RunOptions = RunOptions(name="length")
+    model: LengthEstimatorConfig = LengthEstimatorConfig()
+    train: TrainSettings = TrainSettings(
+        batch_size=64, max_epoch=50, lr=1e-4, warm_up_iter=200, schedule="cosine", gamma=0.05, weight_decay=1e-2
+    )
+
+    def resolve(self) -> LengthOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class RetrieverRates:
+    """Learning rates of the retriever's parameter groups, as factors of the motion encoders' `--lr`."""
+
+    text_lr_factor: float = option(0.1, "learning rate of a trainable text encoder, times lr", minimum=0)
+    head_lr_factor: float = option(1.0, "learning rate of the projection heads, times lr", minimum=0)
+
+
+@dataclass(frozen=True)
+class RetrieverOptions:
+    """Part_TMR/scripts/train.py"""
+
+    run: RunOptions = RunOptions(name="tmr")
+    model: PartTMRConfig = PartTMRConfig()
+    rates: RetrieverRates = RetrieverRates()
+    train: TrainSettings = TrainSettings(
+        batch_size=128,
+        max_epoch=100,
+        lr=1e-4,
+        betas=(0.9, 0.999),
+        weight_decay=1e-2,
+        warm_up_iter=1000,
+        schedule="cosine",
+        gamma=0.01,
+        num_workers=4,
+    )
+
+    def resolve(self) -> RetrieverOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+# Everything after training. These scripts read the architecture from the runs, never from flags.
+
+
+@dataclass(frozen=True)
+class DatabaseOptions:
+    """build_rag_database.py"""
+
+    run: RunOptions = RunOptions(name="tmr")
+    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
+    output: str = option("database", "folder that the database is written to, in a subfolder named after the dataset")
+    split: Literal["train", "val", "test"] = option("train", "split whose motions become the library")
+    batch_size: int = option(64, "motions embedded at once", minimum=1)
+
+    def resolve(self) -> DatabaseOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """How an evaluation is run and where its results go."""
+
+    ext: str = option("eval", "name of the result files, in the run's eval folder")
+    split: Literal["train", "val", "test"] = option("test", "split that is evaluated")
+    repeat_times: int = option(20, "repeats; the 95 % interval comes from them", minimum=1)
+    batch_size: int = option(32, "motions generated at once", minimum=1)
+    seed: int = option(3407, "seed of the first repeat", minimum=0)
+
+    def __post_init__(self) -> None:
+        check_run_name(self.ext, "ext")
+
+
+@dataclass(frozen=True)
+class RetrieverEvalOptions:
+    """Part_TMR/scripts/test.py"""
+
+    run: RunOptions = RunOptions(name="tmr")
+    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
+    protocol: ProtocolOptions = ProtocolOptions(repeat_times=1)
+
+    def resolve(self) -> RetrieverEvalOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class EvalVQOptions:
+    """eval_vq.py"""
+
+    run: RunOptions = RunOptions(name="vq")
+    which_epoch: str | None = option(None, f"checkpoint of the run: {CHECKPOINT_HELP}")
+    protocol: ProtocolOptions = ProtocolOptions()
+
+    def resolve(self) -> EvalVQOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Dataset and device of a script that takes several runs."""
+
+    dataset_name: str = option("humanml3d", DATASET_HELP)
+    checkpoints_dir: str = option("logs", "folder of the runs")
+    gpu_id: str = option("auto", GPU_HELP)
+
+    def __post_init__(self) -> None:
+        check_gpu_id(self.gpu_id)
+
+    def resolve(self) -> DatasetOptions:
+        """The same with the dataset's alias replaced by its name."""
+        return replace(self, dataset_name=canonical_dataset(self.dataset_name))
+
+
+@dataclass(frozen=True)
+class GeneratorEvalOptions:
+    """What eval_mask.py and eval_res.py share."""
+
+    run: DatasetOptions = DatasetOptions()
+    mtrans_name: str = option("mtrans", "run of the masked transformer")
+    vq_name: str | None = option(None, "run of the 2D RVQ-VAE; none: the one that the transformer was trained with")
+    retriever_name: str | None = option(
+        None, "run of the retriever; none: the one that the transformer was trained with"
+    )
+    database: str | None = option(
+        None, "folder of the RAG database; none: the one that the transformer was trained with"
+    )
+    no_retrieval: bool = option(False, "generate without retrieval")
+    sampling: SamplingSettings = SamplingSettings()
+    protocol: ProtocolOptions = ProtocolOptions()
+
+    def __post_init__(self) -> None:
+        for flag in ("mtrans_name", "rtrans_name", "vq_name", "retriever_name"):
+            if getattr(self, flag, None) is not None:
+                check_run_name(getattr(self, flag), flag)
+
+    def resolve(self) -> GeneratorEvalOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class EvalMaskOptions(GeneratorEvalOptions):
+    """eval_mask.py"""
+
+    which_epoch: str | None = option(None, f"checkpoint of the masked transformer: {CHECKPOINT_HELP}")
+
+
+@dataclass(frozen=True)
+class EvalResOptions(GeneratorEvalOptions):
+    """eval_res.py"""
+
+    rtrans_name: str = option("rtrans", "run of the residual transformer")
+    which_epoch: str | None = option(
+        None,
+        f"checkpoint of the masked transformer (with --traverse_res: of the residual one): {CHECKPOINT_HELP}",
+    )
+    which_ckpt: str | None = option(
+        None,
+        f"checkpoint of the residual transformer (with --traverse_res: of the masked one): {CHECKPOINT_HELP}",
+    )
+    traverse_res: bool = option(
+        False, "--which_epoch names checkpoints of the residual transformer and each that fits is evaluated"
+    )
+    gt_base: bool = option(False, "diagnosis: take the base tokens from the ground truth (protocol gt-base)")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """demo.py"""
+
+    text_prompt: str | None = option(None, "what to generate")
+    text_path: str | None = option(None, "file with one `prompt` or `prompt=frames` a line; # starts a comment")
+    motion_length: int = option(0, "length in frames, made a multiple of 4; 0: estimated from the text", minimum=0)
+    repeat_times: int = option(1, "motions a prompt", minimum=1)
+    seed: int = option(0, "seed; a prompt with a seed gives the same motion in any company", minimum=0)
+    ext: str = option("demo", "name of the folder in output_dir")
+    output_dir: str = option("outputs", "folder of all results")
+    gpu_id: str = option("auto", GPU_HELP)
+    dataset_name: str = option("mini", DATASET_HELP)
+    checkpoints_dir: str = option("pretrained", "folder of the runs: pretrained holds the shipped mini models")
+    mtrans_name: str = option("mtrans", "run of the masked transformer")
+    rtrans_name: str = option("rtrans", "run of the residual transformer")
+    vq_name: str | None = option(None, "run of the 2D RVQ-VAE; none: the one that the transformer was trained with")
+    retriever_name: str | None = option(
+        None, "run of the retriever; none: the one that the transformer was trained with"
+    )
+    database: str | None = option(
+        None, "folder of the RAG database; none: the one that the transformer was trained with"
+    )
+    no_retrieval: bool = option(False, "generate without retrieval")
+    deterministic_length: bool = option(False, "take the likeliest length instead of drawing one")
+    sampling: SamplingSettings = SamplingSettings()
+
+    def __post_init__(self) -> None:
+        check_gpu_id(self.gpu_id)
+        check_run_name(self.ext, "ext")
+        for flag in ("mtrans_name", "rtrans_name", "vq_name", "retriever_name"):
+            if getattr(self, flag) is not None:
+                check_run_name(getattr(self, flag), flag)
+        if self.text_prompt is not None and not self.text_prompt.strip():
+            raise UserError("--text_prompt is empty: describe a motion")
+
+    def resolve(self) -> DemoOptions:
+        """The same with the dataset's alias replaced by its name.
+
+        Raises:
+            UserError: no prompt, or two sources of prompts.
+        """
+        if (self.text_prompt is None) == (self.text_path is None):
+            raise UserError("give either --text_prompt or --text_path")
+        return replace(self, dataset_name=canonical_dataset(self.dataset_name))
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """export_run.py"""
+
+    run: str = option(help="folder of the trained run, e.g. logs/mini/vq")
+    out: str = option(help="folder that is written, e.g. pretrained/mini/vq")
+    which_epoch: str | None = option(None, f"checkpoint of the run: {CHECKPOINT_HELP}")

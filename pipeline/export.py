@@ -1,0 +1,45 @@
+"""A trained run as a small folder: config.json and half-precision weights, without the optimiser's state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.runs import WEIGHTS, read_config, resolve_checkpoint
+from utils.checkpoint import read_checkpoint, save_safetensors
+from utils.errors import UserError
+from utils.files import write_json
+
+EXPORTED = "exported"
+
+
+def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = None) -> Path:
+    """Writes out_dir/config.json and out_dir/model/weights.safetensors; integers and vectors keep their precision.
+
+    The config (which records the training's command, data and seed) gets an entry "exported": the checkpoint's name,
+    step and validation metrics.
+
+    Args:
+        run_dir: the trained run.
+        out_dir: the new run folder.
+        which: see `pipeline.runs.resolve_checkpoint`.
+
+    Returns:
+        the weights file.
+
+    Raises:
+        UserError: no such run or checkpoint, a file that is no checkpoint of a run, or out_dir is run_dir.
+    """
+    run_dir, out_dir = Path(run_dir), Path(out_dir)
+    if run_dir.resolve() == out_dir.resolve():
+        raise UserError(f"--out {out_dir} is the run itself: choose another folder")
+    config, path = read_config(run_dir), resolve_checkpoint(run_dir, which)
+    checkpoint = read_checkpoint(path)
+    if "model" not in checkpoint:
+        raise UserError(f"{path} holds no model: it is not a checkpoint of a training run")
+    record = {"checkpoint": path.name, "step": checkpoint.get("step"), "metrics": checkpoint.get("metrics", {})}
+    # A run that was itself exported keeps its first record.
+    exported = config | {EXPORTED: config.get(EXPORTED, record)}
+    weights = out_dir / "model" / WEIGHTS
+    save_safetensors(weights, checkpoint["model"], half=True, metadata={"step": str(exported[EXPORTED]["step"])})
+    write_json(out_dir / "config.json", exported)
+    return weights

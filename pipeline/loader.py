@@ -1,0 +1,120 @@
+"""The one place where a saved run becomes a model. The architecture comes from the run's config, never from flags."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from models.configs import (
+    LengthEstimatorConfig,
+    MaskedTransformerConfig,
+    ResidualTransformerConfig,
+    RVQConfig,
+)
+from models.length_estimator import LengthEstimator
+from models.rag.database import RAGDatabase
+from models.transformer.condition import ConditionDims
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
+from models.vq.rvq import RVQVAE
+from models.vq.tokenise import state_hash
+from options.schema import from_dict
+from pipeline.runs import read_config, resolve_checkpoint
+from utils.checkpoint import load_state, read_checkpoint
+from utils.errors import UserError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """What a transformer must know of the RVQ-VAE whose tokens it reads, kept in its config."""
+
+    nb_code: int
+    n_parts: int
+    num_quantizers: int
+    vq_hash: str
+
+
+def _model_config(run_dir: Path, stage: str, schema: type[Any]) -> tuple[dict[str, Any], Any]:
+    config = read_config(run_dir)
+    if config.get("stage") != stage:
+        raise UserError(f"{run_dir} is a run of stage {config.get('stage')!r}, not of {stage!r}")
+    return config, from_dict(schema, config.get("model"), f"{run_dir / 'config.json'}: model")
+
+
+def _filled(model: Model, run_dir: Path, which: str | None, device: torch.device | str) -> Model:
+    path = resolve_checkpoint(run_dir, which)
+    load_state(model, read_checkpoint(path)["model"], path)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_vq(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> RVQVAE:
+    """The RVQ-VAE of a run.
+
+    Raises:
+        UserError: no such run or checkpoint, or one of another model (as for the other loaders).
+    """
+    _, model_config = _model_config(run_dir, "vq", RVQConfig)
+    return _filled(RVQVAE(model_config), run_dir, which, device)
+
+
+def token_config(dims: ConditionDims, tokens: TokenShape) -> dict[str, Any]:
+    """What the training script of a transformer adds to its config, for the loaders below."""
+    return {"dims": asdict(dims), "tokens": asdict(tokens)}
+
+
+def build_masked(config: MaskedTransformerConfig, dims: ConditionDims, tokens: TokenShape) -> MaskedTransformer:
+    """A new masked transformer."""
+    return MaskedTransformer(config, tokens.nb_code, tokens.n_parts, dims)
+
+
+def build_residual(config: ResidualTransformerConfig, dims: ConditionDims, tokens: TokenShape) -> ResidualTransformer:
+    """A new residual transformer."""
+    return ResidualTransformer(config, tokens.nb_code, tokens.n_parts, tokens.num_quantizers, dims)
+
+
+def token_shape(run_dir: Path) -> TokenShape:
+    """The tokens that a transformer's run was trained on."""
+    return from_dict(TokenShape, read_config(run_dir).get("tokens"), f"{run_dir / 'config.json'}: tokens")
+
+
+def load_masked(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> MaskedTransformer:
+    """The masked transformer of a run."""
+    config, model_config = _model_config(run_dir, "mtrans", MaskedTransformerConfig)
+    dims = from_dict(ConditionDims, config.get("dims"), f"{run_dir / 'config.json'}: dims")
+    return _filled(build_masked(model_config, dims, token_shape(run_dir)), run_dir, which, device)
+
+
+def load_residual(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> ResidualTransformer:
+    """The residual transformer of a run."""
+    config, model_config = _model_config(run_dir, "rtrans", ResidualTransformerConfig)
+    dims = from_dict(ConditionDims, config.get("dims"), f"{run_dir / 'config.json'}: dims")
+    return _filled(build_residual(model_config, dims, token_shape(run_dir)), run_dir, which, device)
+
+
+def load_length_estimator(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> LengthEstimator:
+    """The length estimator of a run."""
+    config, model_config = _model_config(run_dir, "length", LengthEstimatorConfig)
+    return _filled(LengthEstimator(model_config, config["text_dim"]), run_dir, which, device)
+
+
+def check_tokens(vq: RVQVAE, vq_dir: Path, expected: str, name: str) -> None:
+    """Raises `UserError` when the transformer `name` was trained on tokens of another RVQ-VAE than `vq`."""
+    if (found := state_hash(vq)) != expected:
+        raise UserError(f"{name} was trained on tokens of the RVQ-VAE {expected}, but {vq_dir} holds {found}")
+
+
+def check_database_tokens(database: RAGDatabase, folder: Path, expected: str) -> None:
+    """Raises `UserError` unless the library holds base tokens of the RVQ-VAE `expected`."""
+    if database.tokenizer_hash is None:
+        raise UserError(f"{folder} holds no base tokens: build it with build_rag_database.py --vq_name NAME")
+    if database.tokenizer_hash != expected:
+        raise UserError(
+            f"{folder} holds base tokens of the RVQ-VAE {database.tokenizer_hash}, not of {expected}: build it again with"
+            " build_rag_database.py --vq_name NAME"
+        )

@@ -1,0 +1,254 @@
+"""The user's way in: prompts -> motions.
+
+Letters: B batch, T frames, N = T / 4 token steps, J joints or part rows, Q quantisers, D feature columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.specs import DatasetSpec, get_spec
+from models.configs import SamplingSettings
+from models.length_estimator import LengthEstimator
+from models.rag.conditions import empty_retrieval, make_condition
+from models.rag.database import RAGDatabase
+from models.text_encoder import TextEncoder, build_text_encoder
+from models.transformer.condition import Condition
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
+from models.transformer.sampling import Noise, sample_base, sample_residual
+from models.vq.rvq import RVQVAE
+from Part_TMR.retriever import Retriever
+from pipeline.loader import (
+    check_database_tokens,
+    check_tokens,
+    load_length_estimator,
+    load_masked,
+    load_residual,
+    load_vq,
+    token_shape,
+)
+from pipeline.runs import find_database, read_config, run_folder
+from utils.errors import UserError
+from utils.representation import features_to_joints
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A generated motion.
+
+    Attributes:
+        text: the prompt.
+        fps: frames a second.
+        features: (T, D) float32, raw units.
+        joints: (T, J, 3) float32, metres, y up.
+        retrieved: (motion id, caption, score) of the motions that helped, best first.
+        seed: what to pass to `generate` to get this motion again.
+    """
+
+    text: str
+    fps: float
+    features: np.ndarray
+    joints: np.ndarray
+    retrieved: tuple[tuple[str, str, float], ...]
+    seed: int
+
+
+class TextToMotion:
+    """Text encoder, retriever with its database, token transformers, decoder and length estimator of one dataset."""
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        text_encoder: TextEncoder,
+        vq: RVQVAE,
+        masked: MaskedTransformer,
+        residual: ResidualTransformer | None,
+        length_estimator: LengthEstimator | None,
+        retriever: Retriever | None,
+        database: RAGDatabase | None,
+        device: torch.device | str = "cpu",
+    ):
+        self.spec, self.text_encoder, self.vq, self.masked, self.residual = spec, text_encoder, vq, masked, residual
+        self.length_estimator, self.retriever, self.database = length_estimator, retriever, database
+        self.device = torch.device(device)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoints_dir: Path | str = "pretrained",
+        dataset_name: str = "mini",
+        mtrans_name: str = "mtrans",
+        rtrans_name: str | None = "rtrans",
+        device: torch.device | str = "cpu",
+        *,
+        vq_name: str | None = None,
+        retriever_name: str | None = None,
+        database: Path | str | None = None,
+        length_name: str = "length",
+        which_mtrans: str | None = None,
+        which_rtrans: str | None = None,
+    ) -> TextToMotion:
+        """Loads saved runs; the RVQ-VAE, the retriever and the database are those of the masked transformer's config.
+
+        Args:
+            checkpoints_dir: folder of the runs, `checkpoints_dir/dataset_name/run`.
+            rtrans_name: None generates from base tokens alone.
+            database: another library of motions, made with the same retriever.
+            length_name: run of the length estimator; without one every prompt needs a length.
+            which_mtrans, which_rtrans: checkpoint of the run; None takes the best there is.
+
+        Raises:
+            UserError: a run, checkpoint or database is missing or does not fit the others.
+        """
+        spec = get_spec(dataset_name)
+
+        def folder(name: str) -> Path:
+            return run_folder(checkpoints_dir, spec.name, name)
+
+        mtrans_dir = folder(mtrans_name)
+        config = read_config(mtrans_dir)
+        masked = load_masked(mtrans_dir, which_mtrans, device)
+        vq_dir = folder(vq_name or config["inputs"]["vq_name"])
+        vq = load_vq(vq_dir, None, device)
+        residual = load_residual(folder(rtrans_name), which_rtrans, device) if rtrans_name else None
+        for name in filter(None, (mtrans_name, rtrans_name)):
+            check_tokens(vq, vq_dir, token_shape(folder(name)).vq_hash, name)
+        text_encoder = build_text_encoder(config["model"]["text_encoder"], device=device)
+        length_dir = Path(checkpoints_dir) / spec.name / length_name
+        length_estimator = load_length_estimator(length_dir, None, device) if length_dir.is_dir() else None
+        retriever, library = None, None
+        if masked.config.retrieved != "none":
+            retriever_dir = folder(retriever_name or config["retrieval"]["retriever_name"])
+            retriever = Retriever.load(retriever_dir, device=device, text_encoder=text_encoder)
+            library_dir = Path(database or find_database(checkpoints_dir, spec, config["retrieval"]["database"]))
+            library = RAGDatabase.load(library_dir, retriever_hash=retriever.hash, device=device)
+            if masked.config.retrieved == "tokens":
+                check_database_tokens(library, library_dir, token_shape(mtrans_dir).vq_hash)
+        return cls(spec, text_encoder, vq, masked, residual, length_estimator, retriever, library, device)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        texts: Sequence[str],
+        lengths: Sequence[int | None] | int | None = None,
+        seed: int | Sequence[int] = 0,
+        cond_scale: float = 4.0,
+        time_steps: int = 10,
+        *,
+        sampling: SamplingSettings | None = None,
+        retrieval: bool = True,
+        deterministic_length: bool = False,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Motion]:
+        """One motion a prompt, in order. A prompt with a seed gives the same motion alone and in any company.
+
+        Args:
+            texts: prompts.
+            lengths: frames, one number or one a prompt; None lets the length estimator decide. Rounded down to
+                multiples of four.
+            seed: one number for all or one a prompt.
+            sampling: replaces `cond_scale` and `time_steps` and sets the rest.
+            retrieval: False withholds the database.
+            progress: called with (prompts done, prompts in all).
+
+        Raises:
+            UserError: an empty prompt, a length out of range, or no length and no estimator.
+        """
+        texts = [self._checked_text(text) for text in texts]
+        seeds = [seed] * len(texts) if isinstance(seed, int) else list(seed)
+        if len(seeds) != len(texts):
+            raise UserError(f"{len(seeds)} seeds for {len(texts)} prompts")
+        settings = sampling or SamplingSettings(cond_scale=cond_scale, time_steps=time_steps)
+        steps = self._steps(texts, lengths, seeds, deterministic_length)
+        # Prompts of similar length share a batch.
+        order = sorted(range(len(texts)), key=lambda index: int(steps[index]))
+        motions: list[Motion | None] = [None] * len(texts)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = self._generate_batch(
+                [texts[i] for i in chosen], steps[chosen], [seeds[i] for i in chosen], settings, retrieval
+            )
+            for index, motion in zip(chosen, batch, strict=True):
+                motions[index] = motion
+            if progress is not None:
+                progress(start + len(chosen), len(order))
+        return motions  # type: ignore[return-value]
+
+    def condition(
+        self, texts: list[str], retrieval: bool = True
+    ) -> tuple[Condition, list[tuple[tuple[str, str, float], ...]]]:
+        """What the transformers are told about prompts, and what was retrieved for each."""
+        features = self.text_encoder.features(texts).to(self.device)
+        if self.retriever is None or self.database is None:
+            return make_condition(features, None), [()] * len(texts)
+        config = self.masked.config
+        if not retrieval:
+            nothing = empty_retrieval(self.database, len(texts), config.n_retrieved)
+            return make_condition(features, nothing).withheld(retrieval=True), [()] * len(texts)
+        found = self.database.search(self.retriever.encode_text(texts), config.n_retrieved)
+        condition = make_condition(features, self.database.gather(found.indices))
+        entries = self.database.entries
+        described = [
+            tuple((entries[i].id, entries[i].captions[0], score) for i, score in zip(numbers, scores, strict=True))
+            for numbers, scores in zip(found.indices.tolist(), found.scores.tolist(), strict=True)
+        ]
+        return condition, described
+
+    def _generate_batch(
+        self, texts: list[str], steps: Tensor, seeds: list[int], settings: SamplingSettings, retrieval: bool
+    ) -> list[Motion]:
+        condition, retrieved = self.condition(texts, retrieval)
+        base = sample_base(self.masked, condition, steps, Noise(seeds, steps), settings)
+        codes = base[..., None]
+        if self.residual is not None:
+            codes = sample_residual(self.residual, base, condition, steps, settings)
+        features = self.decode(codes, steps)
+        return [
+            Motion(text, self.spec.fps, rows, features_to_joints(rows, self.spec.layout), found, seed)
+            for text, rows, found, seed in zip(texts, features, retrieved, seeds, strict=True)
+        ]
+
+    def decode(self, codes: Tensor, steps: Tensor) -> list[np.ndarray]:
+        """Codes (B, N, J, q), steps (B,) -> one raw feature array (T, D) a motion."""
+        step_mask = torch.arange(codes.shape[1]) < steps[:, None].cpu()
+        features = self.vq.decode(codes, step_mask.to(codes.device)).cpu().numpy()
+        frames = (steps * self.vq.frames_per_step).tolist()
+        return [row[:length] for row, length in zip(features, frames, strict=True)]
+
+    @staticmethod
+    def _checked_text(text: str) -> str:
+        if not isinstance(text, str) or not text.strip():
+            raise UserError("a prompt is empty: describe a motion, for example 'a person waves'")
+        return " ".join(text.split())
+
+    def _steps(
+        self, texts: list[str], lengths: Sequence[int | None] | int | None, seeds: list[int], deterministic: bool
+    ) -> Tensor:
+        """(B,) token steps."""
+        given = list(lengths) if isinstance(lengths, Sequence) else [lengths] * len(texts)
+        if len(given) != len(texts):
+            raise UserError(f"{len(given)} lengths for {len(texts)} prompts")
+        unit, low, high = self.spec.unit_length, self.spec.min_frames, self.spec.max_frames
+        for length in given:
+            if length is not None and not low <= length <= high:
+                seconds = f"{low / self.spec.fps:g} to {high / self.spec.fps:g} s"
+                raise UserError(f"motion_length {length} is out of range: {low} to {high} frames ({seconds})")
+        steps = torch.tensor([(length or 0) // unit for length in given], dtype=torch.long)
+        missing = [index for index, length in enumerate(given) if length is None]
+        if missing:
+            if self.length_estimator is None:
+                raise UserError("no length estimator among the runs: give the motion's length in frames")
+            features = self.text_encoder.features([texts[i] for i in missing]).to(self.device)
+            logits = self.length_estimator(features.pooled, features.states, features.mask)
+            steps[missing] = self.length_estimator.estimate(
+                logits, (low // unit, high // unit), [seeds[i] for i in missing], deterministic
+            )
+        return steps

@@ -1,0 +1,261 @@
+"""Clips, captions and splits: the published layout with all its quirks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.clips import Caption, load_split, load_statistics, read_captions, read_split, take_of
+from data.specs import DatasetSpec, get_spec
+from utils.errors import UserError
+
+
+def features(n_frames: int, width: int = 263) -> np.ndarray:
+    """(T, D) float32 whose every value is its frame's number."""
+    return np.repeat(np.arange(n_frames, dtype=np.float32)[:, None], width, axis=1)
+
+
+def add(
+    spec: DatasetSpec, clip_id: str, motion: np.ndarray | None, text: str | None = "a man walks#a/DET#0.0#0.0\n"
+) -> None:
+    """Adds one clip to the dataset folder and to its train split."""
+    if motion is not None:
+        np.save(spec.features_dir / f"{clip_id}.npy", motion)
+    if text is not None:
+        (spec.texts_dir / f"{clip_id}.txt").write_text(text, encoding="utf-8")
+    with open(spec.split_path("train"), "a", encoding="utf-8") as file:
+        file.write(clip_id + "\n")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> DatasetSpec:
+    """An empty HumanML3D folder."""
+    spec = replace(get_spec("humanml3d"), root=tmp_path / "HumanML3D")
+    spec.features_dir.mkdir(parents=True)
+    spec.texts_dir.mkdir()
+    return spec
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_captions_are_read_with_words_and_times(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "a man walks#a/DET man/NOUN walk/VERB#0.0#0.0\n\nhe  sits #he/PRON#1.5#3.0\n")
+    assert read_captions(path) == [
+        Caption("a man walks", ("a/DET", "man/NOUN", "walk/VERB")),
+        Caption("he sits", ("he/PRON",), 1.5, 3.0),
+    ]
+
+
+@pytest.mark.parametrize("times", ["nan#nan", "0.0#0.0", "0#nan", "NaN#0"])
+def test_nan_times_are_the_whole_clip(tmp_path: Path, times: str) -> None:
+    (caption,) = read_captions(write(tmp_path / "a.txt", f"walks#walk/VERB#{times}"))
+    assert (caption.start, caption.end) == (0.0, 0.0)
+
+
+def test_unusual_text_is_kept(tmp_path: Path) -> None:
+    text = "\ufeffune personne l\u00e8ve le bras \u2014 \u8d70\u308b \U0001f57a#une/DET#0#0\r\nstep #2 of it#step/NOUN#0#0\r\n"
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode())
+    first, second = read_captions(path)
+    assert first.text == "une personne l\u00e8ve le bras \u2014 \u8d70\u308b \U0001f57a"
+    assert second.text == "step #2 of it"
+
+
+def test_empty_captions_are_left_out(tmp_path: Path) -> None:
+    assert read_captions(write(tmp_path / "a.txt", "#a/DET#0#0\n   ##0#0\n\n")) == []
+
+
+@pytest.mark.parametrize("line", ["no fields at all", "a#b#0.0", "a#b#zero#0", "a#b#-1#2", "a#b#0#inf", "a#b##"])
+def test_malformed_line_is_named(tmp_path: Path, line: str) -> None:
+    path = write(tmp_path / "bad.txt", f"a man walks#a/DET#0#0\n{line}\n")
+    with pytest.raises(UserError, match=r"bad\.txt line 2"):
+        read_captions(path)
+
+
+def test_caption_file_of_other_encoding_or_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("l\u00e8ve#a/DET#0#0".encode("latin-1"))
+    with pytest.raises(UserError, match="latin.txt is not UTF-8"):
+        read_captions(tmp_path / "latin.txt")
+    with pytest.raises(UserError, match="none.txt"):
+        read_captions(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("clip_id", "take"),
+    [
+        ("000123", "000123"),
+        ("M000123", "000123"),
+        ("M000123@1-4.5", "000123"),
+        ("000123@0-2", "000123"),
+        ("March", "March"),
+    ],
+)
+def test_take(clip_id: str, take: str) -> None:
+    assert take_of(clip_id) == take
+
+
+def test_take_of_other_mirrored_names() -> None:
+    assert take_of("Mjump_left", {"jump_left", "Mjump_left"}) == "jump_left"
+    assert take_of("Mjump_left", {"Mjump_left"}) == "Mjump_left"
+
+
+def test_lengths_are_limited_and_cut_to_units(spec: DatasetSpec) -> None:
+    for n_frames in (39, 40, 43, 199, 200, 201):
+        add(spec, f"{n_frames:06d}", features(n_frames))
+    clips = load_split(spec, "train")
+    assert [(clip.id, len(clip.features)) for clip in clips] == [("000040", 40), ("000043", 40), ("000199", 196)]
+    assert clips[0].features.dtype == np.float32
+    long = load_split(spec, "train", keep_long=True)
+    assert [len(clip.features) for clip in long] == [40, 40, 196, 200, 200]
+
+
+def test_kit_limits(tmp_path: Path) -> None:
+    spec = replace(get_spec("kit"), root=tmp_path)
+    spec.features_dir.mkdir()
+    spec.texts_dir.mkdir()
+    for n_frames in (23, 24, 199, 200):
+        add(spec, f"{n_frames:05d}", features(n_frames, 251))
+    assert [clip.id for clip in load_split(spec, "train")] == ["00024", "00199"]
+
+
+def test_times_make_clips_of_their_own(spec: DatasetSpec) -> None:
+    lines = [
+        "whole#a/DET#0.0#0.0",
+        "part#a/DET#2.0#5.55",
+        "same part#a/DET#2.0#5.55",
+        "too short#a/DET#1#2",
+        "rest#a/DET#4#nan",
+    ]
+    add(spec, "M000007", features(150), "\n".join(lines))
+    clips = {clip.id: clip for clip in load_split(spec, "train")}
+    assert list(clips) == ["M000007", "M000007@2-5.55", "M000007@4-0"]
+    assert {clip.take for clip in clips.values()} == {"000007"}
+    part = clips["M000007@2-5.55"]
+    assert [caption.text for caption in part.captions] == ["part", "same part"]
+    assert part.features[0, 0] == 40 and len(part.features) == 68
+    assert clips["M000007@4-0"].features[0, 0] == 80 and len(clips["M000007@4-0"].features) == 68
+
+
+def test_bad_motions_are_skipped_and_counted(spec: DatasetSpec, caplog: pytest.LogCaptureFixture) -> None:
+    add(spec, "000001", features(60))
+    for clip_id in ("000002", "000003"):
+        broken = features(60)
+        broken[30, 7] = math.nan
+        add(spec, clip_id, broken)
+    add(spec, "000004", features(60, 251))
+    add(spec, "000005", features(60)[0])
+    add(spec, "000006", None)
+    add(spec, "000007", features(60), None)
+    add(spec, "000008", features(60), "#a/DET#0#0\n")
+    add(spec, "000009", None)
+    (spec.features_dir / "000009.npy").write_bytes(b"\x93NUMPY garbage")
+    add(spec, "000010", None)
+    np.save(spec.features_dir / "000010.npy", np.array([{"an": "object"}]), allow_pickle=True)
+    with caplog.at_level(logging.WARNING):
+        clips = load_split(spec, "train")
+    assert [clip.id for clip in clips] == ["000001"]
+    (record,) = caplog.records
+    message = record.getMessage()
+    for part in (
+        "2 not finite (000002, 000003)",
+        "2 of another width than 263 (000004, 000005)",
+        "1 without a motion file (000006)",
+        "1 without a caption file (000007)",
+        "1 without a caption (000008)",
+        "2 unreadable (000009, 000010)",
+    ):
+        assert part in message
+
+
+def test_captions_are_optional(spec: DatasetSpec) -> None:
+    add(spec, "000001", features(60), "whole#a/DET#0#0\npart#a/DET#0#2.5\n")
+    add(spec, "000002", features(60), None)
+    clips = load_split(spec, "train", captions=False)
+    assert [(clip.id, clip.captions) for clip in clips] == [("000001", ()), ("000002", ())]
+
+
+def test_double_precision_files_load_as_single(spec: DatasetSpec) -> None:
+    add(spec, "000001", features(60).astype(np.float64))
+    assert load_split(spec, "train")[0].features.dtype == np.float32
+
+
+def test_malformed_caption_stops_the_loading(spec: DatasetSpec) -> None:
+    add(spec, "000001", features(60), "a man walks")
+    with pytest.raises(UserError, match=r"000001\.txt line 1"):
+        load_split(spec, "train")
+
+
+def test_nothing_usable_says_why(spec: DatasetSpec) -> None:
+    add(spec, "000001", features(20))
+    with pytest.raises(UserError, match="1 under 40 frames"):
+        load_split(spec, "train")
+    write(spec.split_path("val"), "\n")
+    with pytest.raises(UserError, match="the file is empty"):
+        load_split(spec, "val")
+
+
+def test_missing_parts_are_named_with_their_place(spec: DatasetSpec, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="train.txt is missing, it belongs at .*HumanML3D/train.txt"):
+        load_split(spec, "train")
+    with pytest.raises(UserError, match="split"):
+        read_split(tmp_path / "train.txt")
+    add(spec, "000001", features(60))
+    spec.texts_dir.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="texts is missing"):
+        load_split(spec, "train")
+    with pytest.raises(UserError, match="its folder belongs at .*nowhere"):
+        load_split(replace(spec, root=tmp_path / "nowhere"), "train")
+
+
+def test_split_lines_are_cleaned(tmp_path: Path) -> None:
+    assert read_split(write(tmp_path / "train.txt", "\ufeff000001\r\n\n 000002 \n000001\n")) == ["000001", "000002"]
+
+
+def test_statistics(spec: DatasetSpec) -> None:
+    with pytest.raises(UserError, match="Mean.npy is missing"):
+        load_statistics(spec)
+    np.save(spec.mean_path, np.arange(263.0))
+    np.save(spec.std_path, np.ones(263))
+    mean, std = load_statistics(spec)
+    assert mean.dtype == std.dtype == np.float32 and mean[5] == 5
+    np.save(spec.std_path, np.ones(251))
+    with pytest.raises(UserError, match="Std.npy: expected 263"):
+        load_statistics(spec)
+
+
+def test_known_datasets_and_aliases() -> None:
+    assert get_spec("t2m") is get_spec("humanml3d") is get_spec("HumanML3D")
+    assert get_spec("kit").n_features == 251 and get_spec("kit").fps == 12.5
+    assert get_spec("mini").features_dir == Path("dataset/mini/new_joint_vecs")
+    with pytest.raises(UserError, match="unknown dataset 'amass'.*humanml3d, kit, mini"):
+        get_spec("amass")
+
+
+def test_folder_with_dataset_json(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="dataset.json"):
+        get_spec(str(tmp_path))
+    write(tmp_path / "dataset.json", json.dumps({"fps": 30, "joints": "kit", "min_frames": 16, "max_frames": 64}))
+    spec = get_spec(str(tmp_path))
+    assert (spec.fps, spec.layout, spec.n_features, spec.min_frames, spec.max_clip_frames) == (30.0, "kit", 251, 16, 67)
+    assert spec.root == tmp_path and spec.name == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, {"fps": 20}, {"fps": "20", "joints": "kit"}, {"fps": 0, "joints": "kit"}, {"fps": 20, "joints": "smplx"},
+     {"fps": 20, "joints": ["kit"]}, {"fps": 20, "joints": "kit", "max_frames": 50}, {"fps": True, "joints": "kit"},
+     {"fps": 20, "joints": "kit", "min_frames": 300}],
+)  # fmt: skip
+def test_wrong_dataset_json_is_named(tmp_path: Path, content: object) -> None:
+    write(tmp_path / "dataset.json", json.dumps(content))
+    with pytest.raises(UserError, match="dataset.json"):
+        get_spec(str(tmp_path))

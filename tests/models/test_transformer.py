@@ -1,0 +1,197 @@
+"""Invariants of the token transformers and of sampling."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
+from models.transformer.blocks import SpatioTemporalTransformer
+from models.transformer.condition import Condition, ConditionDims, Retrieved
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
+from models.transformer.sampling import Noise, keep_top, mask_schedule, sample_base, sample_residual
+from models.transformer.token_grid import TokenGrid
+
+CODES, PARTS, LEVELS = 32, 6, 3
+DIMS = ConditionDims(text=20, retriever=16, retriever_part=12)
+SIZES = {"latent_dim": 32, "n_heads": 4, "n_layers": 2, "ff_size": 48, "dropout": 0.0, "n_retrieved": 2}
+RETRIEVED = ["none", "global", "parts", "tokens"]
+BLOCKS = ["stacked", "interleaved"]
+
+
+def make_condition(batch: int, seed: int = 0) -> Condition:
+    """Random captions and retrieved motions."""
+    torch.manual_seed(seed)
+    mask = torch.ones(batch, 7, dtype=torch.bool)
+    mask[0, 4:] = False
+    retrieved = Retrieved(
+        text=torch.randn(batch, 2, 16),
+        motion=torch.randn(batch, 2, 16),
+        mask=torch.ones(batch, 2, dtype=torch.bool),
+        parts=torch.randn(batch, 2, 6, 12),
+        tokens=torch.randint(CODES, (batch, 2, 9, PARTS)),
+        steps=torch.randint(3, 10, (batch, 2)),
+    )
+    keep = torch.ones(batch, dtype=torch.bool)
+    return Condition(torch.randn(batch, 20), torch.randn(batch, 7, 20), mask, retrieved, keep, keep)
+
+
+def make_masked(retrieved: str = "global", block: str = "stacked", **changes) -> MaskedTransformer:
+    torch.manual_seed(0)
+    config = MaskedTransformerConfig(**SIZES, retrieved=retrieved, block=block, attnj=True, attnt=True, **changes)
+    return MaskedTransformer(config, CODES, PARTS, DIMS).eval()
+
+
+def make_residual(retrieved: str = "global", share_weight: bool = False) -> ResidualTransformer:
+    torch.manual_seed(0)
+    config = ResidualTransformerConfig(**SIZES, retrieved=retrieved, share_weight=share_weight, attnj=True, attnt=True)
+    return ResidualTransformer(config, CODES, PARTS, LEVELS, DIMS).eval()
+
+
+def test_schedule_of_the_paper() -> None:
+    assert mask_schedule(294, 10) == [294, 290, 276, 255, 225, 189, 147, 101, 51, 1]
+    assert mask_schedule(60, 1) == [60]
+
+
+def test_token_grid_round_trip() -> None:
+    grid = TokenGrid(5, 6)
+    cells = torch.arange(2 * 30).view(2, 30)
+    assert torch.equal(grid.flatten(grid.unflatten(cells)), cells)
+    assert torch.equal(grid.parts(), torch.arange(30) % 6)
+    positions = grid.positions(32)
+    assert len(positions.unique(dim=0)) == 30, "two cells share a position"
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("retrieved", RETRIEVED)
+def test_padding_and_company_change_nothing(retrieved: str, block: str) -> None:
+    model, condition = make_masked(retrieved, block), make_condition(3)
+    tokens = torch.randint(CODES, (3, 10, PARTS))
+    mask = torch.ones(3, 10, dtype=torch.bool)
+    mask[0, 6:] = False
+    logits = model(tokens, mask, condition)
+    assert logits.shape == (3, 10, PARTS, CODES)
+    alone = model(tokens[:1, :6], mask[:1, :6], condition.rows(torch.tensor([0])))
+    torch.testing.assert_close(logits[:1, :6], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
+def test_withheld_conditions_are_not_seen(retrieved: str) -> None:
+    model, first, second = make_masked(retrieved), make_condition(3, seed=1), make_condition(3, seed=2)
+    tokens, mask = torch.randint(CODES, (3, 8, PARTS)), torch.ones(3, 8, dtype=torch.bool)
+
+    def logits(condition: Condition) -> torch.Tensor:
+        return model(tokens, mask, condition)
+
+    blind = logits(first.withheld(text=True, retrieval=True))
+    torch.testing.assert_close(blind, logits(second.withheld(text=True, retrieval=True)))
+    mixed = replace(second, retrieved=first.retrieved)
+    torch.testing.assert_close(logits(first.withheld(text=True)), logits(mixed.withheld(text=True)))
+    same_text = replace(first, retrieved=second.retrieved)
+    torch.testing.assert_close(logits(first.withheld(retrieval=True)), logits(same_text.withheld(retrieval=True)))
+    assert (logits(first) - logits(mixed)).abs().max() > 1e-3, "text changes nothing"
+    assert (logits(first) - logits(same_text)).abs().max() > 1e-3, "retrieval changes nothing"
+
+
+@pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
+def test_swapping_the_retrieved_rows_changes_the_logits(retrieved: str) -> None:
+    model, condition = make_masked(retrieved), make_condition(2)
+    tokens, mask = torch.randint(CODES, (2, 8, PARTS)), torch.ones(2, 8, dtype=torch.bool)
+    swapped = replace(condition, retrieved=condition.retrieved._map(lambda tensor: tensor.flip(1)))
+    assert (model(tokens, mask, condition) - model(tokens, mask, swapped)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_tokens_stay_apart_through_a_new_stack(block: str) -> None:
+    torch.manual_seed(0)
+    config = MaskedTransformerConfig(**{**SIZES, "n_layers": 6}, block=block, attnj=True, attnt=True)
+    stack, grid = SpatioTemporalTransformer(config).eval(), TokenGrid(10, PARTS)
+    cells = torch.randn(2, grid.n_cells, 32)
+    out = stack(cells, grid, torch.ones(2, 10, dtype=torch.bool), None)
+    spread = (out - out.mean(dim=1, keepdim=True)).norm() / out.norm()
+    assert spread > 0.5, "all tokens became alike"
+
+
+def test_corruption_masks_whole_steps_first_and_only_valid_cells() -> None:
+    model = make_masked()
+    tokens = torch.randint(CODES, (64, 12, PARTS))
+    mask = torch.ones(64, 12, dtype=torch.bool)
+    mask[:32, 8:] = False
+    torch.manual_seed(0)
+    corrupted = model.corrupt(tokens, mask)
+    assert not corrupted.chosen[:32, 8:].any()
+    assert corrupted.chosen.flatten(1).any(dim=1).all(), "a sample has no loss"
+    untouched = torch.where(corrupted.chosen, tokens, corrupted.tokens)
+    assert torch.equal(untouched, tokens)
+    assert corrupted.chosen.all(dim=2).any() and (corrupted.chosen.any(dim=2) & ~corrupted.chosen.all(dim=2)).any()
+    kept = (corrupted.tokens == tokens)[corrupted.chosen].float().mean()
+    masked = (corrupted.tokens == model.mask_id)[corrupted.chosen].float().mean()
+    assert masked.item() == pytest.approx(0.9 * 0.88, abs=0.04) and kept.item() == pytest.approx(0.11, abs=0.04)
+
+
+def test_random_withholding_has_the_asked_rates() -> None:
+    torch.manual_seed(0)
+    condition = make_condition(4000).randomly_withheld(0.1, 0.2, 0.3)
+    text, retrieval = condition.keep_text, condition.keep_retrieval
+    rates = [(~text & ~retrieval), (~text & retrieval), (text & ~retrieval), (text & retrieval)]
+    for rate, expected in zip(rates, (0.1, 0.2, 0.3, 0.4), strict=True):
+        assert rate.float().mean().item() == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("retrieved", RETRIEVED)
+@pytest.mark.parametrize("cond_scale", [1.0, 4.0])
+def test_a_sample_is_the_same_alone_and_in_a_batch(retrieved: str, cond_scale: float) -> None:
+    model, residual, condition = make_masked(retrieved), make_residual(retrieved), make_condition(3)
+    settings = SamplingSettings(cond_scale=cond_scale, res_cond_scale=cond_scale)
+    steps, seeds = torch.tensor([6, 10, 8]), [5, 6, 7]
+    before = condition.text.clone()
+    base = sample_base(model, condition, steps, Noise(seeds, steps), settings)
+    codes = sample_residual(residual, base, condition, steps, settings)
+    assert codes.shape == (3, 10, PARTS, LEVELS) and 0 <= int(codes.min()) and int(codes.max()) < CODES
+    assert torch.equal(codes[..., 0], base) and torch.equal(condition.text, before)
+    for row in range(3):
+        one, length = condition.rows(torch.tensor([row])), int(steps[row])
+        alone = sample_base(model, one, steps[row : row + 1], Noise(seeds[row : row + 1], steps[row : row + 1]), settings)
+        assert torch.equal(alone[0], base[row, :length])
+        finished = sample_residual(residual, alone, one, steps[row : row + 1], settings)
+        assert torch.equal(finished[0], codes[row, :length])
+    other = sample_base(model, condition, steps, Noise([8, 9, 10], steps), settings)
+    assert not torch.equal(other, base)
+
+
+def test_top_logits_are_kept() -> None:
+    logits = torch.randn(4, 50)
+    kept = torch.isfinite(keep_top(logits, 0.9))
+    assert (kept.sum(dim=-1) == 5).all() and kept.gather(-1, logits.argmax(dim=-1, keepdim=True)).all()
+    assert torch.isfinite(keep_top(logits, 1.0)).sum(dim=-1).eq(1).all()
+
+
+@pytest.mark.parametrize("share_weight", [False, True])
+def test_residual_levels_do_not_see_themselves(share_weight: bool) -> None:
+    model, condition = make_residual(share_weight=share_weight), make_condition(3)
+    codes, mask = torch.randint(CODES, (3, 8, PARTS, LEVELS)), torch.ones(3, 8, dtype=torch.bool)
+    level = torch.tensor([1, 2, 1])
+    logits = model(codes, level, mask, condition)
+    changed = codes.clone()
+    changed[..., 2] = (changed[..., 2] + 1) % CODES
+    changed[0, ..., 1] = (changed[0, ..., 1] + 1) % CODES
+    torch.testing.assert_close(model(changed, level, mask, condition), logits)
+    changed[1, ..., 1] = (changed[1, ..., 1] + 1) % CODES
+    assert (model(changed, level, mask, condition) - logits)[1].abs().max() > 1e-3
+    assert (model(changed, level, mask, condition) - logits)[0].abs().max() < 1e-5, "samples mix"
+
+
+def test_tokens_and_losses_learn() -> None:
+    torch.manual_seed(0)
+    model, condition = make_masked("tokens").train(), make_condition(4)
+    tokens, mask = torch.randint(CODES, (4, 6, PARTS)), torch.ones(4, 6, dtype=torch.bool)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss, _ = model.loss(tokens, mask, condition)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])

@@ -1,0 +1,134 @@
+"""Every script's options: the promised command lines parse, presets fit, JSON round trips, --help is instant."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from options import stages
+from options.presets import PRESETS
+from options.schema import flags_of, from_dict, parse, to_dict
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = {
+    "train_vq.py": stages.VQOptions,
+    "train_mask_transformer.py": stages.MaskedOptions,
+    "train_res_transformer.py": stages.ResidualOptions,
+    "train_length_estimator.py": stages.LengthOptions,
+    "Part_TMR.scripts.train": stages.RetrieverOptions,
+    "Part_TMR.scripts.test": stages.RetrieverEvalOptions,
+    "build_rag_database.py": stages.DatabaseOptions,
+    "eval_vq.py": stages.EvalVQOptions,
+    "eval_mask.py": stages.EvalMaskOptions,
+    "eval_res.py": stages.EvalResOptions,
+    "demo.py": stages.DemoOptions,
+    "export_run.py": stages.ExportOptions,
+}
+STAGES = {
+    "vq": stages.VQOptions,
+    "mtrans": stages.MaskedOptions,
+    "rtrans": stages.ResidualOptions,
+    "length": stages.LengthOptions,
+    "tmr": stages.RetrieverOptions,
+}
+PROMISED = [
+    "train_vq.py --name vq --gpu_id 0 --dataset_name humanml3d --batch_size 256 --num_quantizers 6 --max_epoch 50"
+    " --quantize_dropout_prob 0.2 --gamma 0.1 --code_dim2d 1024 --nb_code2d 256",
+    "train_mask_transformer.py --name mtrans --gpu_id 0,1,2,3,4,5,6,7 --dataset_name humanml3d --vq_name pretrain_vq"
+    " --batch_size 256 --max_epoch 2000 --attnj --attnt --latent_dim 512 --n_heads 8",
+    "train_res_transformer.py --name rtrans --gpu_id 0,1 --dataset_name humanml3d --batch_size 64 --vq_name vq"
+    " --cond_drop_prob 0.01 --share_weight --max_epoch 2000 --attnj --attnt",
+    "train_length_estimator.py --dataset_name t2m --gpu_id -1",
+    "Part_TMR.scripts.train",
+    "Part_TMR.scripts.test",
+    "build_rag_database.py",
+    "eval_vq.py --gpu_id 0 --name pretrain_vq --dataset_name humanml3d --ext eval --which_epoch net_best_fid.tar",
+    "eval_mask.py --dataset_name humanml3d --mtrans_name pretrain_mtrans --gpu_id 0 --cond_scale 4 --time_steps 10"
+    " --ext eval --which_epoch fid",
+    "eval_res.py --gpu_id 0 --dataset_name humanml3d --mtrans_name pretrain_mtrans --rtrans_name pretrain_rtrans"
+    " --cond_scale 4 --time_steps 10 --ext eval --which_ckpt net_best_fid.tar --which_epoch fid --traverse_res",
+    "eval_res.py --gpu_id 0 --dataset_name kit --mtrans_name pretrain_mtrans_kit --rtrans_name pretrain_rtrans_kit"
+    " --cond_scale 4 --time_steps 10 --ext eval --which_ckpt net_best_fid.tar --which_epoch fid --traverse_res",
+    'demo.py --gpu_id 0 --ext exp1 --text_prompt "A person is walking on a circle." --checkpoints_dir logs'
+    " --dataset_name humanml3d --mtrans_name pretrain_mtrans --rtrans_name pretrain_rtrans",
+    "demo.py --text_path prompts.txt --repeat_times 3 --motion_length 120 --gpu_id -1",
+    "export_run.py --run logs/mini/vq --out pretrained/mini/vq",
+]
+
+
+@pytest.mark.parametrize("line", PROMISED)
+def test_promised_commands_parse(line: str) -> None:
+    script, *arguments = shlex.split(line)
+    options = parse(SCHEMAS[script], arguments)
+    flags = flags_of(SCHEMAS[script])
+    values = {name: value for name, value in zip(arguments, arguments[1:], strict=False) if name.startswith("--")}
+    for name, text in values.items():
+        value = options
+        for key in flags[name[2:]].path:
+            value = getattr(value, key)
+        if not text.startswith("--") and text != "t2m" and value is not True:
+            assert str(value) == text or float(text) == value
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("preset", ["paper", "mini"])
+def test_presets_fit_and_configs_round_trip(stage: str, preset: str) -> None:
+    options = parse(STAGES[stage], ["--preset", preset], PRESETS[stage])
+    assert options.run.dataset_name == ("mini" if preset == "mini" else "humanml3d")
+    assert from_dict(STAGES[stage], json.loads(json.dumps(to_dict(options)))) == options
+    config = stages.run_config(options, stage)
+    assert config["stage"] == stage and isinstance(config["command"], str) and config["model"] == to_dict(options.model)
+
+
+@pytest.mark.parametrize("schema", [stages.VQOptions, stages.RetrieverOptions])
+def test_layout_and_alias_follow_the_dataset(schema: type) -> None:
+    assert parse(schema, ["--dataset_name", "kit"]).model.layout == "kit"
+    options = parse(schema, ["--dataset_name", "t2m"])
+    assert (options.run.dataset_name, options.model.layout) == ("humanml3d", "humanml3d")
+
+
+@pytest.mark.parametrize(
+    ("schema", "line", "message"),
+    [
+        (stages.VQOptions, "--dataset_name amass", "unknown dataset 'amass'"),
+        (stages.VQOptions, "--gpu_id cuda", "--gpu_id must look like auto, -1, 0 or 0,1,2, not 'cuda'"),
+        (stages.VQOptions, "--name ../vq", "--name must be a folder name"),
+        (stages.VQOptions, "--window_size 30", "--window_size must be a multiple of 4, not 30"),
+        (stages.VQOptions, "--milestones 3 2", "--milestones must rise, not 3 2"),
+        (stages.MaskedOptions, "--vq_name a/b", "--vq_name must be a folder name"),
+        (stages.EvalResOptions, "--rtrans_name /tmp", "--rtrans_name must be a folder name"),
+        (stages.DemoOptions, "", "give either --text_prompt or --text_path"),
+        (stages.DemoOptions, "--text_prompt a --text_path b", "give either --text_prompt or --text_path"),
+        (stages.DemoOptions, "--text_prompt ''", "--text_prompt is empty"),
+        (stages.DemoOptions, "--text_prompt a --ext ../..", "--ext must be a folder name"),
+    ],
+)
+def test_bad_values(schema: type, line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        parse(schema, shlex.split(line))
+    assert exit_info.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCHEMAS)
+def test_help_is_instant_and_needs_no_torch(script: str) -> None:
+    if script.endswith(".py"):
+        path, arguments = ROOT / script, [script]
+    else:
+        path, arguments = ROOT / f"{script.replace('.', '/')}.py", ["-m", script]
+    if not path.is_file():
+        pytest.fail(f"{path} is missing")
+    start = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - start
+    assert result.returncode == 0 and "--help" in result.stdout
+    imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
+    assert not imported & {"torch", "numpy", "transformers", "matplotlib"}
+    assert seconds < 1.5, f"--help took {seconds:.2f} s"  # under one second on an idle machine

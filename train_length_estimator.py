@@ -1,0 +1,39 @@
+"""Trains the length estimator: caption -> distribution over the motion's length."""
+
+from options.presets import PRESETS
+from options.schema import parse
+from options.stages import LengthOptions, run_config
+from utils.errors import run_script
+
+
+def main() -> None:
+    """Options -> captions and model -> harness."""
+    options = parse(LengthOptions, presets=PRESETS["length"], description=__doc__)
+
+    from data.clips import load_split
+    from data.collate import collate_motions
+    from data.datasets import MotionTextDataset
+    from data.specs import get_spec
+    from engine.harness import Harness
+    from engine.length_task import LengthTask
+    from engine.run_state import prepare_run
+    from models.length_estimator import LengthEstimator
+    from models.text_encoder import TextFeatureStore, build_text_encoder
+    from pipeline.runs import run_path
+    from utils.device import choose_device
+
+    spec = get_spec(options.run.dataset_name)
+    device = choose_device(options.run.gpu_id)
+    encoder = build_text_encoder(options.model.text_encoder, device=device)
+    train, val = (MotionTextDataset(load_split(spec, split), spec.max_frames, options.train.seed) for split in ("train", "val"))
+    train.random_crop = val.random_crop = False
+    val.first_caption = len(train.captions)
+    texts = TextFeatureStore(encoder, train.captions + val.captions, spec.root / "cache")
+    run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
+    task = LengthTask(LengthEstimator(options.model, encoder.dim), texts, spec.unit_length)
+    prepare_run(run_dir, run_config(options, "length") | {"text_dim": encoder.dim})
+    Harness(run_dir, task, train, val, options.train, collate_motions, device).fit()
+
+
+if __name__ == "__main__":
+    run_script(main)

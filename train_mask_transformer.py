@@ -1,0 +1,21 @@
+"""Trains the masked transformer (base tokens) on the tokens of a trained RVQ-VAE (see run_mtrans.sh)."""
+
+from options.presets import PRESETS
+from options.schema import parse
+from options.stages import MaskedOptions
+from utils.errors import run_script
+
+
+def main() -> None:
+    """Options -> tokens, conditions and model -> harness."""
+    options = parse(MaskedOptions, presets=PRESETS["mtrans"], description=__doc__)
+
+    from engine.token_tasks import MaskedTask
+    from pipeline.token_training import train_on_tokens
+    from pipeline.loader import build_masked
+
+    train_on_tokens(options, "mtrans", build_masked, MaskedTask)
+
+
+if __name__ == "__main__":
+    run_script(main)

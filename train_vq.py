@@ -1,0 +1,40 @@
+"""Trains the 2D RVQ-VAE: `python train_vq.py --name vq --dataset_name mini --preset mini` (see run_rvq.sh)."""
+
+from options.presets import PRESETS
+from options.schema import parse
+from options.stages import VQOptions, run_config
+from utils.errors import run_script
+
+
+def main() -> None:
+    """Options -> datasets and model -> harness."""
+    options = parse(VQOptions, presets=PRESETS["vq"], description=__doc__)
+
+    from data.clips import load_split, load_statistics
+    from data.collate import collate_motions
+    from data.datasets import MotionTextDataset, WindowDataset
+    from data.specs import get_spec
+    from engine.harness import Harness
+    from engine.run_state import prepare_run
+    from engine.vq_task import VQTask
+    from models.vq.rvq import RVQVAE
+    from pipeline.runs import run_path
+    from utils.device import choose_device
+    from utils.normalizer import Normalizer
+
+    spec = get_spec(options.run.dataset_name)
+    train, val = (load_split(spec, split) for split in ("train", "val"))
+    run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
+    device = choose_device(options.run.gpu_id)
+
+    model = RVQVAE(options.model)
+    model.normalizer = Normalizer.from_statistics(*load_statistics(spec), model.layout, options.model.feat_bias)
+    task = VQTask(model, options.data.position_weight, options.data.commit_weight)
+    windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
+    whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)
+    prepare_run(run_dir, run_config(options, "vq"))
+    Harness(run_dir, task, windows, whole_clips, options.train, collate_motions, device).fit()
+
+
+if __name__ == "__main__":
+    run_script(main)

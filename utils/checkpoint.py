@@ -1,0 +1,131 @@
+"""Reading and writing of weights: strict, atomic, and without pickle."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from utils.errors import UserError
+from utils.files import atomic_path
+
+HALF_LIMIT = torch.finfo(torch.float16).max
+LISTED_NAMES = 6
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:LISTED_NAMES])
+    return shown if len(names) <= LISTED_NAMES else f"{shown} and {len(names) - LISTED_NAMES} more"
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
+    """Copies `state` into `module`; every name and every shape must fit.
+
+    Args:
+        module: what is filled. It stays as it is when the state does not fit.
+        state: name -> tensor; half precision is widened to the module's own.
+        source: what error messages call the state, usually the file.
+
+    Raises:
+        UserError: missing or unexpected names, other shapes, or integers in place of real numbers; they are named.
+    """
+    own = module.state_dict()
+    problems = []
+    if missing := [name for name in own if name not in state]:
+        problems.append(f"lacks {_listed(missing)}")
+    if unexpected := [name for name in state if name not in own]:
+        problems.append(f"has unexpected {_listed(unexpected)}")
+    shapes = []
+    for name, mine in own.items():
+        if name not in state or not isinstance(mine, Tensor):
+            continue
+        given = state[name]
+        if not isinstance(given, Tensor):
+            shapes.append(f"{name} (no tensor)")
+        elif given.shape != mine.shape:
+            shapes.append(f"{name} {tuple(given.shape)} instead of {tuple(mine.shape)}")
+        elif given.is_floating_point() != mine.is_floating_point():
+            shapes.append(f"{name} {given.dtype} instead of {mine.dtype}")
+    if shapes:
+        problems.append(f"does not fit in {_listed(shapes)}")
+    if problems:
+        raise UserError(f"{source} is not a state of this {type(module).__name__}: it {'; '.join(problems)}")
+    module.load_state_dict(state, strict=True)
+
+
+def save_checkpoint(path: Path | str, content: dict[str, Any]) -> None:
+    """`torch.save`, atomically: an interrupted write leaves the old file."""
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU.
+
+    Returns:
+        of a `.safetensors` file `{"model": name -> tensor, "metadata": str -> str}`, of any other the saved dictionary
+        (those of the training harness hold the model's state under "model" as well).
+
+    Raises:
+        UserError: missing, truncated, or not a checkpoint that can be read without running code from it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                return {"model": state, "metadata": file.metadata() or {}}
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} is no checkpoint, or one that holds Python objects: it is not loaded") from error
+    except (
+        RuntimeError,
+        SafetensorError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+    ) as error:
+        raise UserError(
+            f"checkpoint {path} is truncated or not a checkpoint: {str(error).splitlines()[0]:.120}"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def to_half(tensor: Tensor) -> Tensor:
+    """Half precision where it is harmless: vectors (statistics, biases, norms) are small and sensitive and stay as they
+    are, so do integers and tensors with values beyond half precision's range."""
+    if tensor.dtype != torch.float32 or tensor.ndim < 2 or bool((tensor.abs() > HALF_LIMIT).any()):
+        return tensor
+    return tensor.half()
+
+
+def save_safetensors(
+    path: Path | str, state: Mapping[str, Tensor], half: bool = True, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes `state` as a `.safetensors` file, atomically.
+
+    Args:
+        path: the file.
+        state: name -> tensor; tied tensors are written once for each name.
+        half: see `to_half`.
+        metadata: text kept in the file's header.
+    """
+    tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
+    tensors = {name: (to_half(tensor) if half else tensor).clone().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, dict(metadata or {}))

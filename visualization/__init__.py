@@ -1,0 +1,1 @@
+"""Motions as videos, pictures, animation files and pages."""

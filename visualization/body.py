@@ -1,0 +1,159 @@
+"""The mannequin that every renderer shows: which capsules hang on which joints, how thick, and in which colour."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.skeleton import Skeleton, get_skeleton
+
+# Colours (R, G, B), 0-255: the left side is warm, the right side cool, the trunk neutral.
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "trunk": (222, 220, 216),
+    "head": (232, 226, 218),
+    "face": (92, 98, 112),
+    "left_arm": (245, 143, 84),
+    "left_leg": (226, 108, 62),
+    "right_arm": (84, 152, 222),
+    "right_leg": (58, 118, 192),
+}
+LEG_LENGTH = 0.82  # metres from hip to ankle of the adult for whom the radii below are written
+
+
+def leg_joints(skeleton: Skeleton, side: str) -> tuple[int, int, int]:
+    """Hip, knee and ankle of the "left" or "right" leg."""
+    names = skeleton.joint_names
+    return names.index(f"{side}_hip"), names.index(f"{side}_knee"), names.index(f"{side}_ankle")
+
+
+def foot_joints(skeleton: Skeleton, side: str) -> tuple[int, ...]:
+    """The ankle and every joint below it, down to the toe."""
+    foot = [leg_joints(skeleton, side)[2]]
+    while foot[-1] in skeleton.parents:
+        foot.append(skeleton.parents.index(foot[-1]))
+    return tuple(foot)
+
+
+def spine_joints(skeleton: Skeleton) -> tuple[int, ...]:
+    """From the pelvis up to the joint below the neck."""
+    spine = [skeleton.parents[skeleton.joint_names.index("neck")]]
+    while skeleton.parents[spine[0]] >= 0:
+        spine.insert(0, skeleton.parents[spine[0]])
+    return tuple(spine)
+
+
+@dataclass(frozen=True)
+class Capsule:
+    """A tapered limb between two display points, radii in metres for an adult (scaled by leg length)."""
+
+    start: int
+    end: int
+    start_radius: float
+    end_radius: float
+    group: str
+    bone: int  # the joint whose rotation moves it
+
+
+@dataclass(frozen=True)
+class Body:
+    """Capsules of one skeleton. Display points are its joints followed by `extra` derived ones.
+
+    Attributes:
+        skeleton: the joints.
+        capsules: the limbs; `start` and `end` index display points.
+        extra: names of the derived points: skull, brow, left_hand, right_hand, left_toe, right_toe.
+    """
+
+    skeleton: Skeleton
+    capsules: tuple[Capsule, ...]
+    extra: tuple[str, ...] = ("skull", "brow", "left_hand", "right_hand", "left_toe", "right_toe")
+
+    def scale(self, joints: np.ndarray) -> float:
+        """Size of the figure in `joints` (T, J, 3) relative to an adult: 1 is a leg of 0.82 m."""
+        legs = self.skeleton_legs
+        lengths = [
+            np.linalg.norm(joints[:, leg[0]] - joints[:, leg[1]], axis=-1)
+            + np.linalg.norm(joints[:, leg[1]] - joints[:, leg[2]], axis=-1)
+            for leg in legs
+        ]
+        return float(max(np.median(lengths) / LEG_LENGTH, 1e-3))
+
+    @property
+    def skeleton_legs(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """(hip, knee, ankle) of the left and of the right leg."""
+        return leg_joints(self.skeleton, "left"), leg_joints(self.skeleton, "right")
+
+    def display_points(self, joints: np.ndarray) -> np.ndarray:
+        """Joints (T, J, 3) with the derived points appended: (T, J + 6, 3)."""
+        skeleton, scale = self.skeleton, self.scale(joints)
+        names = list(skeleton.joint_names)
+        head, neck = names.index("head"), names.index("neck")
+        right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
+        middle = (joints[:, left_shoulder] + joints[:, right_shoulder]) / 2
+        spine = _unit(middle - (joints[:, left_hip] + joints[:, right_hip]) / 2)
+        across = _unit(joints[:, left_shoulder] - joints[:, right_shoulder])
+        up = _unit(_unit(joints[:, head] - joints[:, neck]) + 0.8 * spine)
+        front = _unit(np.cross(across, up))
+        skull = joints[:, head] + 0.085 * scale * up + 0.005 * scale * front
+        brow = skull + 0.062 * scale * front + 0.012 * scale * up
+        points = [skull, brow]
+        for wrist in ("left_wrist", "right_wrist"):
+            wrist_index = names.index(wrist)
+            forearm = _unit(joints[:, wrist_index] - joints[:, skeleton.parents[wrist_index]])
+            points.append(joints[:, wrist_index] + 0.085 * scale * forearm)
+        for ankle, toe in (foot_joints(skeleton, "left")[-2:], foot_joints(skeleton, "right")[-2:]):
+            along = joints[:, toe] - joints[:, ankle]
+            # The toes continue the foot, but flatter than the line from the ankle down to the ball.
+            along = _unit(along * np.array([1.0, 0.25, 1.0]))
+            points.append(joints[:, toe] + 0.055 * scale * along)
+        return np.concatenate([joints, np.stack(points, axis=1)], axis=1)
+
+
+@functools.lru_cache(maxsize=None)
+def get_body(dataset: str) -> Body:
+    """The mannequin of a dataset's skeleton ("humanml3d", "kit" or an alias)."""
+    skeleton = get_skeleton(dataset)
+    names, parents = list(skeleton.joint_names), skeleton.parents
+    joint_count = len(names)
+    skull, brow, left_hand, right_hand, left_toe, right_toe = range(joint_count, joint_count + 6)
+    right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
+    spine = spine_joints(skeleton)
+    neck, head = names.index("neck"), names.index("head")
+    chest = spine[-1]
+    capsules = [Capsule(left_hip, right_hip, 0.088, 0.088, "trunk", 0)]
+    radii = np.linspace(0.100, 0.112, len(spine))
+    for lower, upper, r0, r1 in zip(spine, spine[1:], radii, radii[1:], strict=False):
+        capsules.append(Capsule(lower, upper, float(r0), float(r1), "trunk", lower))
+    capsules += [
+        Capsule(chest, neck, 0.108, 0.050, "trunk", chest),
+        Capsule(chest, left_shoulder, 0.098, 0.056, "trunk", chest),
+        Capsule(chest, right_shoulder, 0.098, 0.056, "trunk", chest),
+        Capsule(neck, head, 0.046, 0.044, "head", neck),
+        Capsule(head, skull, 0.068, 0.092, "head", head),
+        Capsule(brow, brow, 0.046, 0.046, "face", head),
+    ]
+    sides = (("left", left_shoulder, left_hand, left_toe), ("right", right_shoulder, right_hand, right_toe))
+    for side, shoulder, hand, toe_tip in sides:
+        wrist = names.index(f"{side}_wrist")
+        elbow = parents[wrist]
+        hip, knee, ankle = leg_joints(skeleton, side)
+        foot = foot_joints(skeleton, side)
+        capsules += [
+            Capsule(shoulder, elbow, 0.050, 0.038, f"{side}_arm", shoulder),
+            Capsule(elbow, wrist, 0.038, 0.027, f"{side}_arm", elbow),
+            Capsule(wrist, hand, 0.027, 0.033, f"{side}_arm", wrist),
+            Capsule(hip, knee, 0.080, 0.053, f"{side}_leg", hip),
+            Capsule(knee, ankle, 0.053, 0.037, f"{side}_leg", knee),
+            Capsule(foot[-1], toe_tip, 0.033, 0.026, f"{side}_leg", foot[-1]),
+        ]
+        radii = np.linspace(0.039, 0.033, len(foot))
+        for above, below, r0, r1 in zip(foot, foot[1:], radii, radii[1:], strict=False):
+            capsules.append(Capsule(above, below, float(r0), float(r1), f"{side}_leg", above))
+    return Body(skeleton, tuple(capsules))
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) of length one; zero stays zero."""
+    return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)

@@ -1,0 +1,132 @@
+"""A perspective camera that keeps the whole figure in the picture and follows it smoothly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from visualization.body import Body
+
+FIELD_OF_VIEW = np.deg2rad(28.0)  # vertical, of the full picture: a long lens, little distortion
+PITCH = np.deg2rad(13.0)
+FOLLOW_SECONDS = 0.6  # width of the Gaussian that smooths the camera's path
+AZIMUTHS = np.deg2rad([32.0, -32.0, 50.0, -50.0])  # off the front of the figure
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Looks along one direction for the whole clip; only its position moves.
+
+    Attributes:
+        basis: (3, 3) rows right, up, forward (unit vectors, world).
+        positions: (T, 3) of the eye.
+        focal: focal length in pixels.
+        centre: principal point (x, y) in pixels.
+    """
+
+    basis: np.ndarray
+    positions: np.ndarray
+    focal: float
+    centre: tuple[float, float]
+
+    def project(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """World points (..., 3) -> pixels (..., 2) and depth (...) in metres, seen in one frame."""
+        local = (points - self.positions[frame]) @ self.basis.T
+        depth = np.maximum(local[..., 2], 1e-3)
+        x = self.centre[0] + self.focal * local[..., 0] / depth
+        y = self.centre[1] - self.focal * local[..., 1] / depth
+        return np.stack([x, y], axis=-1), depth
+
+
+def facing(joints: np.ndarray, body: Body) -> float:
+    """Heading of the figure (T, J, 3) in its first frame: radians about y, 0 is +z, a quarter turn is +x."""
+    right_hip, left_hip, right_shoulder, left_shoulder = body.skeleton.face_joints
+    first = joints[0]
+    across = first[left_hip] - first[right_hip] + first[left_shoulder] - first[right_shoulder]
+    forward = np.cross(across, [0.0, 1.0, 0.0])
+    return float(np.arctan2(forward[0], forward[2]))
+
+
+def choose_azimuth(joints: np.ndarray, body: Body) -> float:
+    """Where to stand: before the figure, and where it travels rather across the picture than straight at the eye."""
+    front = facing(joints, body)
+    travel = joints[-1, 0] - joints[0, 0]
+    distance = float(np.hypot(travel[0], travel[2]))
+    if distance < 0.8:
+        return front + float(AZIMUTHS[0])
+    direction = np.arctan2(travel[0], travel[2])
+    scores = np.abs(np.sin(front + AZIMUTHS - direction)) - 0.15 * np.abs(AZIMUTHS)
+    return front + float(AZIMUTHS[scores.argmax()])
+
+
+def basis_of(azimuth: float, pitch: float = PITCH) -> np.ndarray:
+    """Rows right, up, forward of a camera that stands at `azimuth` (radians about y) and looks down by `pitch`."""
+    back = np.array([np.sin(azimuth) * np.cos(pitch), np.sin(pitch), np.cos(azimuth) * np.cos(pitch)])
+    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    return np.stack([right, np.cross(back, right), -back])
+
+
+def plan_camera(
+    points: np.ndarray,
+    body: Body,
+    size: tuple[int, int],
+    safe: tuple[float, float, float, float],
+    fps: float,
+    azimuth: float | None = None,
+    follow: bool = True,
+) -> Camera:
+    """Camera whose picture holds every display point of every frame inside the safe rectangle.
+
+    Args:
+        points: (T, P, 3) display points.
+        size: picture (width, height) in pixels.
+        safe: left, top, right, bottom of the rectangle that the figure may fill, in pixels.
+        azimuth: radians about y; chosen from the motion when None.
+        follow: False keeps the camera still however far the figure goes.
+    """
+    frames, height = len(points), size[1]
+    scale = body.scale(points)
+    focal = height / (2 * np.tan(FIELD_OF_VIEW / 2))
+    left, top, right, bottom = safe
+    half_width, half_height = (right - left) / 2, (bottom - top) / 2
+    basis = basis_of(choose_azimuth(points, body) if azimuth is None else azimuth)
+
+    low, high = points[..., 1].min(), max(points[..., 1].max(), points[..., 1].min() + 1.3 * scale)
+    flat = points[..., [0, 2]]
+    middle = (flat.min(axis=(0, 1)) + flat.max(axis=(0, 1))) / 2
+    still = np.tile(np.array([middle[0], (low + high) / 2, middle[1]]), (frames, 1))
+    moving = still.copy()
+    body_centre = (flat.min(axis=1) + flat.max(axis=1)) / 2
+    moving[:, [0, 2]] = gaussian_filter1d(body_centre, FOLLOW_SECONDS * fps, axis=0, mode="nearest")
+
+    margin = 0.13 * scale  # limbs are thicker than the lines between joints
+
+    def distance_for(target: np.ndarray) -> float:
+        local = (points - target[:, None]) @ basis.T
+        needed = focal * (np.abs(local[..., 0]) + margin) / half_width - local[..., 2]
+        needed = max(needed.max(), (focal * (np.abs(local[..., 1]) + margin) / half_height - local[..., 2]).max())
+        return float(max(needed, focal * 0.8 * scale / half_height))
+
+    distance = distance_for(still)
+    target = still
+    if follow:
+        near = distance_for(moving)
+        if distance > 1.3 * near:
+            target, distance = moving, near
+    positions = target - distance * basis[2]
+    return Camera(basis, positions, focal, ((left + right) / 2, (top + bottom) / 2))
+
+
+def share_camera(cameras: Sequence[Camera]) -> list[Camera]:
+    """The same distance for several panels, so that figures compare in size: everybody moves back to the farthest."""
+    # A camera's distance is not stored: the eye may only move backwards, which keeps every figure inside.
+    reach = [float(np.median(camera.positions[:, 1])) for camera in cameras]
+    highest = max(reach)
+    moved = []
+    for camera, height in zip(cameras, reach, strict=True):
+        back = (highest - height) / max(-camera.basis[2, 1], 1e-6)
+        moved.append(Camera(camera.basis, camera.positions - back * camera.basis[2], camera.focal, camera.centre))
+    return moved
