@@ -1,8 +1,8 @@
 """Transformer encoders with a class token, several of them (groups) run as ONE batched computation.
 
 Legend: G groups (encoders side by side), B batch, L tokens, C width, H heads. Masks: True = valid.
-A weight of a grouped layer has the group as its first axis, so that six small encoders cost six times one encoder's arithmetic but
-not six times its calls. One group is an ordinary encoder.
+A weight of a grouped layer has the group as its first axis, so that six small encoders cost six times one encoder's
+arithmetic but not six times its calls. One group is an ordinary encoder.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GroupedNorm(nn.Module):
 
 
 class GroupedBlock(nn.Module):
-    """One pre-norm transformer layer a group. With `first_only` it computes the first token's row alone (keys and values of all)."""
+    """One pre-norm transformer layer a group. `first_only`: just the first token's row, from all keys."""
 
     def __init__(
         self, groups: int, width: int, heads: int, feed_forward: int, dropout: float, first_only: bool = False
@@ -92,7 +92,8 @@ class GroupedBlock(nn.Module):
 class ClassTokenEncoder(nn.Module):
     """G transformer encoders side by side; each reads its own token sequence and returns its class token's state.
 
-    Positions are sinusoidal, so any length is served. The last layer computes only the class token's row: nothing reads the others.
+    Positions are sinusoidal, so any length is served. The last layer computes only the class token's row: nothing reads
+    the others.
     """
 
     def __init__(

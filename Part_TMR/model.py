@@ -1,4 +1,7 @@
-"""The retriever's network: raw motions and text features into one space. Legend: B batch, T frames, G parts, D embedding, C width."""
+"""The retriever's network: raw motions and text features into one space.
+
+Legend: B batch, T frames, G parts, D embedding, C width.
+"""
 
 from __future__ import annotations
 
@@ -95,5 +98,5 @@ class RetrieverModel(nn.Module):
         return self.text_head(texts.pooled, texts.states, texts.mask)
 
     def texts_as_parts(self, texts: Tensor) -> Tensor:
-        """Text embeddings (B, D) -> what each part should be like, (B, G, C) of unit length; only with a part-level loss."""
+        """Text embeddings (B, D) -> what each part should be like, (B, G, C); only with a part-level loss."""
         return functional.normalize(self.text_to_parts(texts).unflatten(1, (self.n_parts, -1)), dim=-1)

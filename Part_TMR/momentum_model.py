@@ -41,7 +41,7 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("captions", torch.full((size,), NO_ENTRY))
         self.register_buffer("added", torch.zeros((), dtype=torch.long))
 
-    def keys(self) -> Keys:
+    def contents(self) -> Keys:
         """A copy of what is there, at most S keys (training goes on with the queue while the loss still holds them)."""
         filled = min(int(self.added), self.size)
         return Keys(*(entry[:filled].clone() for entry in (self.motion, self.text, self.takes, self.captions)))
@@ -59,7 +59,7 @@ class EmbeddingQueue(nn.Module):
 
 
 class MomentumModel(nn.Module):
-    """The momentum copy of a model and the queue of its former keys. The copy is always in eval mode: no dropout in keys."""
+    """The momentum copy of a model, always in eval mode (no dropout in keys), and the queue of its former keys."""
 
     def __init__(self, online: RetrieverModel) -> None:
         super().__init__()

@@ -68,7 +68,7 @@ class PartEncoder(nn.Module):
         return MotionEmbedding(motion, functional.normalize(states, dim=-1))
 
     def patches(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Cut (B, T, D) into (G, B, L, P * W) part tokens with their mask (B, L): a patch is valid when one of its frames is."""
+        """(B, T, D) -> part tokens (G, B, L, P * W) and their mask (B, L): valid if one of its frames is."""
         batch, n_frames, _ = features.shape
         padding = -n_frames % self.patch_frames
         features = features[..., : self.n_features].masked_fill(~mask[..., None], 0.0)

@@ -42,7 +42,7 @@ def both_directions(similarity: np.ndarray, right: np.ndarray) -> dict[str, dict
 
 
 def small_batches(similarity: np.ndarray, batch_size: int = SMALL_BATCH, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Every pair ranked among `batch_size` random candidates; a last incomplete batch is filled up with pairs drawn again.
+    """Every pair ranked among `batch_size` random ones; a last incomplete batch is filled up with pairs drawn before.
 
     Args:
         similarity: (N, N), pairs on the diagonal.
@@ -82,7 +82,7 @@ def evaluate_protocols(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """All protocols over N pairs.
 
-    all: every motion is a candidate. threshold: a candidate whose caption is as similar as `threshold` counts as right too.
+    all: every motion is a candidate. threshold: a candidate whose caption is as similar as `threshold` is right too.
     distinct: only the 100 captions least like each other. small_batches: among 32 random candidates.
 
     Args:
@@ -96,7 +96,7 @@ def evaluate_protocols(
     protocols: dict[str, Callable[[], dict[str, dict[str, float]]]] = {
         "all": lambda: both_directions(similarity, own),
         "threshold": lambda: both_directions(similarity, own | ((1 + text_similarity) / 2 >= threshold)),
-        "distinct": lambda: both_directions(similarity[np.ix_(distinct, distinct)], own[: len(distinct), : len(distinct)]),
+        "distinct": lambda: both_directions(*(each[np.ix_(distinct, distinct)] for each in (similarity, own))),
         "small_batches": lambda: small_batches(similarity),
     }
     return {name: protocol() for name, protocol in protocols.items()}

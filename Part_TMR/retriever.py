@@ -1,4 +1,7 @@
-"""A trained retriever, frozen, loaded from its run folder. Legend: B batch, T frames, G parts, D embedding, C part width."""
+"""A trained retriever, frozen, loaded from its run folder.
+
+Legend: B batch, T frames, G parts, D embedding, C part width.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ class Retriever:
         Args:
             run_dir: holds config.json and model/.
             device: where to run.
-            text_encoder: shared with others if it is the one that the run was trained with; else the run's own is built.
+            text_encoder: shared with others if the run was trained with the same; else the run's own is built.
             checkpoint: a file of the run; none: the exported weights, else the best, else the latest.
         Raises:
             UserError: no such run, no weights, a config or weights of something else.
@@ -145,7 +148,7 @@ def text_encoder_of(
 
 
 def retriever_hash(model: RetrieverModel) -> str:
-    """What tells one retriever from another: architecture and weights. An export in half precision has its original's hash."""
+    """Tells one retriever from another by architecture and weights; a half-precision export keeps its hash."""
     settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
@@ -158,11 +161,11 @@ def _model_config(run_dir: Path) -> PartTMRConfig:
     """The architecture in the run's config.json."""
     path = run_dir / "config.json"
     if not path.is_file():
-        raise UserError(f"{run_dir} is no trained retriever ({path.name} is missing): train one with Part_TMR.scripts.train")
+        raise UserError(f"{run_dir} is no trained retriever ({path.name} is missing): see Part_TMR.scripts.train")
     content = read_json(path)
-    if not isinstance(content, Mapping) or content.get("stage") != "tmr" or not isinstance(content.get("model"), Mapping):
+    if not isinstance(content, Mapping) or content.get("stage") != "tmr":
         raise UserError(f"{path} is not the config of a retriever")
-    return from_dict(PartTMRConfig, content["model"], f"{path}: model")
+    return from_dict(PartTMRConfig, content.get("model"), f"{path}: model")
 
 
 def _default_checkpoint(run_dir: Path) -> Path:

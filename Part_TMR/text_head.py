@@ -1,7 +1,7 @@
 """The trainable head on a text encoder: token states -> an embedding in the space of the motions.
 
-Mean-pooled sentence vectors hardly tell left from right or one order of actions from the other; the token states still know.
-So a small class-token transformer reads the states. Without layers it is a perceptron on the pooled vector.
+Mean-pooled sentence vectors hardly tell left from right or one order of actions from the other; the token states still
+know. So a small class-token transformer reads the states. Without layers it is a perceptron on the pooled vector.
 Legend: B batch, L tokens, D embedding. Masks: True = valid.
 """
 

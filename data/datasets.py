@@ -1,4 +1,4 @@
-"""Torch datasets over clips. Every random choice is a function of (seed, epoch, index), so that runs can be repeated and resumed."""
+"""Torch datasets over clips. Random choices depend on (seed, epoch, index) only: runs can be repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNIT_LENGTH = 4  # frames per token step
 class WindowDataset(Dataset):
     """Windows of fixed length, for the tokeniser.
 
-    The starts of a clip are divided into ranges of `stride` frames; an item is one range, its start random in the range.
+    The starts of a clip are divided into ranges of `stride` frames; an item is one range, its start random there.
     With stride 1 an epoch is every possible window, which is what an epoch means in published training recipes;
     a larger stride makes an epoch (or a validation) that much shorter. Clips shorter than the window are left out.
 
@@ -104,7 +104,7 @@ class MotionTextDataset(Dataset):
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns `motion` (T, D) float32 raw units, `length` T, `text`, and `caption_index`, `clip_index`, `take_index`."""
+        """Returns `motion` (T, D) float32 raw units, `length`, `text`, `caption_index`, `clip_index`, `take_index`."""
         index = _checked(index, len(self))
         clip = self.clips[index]
         generator = _generator(self.seed, self.epoch, index)

@@ -58,7 +58,7 @@ class Wave:
 
     def __init__(self, rng: np.random.Generator, sides: Sequence[int], start: float, end: float) -> None:
         self.sides, self.start, self.end = sides, start, end
-        self.raised = rng.uniform(62, 112)
+        self.raised = rng.uniform(72, 112)
         self.base = _varied(rng, (14.0, 0.0, 80.0, 0.0), 7.0)
         self.rate = rng.uniform(1.35, 1.95)
         self.swing = rng.uniform(25, 34)
@@ -76,7 +76,7 @@ class Wave:
             angles[:, 0], angles[:, 1], angles[:, 2] = self.base[0], self.raised, self.base[2]
             # The forearm stands upright whatever the height of the elbow.
             angles[:, 1] += 3.0 * beat
-            angles[:, 3] = np.clip(180.0 - self.raised - 6.0 + self.swing * beat, 8.0, 140.0)
+            angles[:, 3] = np.clip(180.0 - self.raised + 3.0 + self.swing * beat, 8.0, 140.0)
             blend_arm(stage, side, weight, angles)
             stage.pose.shrug[:, side] += weight * 6.0
         if len(self.sides) == 1:

@@ -25,7 +25,7 @@ LEG = min(THIGH[0] + SHIN[0], THIGH[1] + SHIN[1])
 ANKLE_HEIGHT = 0.062  # of a flat foot above its toe joint, which then lies on the floor
 HEEL_BACK = 0.045  # the heel, about which a landing foot rolls, behind the ankle
 HIP_DROP = 0.085
-STAND_HEIGHT = HIP_DROP + LEG * 0.985 + ANKLE_HEIGHT  # pelvis height of a relaxed stand
+STAND_HEIGHT = HIP_DROP + LEG * 0.992 + ANKLE_HEIGHT  # pelvis height of a relaxed stand
 
 # Unit bone directions of the relaxed upright body; lengths come from the skeleton.
 _REST = np.zeros((SKELETON.n_joints, 3))

@@ -135,8 +135,8 @@ def travel(spans: list[GaitSpan], duration: float, first_foot: int) -> Travel:
     # The body starts to step before it has gained speed.
     moving = weights.sum(axis=0)
     channels["cadence"] = sum(
-        (np.sqrt(weight) * span.gait.cadence for weight, span in zip(weights, spans)), np.zeros(len(times))
-    ) / np.maximum(sum((np.sqrt(weight) for weight in weights), np.zeros(len(times))), 1.0)
+        (weight**0.3 * span.gait.cadence for weight, span in zip(weights, spans)), np.zeros(len(times))
+    ) / np.maximum(sum((weight**0.3 for weight in weights), np.zeros(len(times))), 1.0)
     active = moving > 0.002
 
     rate = np.zeros(len(times))

@@ -27,6 +27,7 @@ class DatasetSpec:
         max_frames: longest motion that the models see or make, in frames; a multiple of `unit_length`.
         unit_length: frames per token step; lengths are cut down to multiples of it.
         units_per_metre: length of one metre in the units of the feature files.
+        generated: whether `data.mini` makes the folder when it is missing.
     """
 
     name: str
@@ -39,10 +40,11 @@ class DatasetSpec:
     max_frames: int = 196
     unit_length: int = 4
     units_per_metre: float = 1.0
+    generated: bool = False
 
     @property
     def max_clip_frames(self) -> int:
-        """Longest clip that still fits `max_frames` once cut down to a multiple of `unit_length` (199 frames for 196)."""
+        """Longest clip that fits `max_frames` once cut down to a multiple of `unit_length` (199 frames for 196)."""
         return self.max_frames + self.unit_length - 1
 
     @property
@@ -81,7 +83,7 @@ SPECS = {
     for spec in (
         DatasetSpec("humanml3d", Path("dataset/HumanML3D"), "humanml3d", 20.0, 22, 263),
         DatasetSpec("kit", Path("dataset/KIT-ML"), "kit", 12.5, 21, 251, min_frames=24, units_per_metre=640.0),
-        DatasetSpec("mini", Path("dataset/mini"), "humanml3d", 20.0, 22, 263, max_frames=120),
+        DatasetSpec("mini", Path("dataset/mini"), "humanml3d", 20.0, 22, 263, max_frames=120, generated=True),
     )
 }
 
@@ -89,7 +91,7 @@ SPECS = {
 def get_spec(name: str) -> DatasetSpec:
     """Finds a dataset by its name, an alias (`t2m`), or the path of a folder that holds a `dataset.json`.
 
-    The known datasets' folders are not looked at here (a saved model can be used without its dataset): see `require_files`.
+    The known datasets' folders are not looked at (a saved model can be used without its dataset): see `require_files`.
 
     Raises:
         UserError: unknown name, or a folder whose `dataset.json` is missing or wrong.
@@ -112,7 +114,7 @@ def require_files(spec: DatasetSpec, *paths: Path) -> None:
     Raises:
         UserError: naming what is missing and where it belongs.
     """
-    if spec.name == "mini" and not spec.root.is_dir():
+    if spec.generated:
         from data import mini
 
         mini.ensure(spec.root)
@@ -128,7 +130,7 @@ def require_files(spec: DatasetSpec, *paths: Path) -> None:
 
 def _read_spec(folder: Path) -> DatasetSpec:
     """The spec of a user's own folder, from its `dataset.json`:
-    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (the last two are optional)."""
+    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (only `fps` is required)."""
     from utils.files import read_json
 
     path = folder / "dataset.json"
@@ -137,7 +139,7 @@ def _read_spec(folder: Path) -> DatasetSpec:
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold an object, not {type(content).__name__}")
-    joints = content.get("joints")
+    joints = content.get("joints", "humanml3d")
     joints = ALIASES.get(joints, joints) if isinstance(joints, str) else joints
     if joints not in ("humanml3d", "kit"):
         raise UserError(f'{path}: "joints" must be "humanml3d" or "kit", not {joints!r}')

@@ -23,7 +23,7 @@ TEXT_BATCH = 256
 
 
 class CaptionTexts:
-    """The captions of a split for the task: features that were computed once, or the sentences for a trained text encoder.
+    """The captions of a split: features that were computed once, or the sentences for a trained text encoder.
 
     Args:
         captions: every caption of the split.
@@ -48,7 +48,7 @@ class CaptionTexts:
 class RetrieverTask(Task):
     """InfoNCE text -> motion and motion -> text, against momentum keys of the batch and the queue (or the batch alone).
 
-    Batches are those of `MotionTextDataset`. Validation ranks all motions of the split for each of its captions, and back.
+    Batches are those of `MotionTextDataset`. Validation ranks all motions of the split for each caption, and back.
     """
 
     best = {"r1": "max"}
@@ -73,7 +73,7 @@ class RetrieverTask(Task):
         self._step_keys: Keys | None = None
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """motion (B, T, D), mask (B, T), caption_index, take_index (B,) -> the losses and the batch's share of first places."""
+        """batch: motion (B, T, D), mask (B, T), caption_index and take_index (B,)."""
         device = batch["motion"].device
         captions = self.texts.distinct[batch["caption_index"].cpu()].to(device)
         takes = batch["take_index"]
@@ -86,7 +86,7 @@ class RetrieverTask(Task):
                 former = self.momentum.model
                 motion_keys = former.encode_motion(batch["motion"], batch["mask"]).motion
                 self._step_keys = Keys(motion_keys, former.encode_text(features), takes, captions)
-            keys = self._step_keys.followed_by(self.momentum.queue.keys())
+            keys = self._step_keys.followed_by(self.momentum.queue.contents())
         ignored = self._ignored(takes, captions, keys)
         temperature = self.model.temperature
         losses = {
@@ -115,7 +115,7 @@ class RetrieverTask(Task):
             self.momentum.update(self.model, self._step_keys)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Motion encoders at `lr`, heads and the text encoder at their factors of it; biases, norms and tokens undecayed."""
+        """Motion encoders at `lr`, the others at their factors of it; no decay of biases, norms and tokens."""
         factors = {"motion_encoder.encoder": 1.0, "text_backbone": self.text_lr_factor}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():

@@ -61,7 +61,7 @@ def build_text_encoder(
     tokenizer = load_tokenizer(weights.parent, family, tower.config.vocabulary, max_tokens)
     if trainable:
         tower.requires_grad_(True)
-    return TowerEncoder(name, tower, tokenizer, weights, normalized=name == "minilm").to(device)
+    return TowerEncoder(name, tower, tokenizer, normalized=name == "minilm").to(device)
 
 
 def _minilm_folder() -> Path:
@@ -87,10 +87,13 @@ def _locate(name: str, path: Path | str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_name, allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(hub_name, allow_patterns=HUB_FILES))
+        if not (folder / "model.safetensors").is_file():
+            folder = Path(snapshot_download(hub_name, allow_patterns=[*HUB_FILES, "pytorch_model.bin"]))
+        return folder
     except Exception as error:  # the client's network and cache errors have no common base class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"text encoder {name}: {hub_name} cannot be downloaded ({reason[:120]}); put its files into {default_folder}"
-            " or use the text encoder minilm, which needs no download"
+            f"text encoder {name}: {hub_name} cannot be downloaded ({reason[:120]}); put its files into"
+            f" {default_folder} or use the text encoder minilm, which needs no download"
         ) from error

@@ -10,24 +10,26 @@ Preset = dict[str, Any]
 # everything works offline.
 _MINI_RUN: Preset = {"dataset_name": "mini", "num_workers": 0}
 
-_MINI_TRANSFORMER: Preset = {
-    **_MINI_RUN,
-    "text_encoder": "minilm",
-    "latent_dim": 192,
-    "n_heads": 6,
-    "n_layers": 4,
-    "ff_size": 384,
-    "block": "interleaved",
-    "attnj": True,
-    "attnt": True,
+_MINI_SCHEDULE: Preset = {
     "batch_size": 32,
-    "max_epoch": 60,
     "lr": 5e-4,
     "warm_up_iter": 200,
     "schedule": "cosine",
     "gamma": 0.02,
-    "eval_every_e": 5,
-    "save_every": 200,
+    "eval_every_e": 2,
+    "save_every": 250,
+}
+
+_MINI_TRANSFORMER: Preset = {
+    **_MINI_RUN,
+    **_MINI_SCHEDULE,
+    "text_encoder": "minilm",
+    "latent_dim": 192,
+    "n_heads": 4,
+    "n_layers": 4,
+    "ff_size": 384,
+    "block": "interleaved",
+    "weight_decay": 0.01,
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -35,24 +37,21 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "paper": {},
         "mini": {
             **_MINI_RUN,
-            "width": 96,
+            **_MINI_SCHEDULE,
+            "width": 128,
             "depth": 2,
             "merge_parts": "early",
             "code_dim2d": 64,
             "nb_code2d": 256,
             "num_quantizers": 4,
-            "batch_size": 64,
-            "max_epoch": 60,
-            "lr": 5e-4,
-            "warm_up_iter": 200,
-            "schedule": "cosine",
-            "gamma": 0.02,
-            "eval_every_e": 5,
-            "save_every": 200,
+            "window_size": 40,
+            "window_stride": 16,
+            "max_epoch": 10,
+            "eval_every_e": 1,
         },
     },
-    "mtrans": {"paper": {}, "mini": _MINI_TRANSFORMER},
-    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "max_epoch": 40}},
+    "mtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 40}},
+    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 20}},
     "length": {
         "paper": {},
         "mini": {

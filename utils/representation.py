@@ -345,3 +345,16 @@ def grid_to_features(grid: torch.Tensor, layout: FeatureLayout) -> torch.Tensor:
 
     cells = torch.as_tensor(layout.grid_cells, device=grid.device)
     return grid.flatten(-2).index_select(-1, cells)
+
+
+def feature_statistics(rows: np.ndarray, layout: FeatureLayout) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std (D,) float32 of raw feature rows (R, D), as the published `Mean.npy` and `Std.npy`.
+
+    The std is averaged within each group of columns (yaw, velocity, height, positions, rotations, velocities, contacts), so
+    that nearly constant columns are not blown up.
+    """
+    mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    groups = [slice(0, 1), slice(1, 3), slice(3, 4), layout.positions, layout.rotations, layout.velocities, layout.contacts]
+    for group in groups:
+        std[group] = max(std[group].mean(), 1e-6)
+    return mean.astype(np.float32), std.astype(np.float32)

@@ -8,34 +8,41 @@ from scipy.ndimage import gaussian_filter1d
 from utils.skeleton import get_skeleton
 from visualization.body import get_body
 
-ANKLE_HEIGHT = 0.13  # metres above the floor below which an adult's ankle may be planted (heel down or slightly raised)
-TOE_HEIGHT = 0.075
-ENTER_SPEED, LEAVE_SPEED = 0.55, 0.85  # metres a second
+ANKLE_RAISED, TOE_RAISED = 0.045, 0.045  # metres above its standing height up to which an adult's joint may be planted
+STANDING_QUANTILE = 15  # per cent of its frames that a foot joint is taken to stand or be lower
+ENTER_SPEED, LEAVE_SPEED = 0.90, 1.10  # metres a second, of an adult
+ENTER_SHARE, LEAVE_SHARE = 0.35, 0.50  # of the body's own speed: a runner's stance is short and never quite still
 MIN_SECONDS = 0.1  # shorter contacts and shorter gaps are noise
 
 
 def detect_contacts(joints: np.ndarray, fps: float, dataset: str = "humanml3d") -> np.ndarray:
     """Contacts (T, 4) bool of left ankle, left toe, right ankle, right toe from joints (T, J, 3).
 
-    The floor is taken where the lowest foot joint mostly is. A foot joint is planted while it is low and slow; speeds
-    are smoothed over about a tenth of a second so that noise neither hides nor makes a contact.
+    A foot joint is planted while it is slow and about as low as this kind of joint stands: its standing height is where
+    the lower of left and right mostly is. Speeds are smoothed over about a tenth of a second so that noise neither
+    hides nor makes a contact.
     """
     skeleton, scale = get_skeleton(dataset), get_body(dataset).scale(joints)
     feet = np.array([*skeleton.left_foot, *skeleton.right_foot])
     positions = joints[:, feet]
     if len(joints) < 2:
-        velocity = np.zeros(positions.shape[:2])
+        velocity, body_speed = np.zeros(positions.shape[:2]), np.zeros(len(joints))
     else:
-        smooth = gaussian_filter1d(positions, 0.05 * fps, axis=0, mode="nearest")
+        smooth = gaussian_filter1d(positions, 0.03 * fps, axis=0, mode="nearest")
         velocity = np.linalg.norm(np.gradient(smooth, axis=0), axis=-1) * fps
-    floor = np.percentile(positions[..., 1].min(axis=1), 10)
-    height = (positions[..., 1] - floor) / scale
-    limit = np.array([ANKLE_HEIGHT, TOE_HEIGHT] * 2)
+        root = gaussian_filter1d(joints[:, 0], 0.2 * fps, axis=0, mode="nearest")
+        body_speed = np.linalg.norm(np.gradient(root, axis=0), axis=-1) * fps
+    enter = np.maximum(ENTER_SPEED * scale, ENTER_SHARE * body_speed)
+    leave = np.maximum(LEAVE_SPEED * scale, LEAVE_SHARE * body_speed)
+    lowest = np.minimum(positions[:, [0, 1], 1], positions[:, [2, 3], 1])
+    standing = np.tile(np.percentile(lowest, STANDING_QUANTILE, axis=0), 2)
+    height = (positions[..., 1] - standing) / scale
+    limit = np.array([ANKLE_RAISED, TOE_RAISED] * 2)
     contacts = np.empty(velocity.shape, dtype=bool)
     for column in range(4):
         low = height[:, column] < limit[column]
-        sure = low & (velocity[:, column] < ENTER_SPEED * scale)
-        maybe = low & (velocity[:, column] < LEAVE_SPEED * scale)
+        sure = low & (velocity[:, column] < enter)
+        maybe = low & (velocity[:, column] < leave)
         contacts[:, column] = _clean(_hysteresis(sure, maybe), max(2, round(MIN_SECONDS * fps)))
     return contacts
 

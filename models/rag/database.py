@@ -1,6 +1,6 @@
 """The RAG database: a library of embedded motions and their captions, in a folder, searched exactly.
 
-Legend: B queries, M motions, R captions (rows), K retrieved, D embedding, P parts, N token steps, J part rows of a token grid.
+Legend: B queries, M motions, R captions (rows), K retrieved, D embedding, P parts, N token steps, J part rows.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class RAGDatabase:
 
     Args:
         embedded: the motions.
-        facts: what the manifest tells besides the counts: `retriever` (name and hash), `dataset`, and with tokens `tokenizer`.
+        facts: what the manifest tells besides the counts: `retriever` and with tokens `tokenizer` (name and hash each),
+            `dataset`, `command`.
     """
 
     def __init__(self, embedded: Embedded, facts: Mapping[str, Any]) -> None:
@@ -106,7 +107,7 @@ class RAGDatabase:
         counts = torch.tensor([len(entry.captions) for entry in embedded.entries], dtype=torch.long)
         device = embedded.motion.device
         self.row_motion = torch.repeat_interleave(torch.arange(len(counts)), counts).to(device)
-        # What a motion's captions say together: one R_t a motion whatever the query, so that a retrieved motion is one number.
+        # What a motion's captions say together: one R_t whatever the query, so that a retrieved motion is one number.
         sums = torch.zeros_like(embedded.motion).index_add_(0, self.row_motion, embedded.text)
         self.motion_text = functional.normalize(sums, dim=-1)
         self._motions_of_take: dict[str, list[int]] = {}
@@ -138,9 +139,7 @@ class RAGDatabase:
 
     def to(self, device: torch.device | str) -> RAGDatabase:
         """The same library on another device."""
-        tensors = {
-            name: value.to(device) for name, value in vars(self.embedded).items() if isinstance(value, Tensor)
-        }
+        tensors = {name: value.to(device) for name, value in vars(self.embedded).items() if isinstance(value, Tensor)}
         return RAGDatabase(replace(self.embedded, **tensors), self.facts)
 
     def search(
@@ -155,8 +154,8 @@ class RAGDatabase:
         Args:
             queries: (B, D) unit vectors of captions or motions, made by the database's retriever.
             k: motions wanted.
-            exclude_takes: for each query a take, several, or None: their motions are not found (a caption's own clip, its mirror).
-                Every query gets equally many motions, as many as the one with the most exclusions can have.
+            exclude_takes: for each query a take, several, or None: their motions are not found (a caption's own clip,
+                its mirror). All queries get equally many motions, those that the one with most exclusions can have.
             by: compare with motions, with captions (a motion counts by its best one), or with the mean of both.
         Raises:
             ValueError: k below 1, another dimension, or exclusions that are not one a query.
@@ -196,7 +195,7 @@ class RAGDatabase:
         return [motion for take in names for motion in self._motions_of_take.get(take, ())]
 
     def gather(self, indices: Tensor) -> Retrieved:
-        """What a generator sees of motions (B, K): R_t (the mean of a motion's captions), R_m, parts, and tokens where there are."""
+        """What a generator sees of motions (B, K): R_t (mean of a motion's captions), R_m, parts, and tokens if any."""
         indices = indices.to(self.embedded.motion.device)
         tokens, steps = self.embedded.tokens, self.embedded.steps
         return Retrieved(
@@ -224,7 +223,7 @@ class RAGDatabase:
         return RAGDatabase(self.embedded.followed_by(replace(others, **tensors)), self.facts)
 
     def save(self, folder: Path | str) -> None:
-        """Writes the folder: manifest.json, entries.json, embeddings.safetensors (half precision). The old one stays until all is there.
+        """Writes the folder, embeddings in half precision. A former database stays until the new one is complete.
 
         Raises:
             UserError: the folder cannot be written, or holds something else than a database.

@@ -1,4 +1,4 @@
-"""The files of a RAG database: manifest.json (what it is), entries.json (whose rows they are), embeddings.safetensors."""
+"""The files of a RAG database: manifest.json (what it is), entries.json (whose rows), embeddings.safetensors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(folder: Path) -> Stored:
     manifest = read_json(folder / MANIFEST)
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
-        raise UserError(f"{folder / MANIFEST} has format {version}, this program reads {FORMAT_VERSION}: build it again")
+        raise UserError(f"{folder / MANIFEST} has format {version}, not {FORMAT_VERSION}: build the database again")
     return Stored(manifest, _read_entries(folder / ENTRIES), _read_tensors(folder / EMBEDDINGS))
 
 

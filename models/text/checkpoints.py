@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "ViT-B-32.pt")
 
 @dataclass(frozen=True)
 class Family:
-    """How one kind of checkpoint names the tower's parts (a block's names follow `block`, with its number filled in)."""
+    """How one kind of checkpoint names the tower's parts (a block's names follow `block` and its number)."""
 
     name: str
     token: str
@@ -153,7 +154,10 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     """The file's tensors by name; OpenAI's bare parameters get the names that modules would give them."""
     if _is_torchscript(file):
         try:
-            state = dict(torch.jit.load(str(file), map_location="cpu").state_dict())
+            with warnings.catch_warnings():
+                # Deprecated for new files; OpenAI's are what they are.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                state = dict(torch.jit.load(str(file), map_location="cpu").state_dict())
         except RuntimeError as error:
             raise UserError(f"{file} is a damaged TorchScript archive: {str(error).splitlines()[0]:.120}") from error
     else:
@@ -166,7 +170,7 @@ def _read_state(file: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(file: Path) -> bool:
-    """Whether the file is a TorchScript archive, which `torch.load` refuses and which holds no Python pickles to run."""
+    """Whether the file is a TorchScript archive, which `torch.load` refuses (reading it runs no Python code)."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:

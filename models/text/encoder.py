@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -15,7 +15,6 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from models.text.tower import TextTower
-from utils.files import file_hash
 
 CHUNK_SIZE = 64  # texts a forward pass
 CACHE_SIZE = 1024  # texts whose features are remembered
@@ -70,6 +69,7 @@ class TextEncoder(ABC):
         self.name = name
         self.dim = dim
         self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._cache_revision = 0
 
     @property
     def frozen(self) -> bool:
@@ -109,15 +109,23 @@ class TextEncoder(ABC):
         """Yields each distinct text once, the short ones first: text, pooled (D,), states (L_i, D)."""
         if isinstance(texts, str):
             raise TypeError("texts must be a list of strings, not one string")
+        if not self.frozen or self._revision() != self._cache_revision:
+            self._cache.clear()
+            self._cache_revision = self._revision()
         distinct = sorted(dict.fromkeys(texts), key=len)
         for start in range(0, len(distinct), CHUNK_SIZE):
             chunk = distinct[start : start + CHUNK_SIZE]
             known = {text: self._cache[text] for text in chunk if text in self._cache}
             if missing := [text for text in chunk if text not in known]:
                 known.update(zip(missing, self._compute(missing), strict=True))
+            if self.frozen:
+                self._remember(known)
             for text in chunk:
-                self._remember(text, known[text])
                 yield text, *known[text]
+
+    def _revision(self) -> int:
+        """A number that changes whenever the weights do."""
+        return 0
 
     def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
         """Pooled and unpadded states of each text, without gradients."""
@@ -127,13 +135,13 @@ class TextEncoder(ABC):
         # Clones: a view would keep the whole chunk in memory.
         return [(features.pooled[i].clone(), features.states[i, :n].clone()) for i, n in enumerate(lengths)]
 
-    def _remember(self, text: str, entry: tuple[Tensor, Tensor]) -> None:
+    def _remember(self, entries: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Keeps the most recently used texts."""
-        if self.frozen:
-            self._cache[text] = entry
+        self._cache.update(entries)
+        for text in entries:
             self._cache.move_to_end(text)
-            if len(self._cache) > CACHE_SIZE:
-                self._cache.popitem(last=False)
+        while len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)
 
 
 class TowerEncoder(TextEncoder):
@@ -143,17 +151,14 @@ class TowerEncoder(TextEncoder):
         name: see `TextEncoder`.
         module: the tower; training it (`trainable=True` of `build_text_encoder`) turns the remembering off.
         tokenizer: without padding, and cutting texts that are too long.
-        weights: file that the tower came from.
         normalized: whether `pooled` has unit length.
     """
 
-    def __init__(self, name: str, module: TextTower, tokenizer: Tokenizer, weights: Path, normalized: bool) -> None:
+    def __init__(self, name: str, module: TextTower, tokenizer: Tokenizer, normalized: bool = False) -> None:
         super().__init__(name, module.config.out_width)
         self.module = module
         self.tokenizer = tokenizer
-        self.weights = weights
         self.normalized = normalized
-        self._fingerprint = ""
 
     @property
     def frozen(self) -> bool:
@@ -167,15 +172,18 @@ class TowerEncoder(TextEncoder):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the weight file (the file as loaded: a tower that is being trained has none).
+        """Hash of the weights as they are now.
 
         Raises:
-            ValueError: the tower is trained.
+            ValueError: the tower is trained: its features are not worth keeping.
         """
         if not self.frozen:
             raise ValueError(f"the text encoder {self.name} is being trained: its features cannot be cached")
-        self._fingerprint = self._fingerprint or file_hash(self.weights)
-        return self._fingerprint
+        digest = hashlib.sha256()
+        for name, tensor in self.module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy())
+        return digest.hexdigest()[:16]
 
     def to(self, device: torch.device | str) -> TowerEncoder:
         """Moves the tower; returns itself."""
@@ -189,6 +197,9 @@ class TowerEncoder(TextEncoder):
         mask = pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in ids], batch_first=True).to(self.device)
         pooled, states = self.module(pad_sequence(ids, batch_first=True).to(self.device), mask)
         return TextFeatures(functional.normalize(pooled, dim=-1) if self.normalized else pooled, states, mask)
+
+    def _revision(self) -> int:
+        return sum(parameter._version for parameter in self.module.parameters())
 
     def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
         training = self.module.training

@@ -22,8 +22,8 @@ FORMAT_VERSION = "1"
 class TextFeatureStore:
     """Features of a list of captions.
 
-    The file `<encoder>_<hash>.safetensors` in `cache_dir` is used when it is there, otherwise it is made; its hash is of
-    the encoder's weights and the captions, so that it can never belong to others. It is mapped, not read.
+    The file `<encoder>_<hash>.safetensors` in `cache_dir` is used when it is there, otherwise it is made; its hash is
+    of the encoder's weights and the captions, so that it can never belong to others. It is mapped, not read.
 
     Args:
         encoder: frozen.

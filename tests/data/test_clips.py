@@ -62,7 +62,9 @@ def test_nan_times_are_the_whole_clip(tmp_path: Path, times: str) -> None:
 
 
 def test_unusual_text_is_kept(tmp_path: Path) -> None:
-    text = "\ufeffune personne l\u00e8ve le bras \u2014 \u8d70\u308b \U0001f57a#une/DET#0#0\r\nstep #2 of it#step/NOUN#0#0\r\n"
+    text = (
+        "\ufeffune personne l\u00e8ve le bras \u2014 \u8d70\u308b \U0001f57a#une/DET#0#0\r\nstep #2 of it#a/DET#0#0\r\n"
+    )
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode())
     first, second = read_captions(path)
@@ -245,13 +247,14 @@ def test_folder_with_dataset_json(tmp_path: Path) -> None:
         get_spec(str(tmp_path))
     write(tmp_path / "dataset.json", json.dumps({"fps": 30, "joints": "kit", "min_frames": 16, "max_frames": 64}))
     spec = get_spec(str(tmp_path))
+    assert not spec.generated
     assert (spec.fps, spec.layout, spec.n_features, spec.min_frames, spec.max_clip_frames) == (30.0, "kit", 251, 16, 67)
     assert spec.root == tmp_path and spec.name == tmp_path.name
 
 
 @pytest.mark.parametrize(
     "content",
-    [[], {}, {"fps": 20}, {"fps": "20", "joints": "kit"}, {"fps": 0, "joints": "kit"}, {"fps": 20, "joints": "smplx"},
+    [[], {}, {"joints": "kit"}, {"fps": "20", "joints": "kit"}, {"fps": 0, "joints": "kit"}, {"fps": 9, "joints": "x"},
      {"fps": 20, "joints": ["kit"]}, {"fps": 20, "joints": "kit", "max_frames": 50}, {"fps": True, "joints": "kit"},
      {"fps": 20, "joints": "kit", "min_frames": 300}],
 )  # fmt: skip
@@ -259,3 +262,22 @@ def test_wrong_dataset_json_is_named(tmp_path: Path, content: object) -> None:
     write(tmp_path / "dataset.json", json.dumps(content))
     with pytest.raises(UserError, match="dataset.json"):
         get_spec(str(tmp_path))
+
+
+def test_generated_dataset_is_made_on_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mini = pytest.importorskip("data.mini")
+    made = []
+    monkeypatch.setattr(mini, "ensure", lambda root: (made.append(root), root.mkdir()))
+    spec = replace(get_spec("mini"), root=tmp_path / "mini")
+    with pytest.raises(UserError, match="train.txt"):
+        load_split(spec, "train")
+    assert made == [tmp_path / "mini"]
+
+
+def test_users_folder_is_never_generated_over(tmp_path: Path) -> None:
+    folder = tmp_path / "mini"
+    folder.mkdir()
+    write(folder / "dataset.json", json.dumps({"fps": 20}))
+    with pytest.raises(UserError, match="train.txt"):
+        load_split(get_spec(str(folder)), "train")
+    assert [path.name for path in folder.iterdir()] == ["dataset.json"]

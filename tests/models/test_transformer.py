@@ -188,7 +188,7 @@ def test_tokens_and_losses_learn() -> None:
     tokens, mask = torch.randint(CODES, (4, 6, PARTS)), torch.ones(4, 6, dtype=torch.bool)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(150):
         loss, _ = model.loss(tokens, mask, condition)
         optimizer.zero_grad()
         loss.backward()

@@ -1,0 +1,58 @@
+"""A retriever on a split: recalls by protocol, and the table that is printed. Legend: N pairs, D embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from Part_TMR.ranking import RECALLS, evaluate_protocols
+from Part_TMR.retriever import Retriever
+
+TOP = 5
+DIRECTIONS = {"text_to_motion": "text -> motion", "motion_to_text": "motion -> text"}
+
+
+def evaluate(
+    retriever: Retriever,
+    motions: Sequence[np.ndarray],
+    captions: Sequence[str],
+    caption_vectors: np.ndarray,
+    signatures: Sequence[Hashable] | None = None,
+) -> dict[str, Any]:
+    """All protocols over pairs of a motion and one of its captions.
+
+    Args:
+        motions: N raw features (T, D_features). captions: their captions.
+        caption_vectors: (N, D) sentence embeddings, unit length, that say which captions mean about the same.
+        signatures: what is equal for motions that show the same; adds `same_attributes_top5`, in percent.
+    """
+    text = retriever.encode_text(captions).cpu().numpy()
+    motion = retriever.encode_motion(motions).motion.cpu().numpy()
+    results: dict[str, Any] = {"pairs": len(captions)}
+    results |= evaluate_protocols(text, motion, caption_vectors @ caption_vectors.T)
+    if signatures is not None:
+        results["same_attributes_top5"] = share_with_same(text @ motion.T, signatures, signatures)
+    return results
+
+
+def share_with_same(
+    similarity: np.ndarray, queries: Sequence[Hashable], candidates: Sequence[Hashable], top: int = TOP
+) -> float:
+    """Percentage of queries with a candidate of the same signature among their `top` best, for similarity (Q, N)."""
+    best = np.argsort(-similarity, axis=1, kind="stable")[:, :top]
+    found = [any(candidates[place] == query for place in row) for query, row in zip(queries, best, strict=True)]
+    return float(100 * np.mean(found))
+
+
+def format_table(results: dict[str, Any]) -> str:
+    """The results as a table for the terminal."""
+    columns = [*(f"R{count}" for count in RECALLS), "MedR"]
+    lines = [f"{'protocol':<14}{'direction':<16}" + "".join(f"{column:>8}" for column in columns)]
+    for protocol, directions in results.items():
+        if isinstance(directions, dict):
+            for direction, shown in DIRECTIONS.items():
+                values = "".join(f"{directions[direction][column]:>8.2f}" for column in columns)
+                lines.append(f"{protocol:<14}{shown:<16}{values}")
+    return "\n".join(lines)

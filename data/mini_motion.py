@@ -1,0 +1,340 @@
+"""One clip of the mini dataset: what its segments ask for, laid out in time, turned into joints.
+
+A clip is one or two segments. A segment is a flat dict of attributes (see `data.mini_captions` for the words and
+`data.oracle` for the rules); what a caption does not say is free and drawn from the clip's generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from data import mini_actions as act
+from data.mini_body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, left_of, pose_joints
+from data.mini_gait import Gait, GaitSpan, Travel, feet_of, scaled, travel
+from utils.representation import canonicalize
+
+FPS = 20
+MIN_FRAMES, MAX_FRAMES = 41, 121  # joints; features have one row less, a multiple of four
+ALWAYS = 60.0  # seconds: a span that reaches beyond the clip
+
+Segment = Mapping[str, str]
+
+WALK = Gait(
+    speed=1.15, cadence=0.93, duty=0.62, center=0.46, width=0.062, lift=0.035, lift_pitch=46.0, land_pitch=-17.0,
+    crouch=0.012, bob=0.02, sway=0.028, pelvis_roll=3.0, pelvis_twist=7.0, chest_twist=5.0, bend=2.0,
+    arm_swing=23.0, arm_offset=2.0, elbow=24.0, elbow_swing=13.0,
+)  # fmt: skip
+JOG = Gait(
+    speed=2.1, cadence=1.30, duty=0.40, center=0.42, width=0.055, lift=0.13, lift_skew=0.70, lift_pitch=52.0, land_pitch=-6.0,
+    crouch=0.045, bob=0.045, bob_phase=0.20, sway=0.015, pelvis_roll=4.0, pelvis_twist=7.0, chest_twist=9.0, bend=6.0,
+    head=-4.0, arm_swing=28.0, arm_offset=-16.0, elbow=84.0, elbow_swing=12.0, arm_out=10.0,
+)  # fmt: skip
+RUN = Gait(
+    speed=3.2, cadence=1.40, duty=0.33, center=0.40, width=0.04, lift=0.27, lift_skew=0.64, lift_pitch=60.0, land_pitch=-5.0,
+    crouch=0.055, bob=0.055, bob_phase=0.17, sway=0.012, pelvis_roll=5.0, pelvis_twist=8.0, chest_twist=13.0, bend=12.0,
+    head=-8.0, arm_swing=40.0, arm_offset=-18.0, elbow=92.0, elbow_swing=16.0, arm_out=11.0,
+)  # fmt: skip
+BACKWARD = replace(
+    WALK, speed=-0.7, cadence=0.88, duty=0.66, center=0.5, lift=0.05, lift_pitch=14.0, land_pitch=16.0, bob=0.012,
+    pelvis_twist=-4.0, chest_twist=-3.0, arm_swing=-9.0, elbow_swing=4.0, bend=4.0, width=0.075,
+)  # fmt: skip
+SIDESTEP = Gait(
+    cadence=1.1, duty=0.60, width=0.15, lift=0.05, lift_pitch=14.0, land_pitch=6.0, crouch=0.04, bob=0.012, sway=0.0,
+    pelvis_roll=2.0, bend=6.0, arm_offset=8.0, arm_out=16.0, elbow=32.0,
+)  # fmt: skip
+TURN = Gait(
+    cadence=1.15, duty=0.62, width=0.09, lift=0.05, lift_pitch=16.0, land_pitch=-4.0, crouch=0.015, bob=0.01, sway=0.02,
+    pelvis_roll=2.0, bend=2.0, arm_swing=4.0, elbow=18.0,
+)  # fmt: skip
+
+
+class Scene:
+    """Collects the spans, steps and actions of a clip while its segments are laid out; time 0 is the clip's start."""
+
+    def __init__(self, rng: np.random.Generator, n_segments: int) -> None:
+        self.rng = rng
+        self.alone = n_segments == 1
+        self.spans: list[GaitSpan] = []
+        self.actions: list[object] = []
+        self.clock = 0.0
+        self.end: float | None = None
+
+    # -- segments ----------------------------------------------------------------------------------------------
+
+    def add(self, segment: Segment, first: bool, last: bool) -> None:
+        """Lays out one segment after what is there."""
+        rng = self.rng
+        locomotion = segment.get("locomotion")
+        begin = self.clock
+        if locomotion in ("walk", "jog", "run", "sidestep"):
+            self._travel(segment, first, last)
+        elif locomotion == "turn":
+            self._turn(segment, first)
+        elif locomotion is not None:
+            self._body(locomotion, segment, first)
+        gestures = [name for name in ("arm", "leg", "head") if name in segment]
+        if locomotion is None or locomotion == "stand":
+            self.clock += rng.uniform(0.1, 0.35)
+            for name in gestures:
+                length = self._gesture_length(segment, name)
+                self._gesture(segment, name, self.clock, self.clock + length)
+                self.clock += length
+            if locomotion == "stand" and not gestures:
+                self.clock += rng.uniform(2.2, 5.2)
+            self.clock += rng.uniform(0.05, 0.35)
+        elif gestures:
+            # While travelling: the gesture fills most of the segment.
+            start = begin + rng.uniform(0.0, 0.35)
+            end = max(self.clock - rng.uniform(0.0, 0.3), start + 1.7)
+            self.clock = max(self.clock, end)
+            for name in gestures:
+                self._gesture(segment, name, start, end)
+
+    def _travel(self, segment: Segment, first: bool, last: bool) -> None:
+        rng = self.rng
+        gait = travelling(segment, rng)
+        circle = segment.get("path") == "circle"
+        length = rng.uniform(2.4, 5.0) if self.alone else rng.uniform(1.7, 2.5)
+        if segment["locomotion"] == "run":
+            length = min(length, 3.8)
+        angle = None
+        if circle:
+            length = rng.uniform(5.2, 5.9)
+            side = {"counterclockwise": 1.0, "clockwise": -1.0}.get(segment.get("direction", ""), rng.choice([1.0, -1.0]))
+            gait = replace(gait, turn_rate=side * rng.uniform(315, 385) / length)
+            gait = replace(gait, chest_lean=gait.chest_lean - side * 2.5 * gait.speed)
+        stride_in = first and rng.random() < (0.8 if circle else 0.55)
+        stride_out = last and rng.random() < (0.9 if circle else 0.55)
+        ramp = {"walk": 0.6, "sidestep": 0.6, "jog": 0.8, "run": 1.1}[segment["locomotion"]]
+        if not stride_in:
+            self.clock += ramp * 0.5 * (not first) + rng.uniform(0.1, 0.35)
+        start = self.clock
+        turn = segment["locomotion"] == "walk" and segment.get("direction") in ("left", "right")
+        if turn:
+            length = max(length, rng.uniform(3.0, 3.8))
+        self.clock += length
+        self.spans.append(
+            GaitSpan(-ALWAYS if stride_in else start, ALWAYS if stride_out else self.clock, gait, ramp)
+        )
+        if turn:
+            side = 1.0 if segment["direction"] == "left" else -1.0
+            bent = replace(gait, chest_lean=-side * 3.0)
+            middle = start + length * rng.uniform(0.45, 0.55)
+            half = rng.uniform(0.6, 0.8)
+            span = self.spans.pop()
+            self.spans += [
+                replace(span, end=middle - half),
+                GaitSpan(middle - half, middle + half, bent, ramp, side * rng.uniform(75, 110)),
+                replace(span, start=middle + half),
+            ]
+        if not stride_out:
+            self.clock += ramp * 0.5 + (rng.uniform(0.1, 0.3) if last else 0.0)
+        elif last:
+            self.end = self.clock
+
+    def _turn(self, segment: Segment, first: bool) -> None:
+        rng = self.rng
+        if segment["direction"] == "around":
+            angle, length = rng.uniform(165, 195) * rng.choice([1.0, -1.0]), rng.uniform(1.9, 2.5)
+        else:
+            angle = rng.uniform(80, 110) * (1.0 if segment["direction"] == "left" else -1.0)
+            length = rng.uniform(1.2, 1.6)
+        self.clock += rng.uniform(0.3, 0.5)
+        self.spans.append(GaitSpan(self.clock, self.clock + length, TURN, 0.45, angle))
+        self.clock += length + 0.25 + rng.uniform(0.1, 0.3)
+
+    def _body(self, locomotion: str, segment: Segment, first: bool) -> None:
+        rng = self.rng
+        self.clock += rng.uniform(0.15, 0.4) if first else rng.uniform(0.25, 0.45)
+        start = self.clock
+        if locomotion == "jump":
+            ahead = segment.get("direction", rng.choice(["up", "forward"])) == "forward"
+            distance = rng.uniform(0.55, 0.95) if ahead else 0.0
+            jump = act.Jump(rng, start, distance)
+            self.actions.append(jump)
+            if distance:
+                ramp = 0.12
+                span = GaitSpan(jump.takeoff - 0.06, jump.land + 0.06, Gait(speed=distance / (jump.flight + 0.12)), ramp)
+                self.spans.append(span)
+            self.clock = jump.end + rng.uniform(0.05, 0.25)
+        elif locomotion == "squat":
+            end = start + rng.uniform(1.6, 2.4) * (2 if self.alone and rng.random() < 0.25 else 1)
+            self.actions.append(act.Squat(rng, start, end))
+            self.clock = end + rng.uniform(0.1, 0.3)
+        elif locomotion == "sit":
+            end = start + rng.uniform(1.1, 1.5)
+            self.actions.append(act.Sit(rng, start, end))
+            self.clock = end + rng.uniform(0.6, 1.4)
+        elif locomotion == "kneel":
+            end = start + rng.uniform(1.2, 1.6)
+            if rng.random() < 0.3:
+                self.actions.append(act.KneelBoth(rng, start, end))
+            else:
+                self.actions.append(act.Lunge(rng, int(rng.integers(2)), start, end, kneel=True))
+            self.clock = end + rng.uniform(0.5, 1.3)
+        elif locomotion == "lunge":
+            end = start + rng.uniform(2.2, 2.9)
+            self.actions.append(act.Lunge(rng, self._side(segment, "leg_side"), start, end, kneel=False))
+            self.clock = end + rng.uniform(0.05, 0.3)
+
+    # -- gestures ----------------------------------------------------------------------------------------------
+
+    def _side(self, segment: Segment, name: str) -> int:
+        given = segment.get(name)
+        if given is None:
+            return RIGHT if self.rng.random() < 0.7 else LEFT
+        return LEFT if given == "left" else RIGHT
+
+    def _gesture_length(self, segment: Segment, name: str) -> float:
+        low, high = {
+            "wave": (2.1, 3.4), "raise": (2.0, 3.2), "clap": (2.0, 3.2), "punch": (1.6, 2.8), "throw": (1.6, 2.1),
+            "point": (1.8, 2.8), "kick": (1.7, 2.1), "nod": (1.8, 2.6), "shake": (1.8, 2.6), "look": (1.7, 2.5),
+        }[segment[name].split("_")[0]]  # fmt: skip
+        return float(self.rng.uniform(low, high if self.alone else 0.6 * low + 0.4 * high))
+
+    def _gesture(self, segment: Segment, name: str, start: float, end: float) -> None:
+        rng = self.rng
+        kind = segment[name]
+        if name == "arm":
+            sides = [LEFT, RIGHT] if segment.get("side") == "both" else [self._side(segment, "side")]
+            makers = {
+                "wave": act.Wave, "raise": act.Raise, "clap": act.Clap, "punch": act.Punch, "throw": act.Throw,
+                "point": act.Point,
+            }  # fmt: skip
+            self.actions.append(makers[kind](rng, sides, start, end))
+        elif name == "leg":
+            self.actions.append(act.Kick(rng, self._side(segment, "leg_side"), start, end))
+        elif kind == "nod":
+            self.actions.append(act.Nod(rng, start, end))
+        elif kind == "shake":
+            self.actions.append(act.Shake(rng, start, end))
+        else:
+            self.actions.append(act.Look(rng, LEFT if kind == "look_left" else RIGHT, start, end))
+
+
+def travelling(segment: Segment, rng: np.random.Generator) -> Gait:
+    """The gait that a segment asks for, with this clip's own stride, swing and posture."""
+    locomotion, speed, manner = segment["locomotion"], segment.get("speed"), segment.get("manner")
+    if locomotion == "sidestep":
+        side = 1.0 if segment["direction"] == "left" else -1.0
+        gait = replace(SIDESTEP, sideways=side * rng.uniform(0.45, 0.65))
+    elif locomotion == "jog":
+        gait = paced(JOG, rng.uniform(1.9, 2.3))
+    elif locomotion == "run":
+        gait = paced(RUN, rng.uniform(2.8, 3.5))
+        if segment.get("path") == "circle":
+            gait = paced(RUN, rng.uniform(2.75, 3.0))
+    elif segment.get("direction") == "backward":
+        gait = paced(BACKWARD, -rng.uniform(0.55, 0.9))
+    else:
+        pace = {"slow": (0.52, 0.68), "fast": (1.68, 1.95), None: (0.98, 1.36)}[speed]
+        gait = paced(WALK, rng.uniform(*pace))
+        if speed == "fast":
+            gait = replace(gait, elbow=gait.elbow + 30.0, bend=5.0, elbow_swing=20.0)
+    if manner == "tired":
+        gait = paced(WALK, rng.uniform(0.6, 0.85))
+        gait = replace(gait, bend=rng.uniform(22, 29), head=rng.uniform(14, 22), crouch=0.05, sway=0.045, lift=0.025)
+        gait = replace(gait, arm_swing=9.0, elbow=10.0, elbow_swing=3.0, lift_pitch=30.0, land_pitch=-6.0, chest_twist=6.0)
+    elif manner == "happy":
+        gait = paced(WALK, rng.uniform(1.2, 1.5))
+        gait = replace(gait, cadence=gait.cadence * 1.05, bob=0.042, arm_swing=rng.uniform(46, 56), arm_out=24.0)
+        gait = replace(gait, elbow=38.0, elbow_swing=30.0, head=-9.0, bend=-2.0, chest_twist=13.0, lift=0.06, lift_pitch=56.0)
+    elif manner == "sneaky":
+        gait = paced(WALK, rng.uniform(0.5, 0.7))
+        gait = replace(gait, crouch=rng.uniform(0.15, 0.19), bend=rng.uniform(24, 30), head=-16.0, lift=0.14, bob=0.01)
+        gait = replace(gait, arm_swing=6.0, arm_offset=30.0, elbow=92.0, elbow_swing=4.0, arm_out=14.0, lift_pitch=20.0)
+        gait = replace(gait, land_pitch=12.0, lift_skew=1.0, duty=0.64)
+    vary = {"arm_swing": 0.18, "elbow": 0.15, "sway": 0.25, "bob": 0.12, "pelvis_twist": 0.25, "chest_twist": 0.25}
+    gait = scaled(gait, **{name: 1.0 + float(rng.uniform(-width, width)) for name, width in vary.items()})
+    bend, head = float(rng.uniform(-1.5, 2.0)), float(rng.uniform(-4.0, 4.0))
+    return replace(gait, bend=gait.bend + bend, head=gait.head + head, toe_out=float(rng.uniform(4.0, 10.0)))
+
+
+def paced(gait: Gait, speed: float) -> Gait:
+    """The gait at another speed: cadence and stride length share the change, swings follow the stride."""
+    ratio = abs(speed / gait.speed)
+    stride = ratio**0.5
+    gait = scaled(gait, cadence=ratio**0.45, arm_swing=stride, lift_pitch=stride, land_pitch=stride, bob=ratio)
+    return replace(scaled(gait, pelvis_twist=stride, elbow_swing=stride), speed=speed)
+
+
+def drift(times: np.ndarray, rng: np.random.Generator, size: float, slow: float = 0.12, fast: float = 0.45) -> np.ndarray:
+    """(T,) slow random movement of about `size`."""
+    rates, phases = rng.uniform(slow, fast, 3), rng.uniform(0, 2 * np.pi, 3)
+    return size * 0.6 * np.sin(2 * np.pi * rates * times[:, None] + phases).sum(axis=1)
+
+
+def base_pose(trip: Travel, times: np.ndarray, rng: np.random.Generator) -> Pose:
+    """The pose of travelling and standing, before any action: stride, arm swing, breathing, idle sway."""
+    pose = Pose(len(times))
+    channel = {name: trip.at(values, times) for name, values in trip.channels.items()}
+    phase = 2 * np.pi * trip.at(trip.phase, times)
+    still = 1.0 - np.clip(channel["cadence"] / 0.8, 0, 1)
+    pose.yaw = trip.at(trip.yaw, times)
+    pose.path = trip.at(trip.path, times)
+    sway = channel["sway"] * np.sin(phase - 0.3) + drift(times, rng, 0.010) * (0.3 + 0.7 * still)
+    pose.path += sway[:, None] * left_of(pose.yaw)
+    pose.path += (drift(times, rng, 0.006) * still)[:, None] * np.stack([np.sin(pose.yaw), np.cos(pose.yaw)], -1)
+    bob = -channel["bob"] * np.cos(2 * phase - 4 * np.pi * channel["bob_phase"])
+    pose.height = STAND_HEIGHT - channel["crouch"] + bob
+    pose.twist = -channel["pelvis_twist"] * np.cos(phase) + drift(times, rng, 1.2) * still
+    pose.turn = (channel["pelvis_twist"] + channel["chest_twist"]) * np.cos(phase) + drift(times, rng, 1.5)
+    pose.roll = channel["pelvis_roll"] * np.sin(phase) + drift(times, rng, 0.8) * still
+    pose.lean = channel["chest_lean"] + 0.6 * pose.roll + drift(times, rng, 0.8)
+    breath = np.sin(2 * np.pi * rng.uniform(0.22, 0.32) * times + rng.uniform(0, 2 * np.pi))
+    pose.tilt = 0.25 * channel["bend"]
+    pose.bend = 0.75 * channel["bend"] + drift(times, rng, 0.8) - 0.7 * breath
+    pose.nod = channel["head"] + drift(times, rng, 2.2)
+    # The head stays on the path while the chest turns below it.
+    pose.shake = -0.8 * (pose.turn + pose.twist) + drift(times, rng, 3.5) * (0.3 + 0.7 * still)
+    pose.cock = -0.7 * pose.roll + 0.5 * pose.lean
+    hang = pose.bend + pose.tilt
+    for side in SIDES:
+        swing = -SIGN[side] * np.cos(phase - 0.2)
+        arm = pose.arms[:, side]
+        arm[:, 0] = channel["arm_offset"] + channel["arm_swing"] * swing + 0.8 * hang + drift(times, rng, 1.6)
+        arm[:, 1] = channel["arm_out"] + drift(times, rng, 1.2)
+        arm[:, 2] = -10.0 - 0.18 * channel["elbow"] + drift(times, rng, 2.5)
+        arm[:, 3] = np.maximum(channel["elbow"] + channel["elbow_swing"] * swing + drift(times, rng, 2.0), 3.0)
+        pose.shrug[:, side] = 1.2 * breath
+    return pose
+
+
+def make_clip(segments: Sequence[Segment], rng: np.random.Generator) -> np.ndarray:
+    """Joints of a clip that shows the segments one after the other.
+
+    Args:
+        segments: attributes of each segment.
+        rng: the clip's own generator; the same state gives the same clip.
+
+    Returns:
+        (T, 22, 3) float32 metres, y up, canonical; T is 41 to 121 and one more than a multiple of four.
+    """
+    while True:
+        scene = Scene(rng, len(segments))
+        for index, segment in enumerate(segments):
+            scene.add(segment, index == 0, index == len(segments) - 1)
+        length = scene.end if scene.end is not None else scene.clock
+        if length * FPS <= MAX_FRAMES:
+            break  # else drawn again: nothing that was begun is cut off
+    n_frames = int(np.clip(round(length * FPS / 4) * 4 + 1, MIN_FRAMES, MAX_FRAMES))
+
+    # Some time before the clip, so that clips may begin in mid-stride.
+    before = float(rng.uniform(2.0, 3.2))
+    spans = [replace(span, start=span.start + before, end=span.end + before) for span in scene.spans]
+    trip = travel(spans, before + n_frames / FPS + 0.8, int(rng.integers(2)))
+    for action in scene.actions:
+        for name in ("start", "end", "takeoff", "land", "release", "strike"):
+            if hasattr(action, name):
+                setattr(action, name, getattr(action, name) + before)
+        if hasattr(action, "steps"):
+            trip.extra += action.steps(trip)
+    times = before + np.arange(n_frames) / FPS
+    pose = base_pose(trip, times, rng)
+    stage = act.Stage(times, pose, feet_of(trip, times), trip)
+    for action in scene.actions:
+        action.apply(stage)  # type: ignore[attr-defined]
+    return canonicalize(pose_joints(pose, stage.feet))

@@ -1,0 +1,130 @@
+"""The semantic oracle of the mini dataset: reads a clip's attributes back from joints alone.
+
+`score_attributes(joints, attributes)` answers, attribute by attribute, whether the motion shows what its caption says.
+Every rule looks for an event anywhere in the clip, so that timing and length are free; of two segments, the event of the
+first has to come before that of the second. T frames; positions in metres, y up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.oracle_rules import RULES, Finding, Signals, read_signals
+
+Attributes = Mapping[str, Any]
+
+
+def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20.0) -> dict[str, bool]:
+    """Which of the attributes the motion shows.
+
+    Args:
+        joints: (T, 22, 3) metres, y up, facing +z at the start.
+        attributes: `{"segments": [{"locomotion": "walk", "direction": "forward", ...}, ...]}` as in `attributes.json`.
+
+    Returns:
+        One entry a scored attribute, named `"0.locomotion"` (segment and key), and `"order"` for two segments.
+
+    Raises:
+        ValueError: the joints have another shape, or an attribute is unknown.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+    if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) < 8:
+        raise ValueError(f"joints must have the shape (at least 8 frames, 22, 3), not {joints.shape}")
+    if not np.isfinite(joints).all():
+        return {name: False for name in _names(attributes)}
+    signals = read_signals(joints, fps)
+    scores: dict[str, bool] = {}
+    findings: list[list[Finding]] = []
+    for index, segment in enumerate(attributes["segments"]):
+        found = _segment_findings(signals, segment, scores, index)
+        findings.append(found)
+    if len(findings) > 1:
+        scores["order"] = all(_in_order(first, second) for first, second in zip(findings[:-1], findings[1:]))
+    return scores
+
+
+def _segment_findings(signals: Signals, segment: Mapping[str, str], scores: dict[str, bool], index: int) -> list[Finding]:
+    """Scores one segment; returns the events it was found in, one for each of its rules (empty: not found)."""
+    events = []
+    for kind in ("locomotion", "arm", "leg", "head"):
+        if kind not in segment:
+            continue
+        rule = RULES.get((kind, segment[kind]))
+        if rule is None:
+            raise ValueError(f"no rule reads {kind} = {segment[kind]!r}")
+        candidates = rule(signals, segment)
+        scores[f"{index}.{kind}"] = bool(candidates)
+        for detail in _details(kind, segment):
+            scores[f"{index}.{detail}"] = any(candidate.details.get(detail, False) for candidate in candidates)
+        complete = [item for item in candidates if all(item.details.get(d, False) for d in _details(kind, segment))]
+        events.append(complete or candidates)
+    return [item for group in events[:1] for item in group]
+
+
+_DETAILS = {
+    "locomotion": ("direction", "path", "speed", "manner", "leg_side"),
+    "arm": ("side",),
+    "leg": ("leg_side",),
+    "head": (),
+}
+
+
+def _details(kind: str, segment: Mapping[str, str]) -> list[str]:
+    """The attributes that the rule of `kind` answers besides its own."""
+    owned = [name for name in _DETAILS[kind] if name in segment]
+    if kind == "locomotion" and "leg" in segment:
+        owned = [name for name in owned if name != "leg_side"]
+    return owned
+
+
+def _in_order(first: Sequence[Finding], second: Sequence[Finding]) -> bool:
+    """Some event of the first segment lies before some event of the second."""
+    return any(a.time < b.time for a in first for b in second)
+
+
+def _names(attributes: Attributes) -> list[str]:
+    names = []
+    for index, segment in enumerate(attributes["segments"]):
+        names += [f"{index}.{key}" for key in segment]
+    return names + (["order"] if len(attributes["segments"]) > 1 else [])
+
+
+def semantic_accuracy(scores: Sequence[Mapping[str, bool]]) -> float:
+    """The share of attributes that hold, over all clips' `score_attributes` together.
+
+    Raises:
+        ValueError: there is no attribute at all.
+    """
+    values = [value for score in scores for value in score.values()]
+    if not values:
+        raise ValueError("there is no scored attribute")
+    return float(np.mean(values))
+
+
+def attribute_signature(attributes: Attributes) -> str:
+    """A text that is equal for clips of the same attributes: `"locomotion=walk,direction=forward | arm=wave"`."""
+    return " | ".join(",".join(f"{key}={segment[key]}" for key in sorted(segment)) for segment in attributes["segments"])
+
+
+@dataclass(frozen=True)
+class Report:
+    """Accuracy of many clips, as a whole and by attribute (`"arm=wave"`), with how often each was scored."""
+
+    accuracy: float
+    by_attribute: dict[str, tuple[float, int]]
+
+
+def report(scored: Sequence[tuple[Attributes, Mapping[str, bool]]]) -> Report:
+    """Accuracy by attribute value from pairs of attributes and their scores."""
+    collected: dict[str, list[bool]] = {}
+    for attributes, scores in scored:
+        for name, value in scores.items():
+            index, _, key = name.partition(".")
+            label = f"{key}={attributes['segments'][int(index)][key]}" if key else name
+            collected.setdefault(label, []).append(value)
+    table = {label: (float(np.mean(values)), len(values)) for label, values in sorted(collected.items())}
+    return Report(semantic_accuracy([scores for _, scores in scored]), table)

@@ -1,0 +1,506 @@
+"""The rules of the semantic oracle: one function an attribute value, from joints to the events that show it.
+
+A rule gets the `Signals` of a clip and the segment's attributes, and returns the events it found: the time, and for each
+detail that the segment asks for (side, direction, ...) whether this event has it. T frames; metres, seconds, degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, label, maximum_filter1d, minimum_filter1d
+
+from utils.representation import facing
+from utils.skeleton import get_skeleton
+
+LEFT, RIGHT = 0, 1
+NAMES = ("left", "right")
+LEG_LENGTH = float(get_skeleton("humanml3d").bone_lengths[[4, 7]].sum())
+ARM_LENGTH = float(get_skeleton("humanml3d").bone_lengths[[18, 20]].sum())
+STAND = 0.96  # metres, the pelvis of a stand
+
+Segment = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An event: its time in seconds and which of the asked details it shows."""
+
+    time: float
+    details: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the rules look at, all of one clip.
+
+    Attributes:
+        ahead, aside: (T,) pelvis speed along the heading and to the left, m/s, smoothed over strides.
+        yaw, yaw_rate: (T,) unwrapped heading in degrees and its rate in degrees/s.
+        pelvis: (T, 3); path (T,) distance travelled on the floor.
+        lean: (T,) forward angle of the trunk.
+        wrist: (T, 2, 3) left, up, ahead of the own shoulder in the heading frame; `elbow` the same.
+        wrist_speed: (T, 2) m/s against the pelvis.
+        hands: (T,) distance of the wrists.
+        ankle: (T, 2, 3) left, up (above the floor), ahead of the pelvis in the heading frame; `knee_height` (T, 2).
+        floor_gap: (T, 2) height of the lower of ankle - 6 cm and toe of each foot.
+        head: (T, 3) left, up, ahead of the skull against the middle of the shoulders, heading frame of the pelvis.
+        chest_yaw: (T,) degrees of the shoulders against the hips.
+    """
+
+    fps: float
+    ahead: np.ndarray
+    aside: np.ndarray
+    yaw: np.ndarray
+    yaw_rate: np.ndarray
+    pelvis: np.ndarray
+    path: np.ndarray
+    lean: np.ndarray
+    wrist: np.ndarray
+    elbow: np.ndarray
+    wrist_speed: np.ndarray
+    hands: np.ndarray
+    ankle: np.ndarray
+    knee_height: np.ndarray
+    floor_gap: np.ndarray
+    head: np.ndarray
+    chest_yaw: np.ndarray
+
+    @property
+    def n_frames(self) -> int:
+        """T."""
+        return len(self.yaw)
+
+
+def read_signals(joints: np.ndarray, fps: float) -> Signals:
+    """The signals of joints (T, 22, 3)."""
+    pelvis = joints[:, 0]
+    forward = facing(joints, "humanml3d")
+    hips = joints[:, 1] - joints[:, 2]
+    hip_forward = np.cross(hips, [0.0, 1.0, 0.0])
+    hip_yaw = np.unwrap(np.arctan2(hip_forward[:, 0], hip_forward[:, 2]))
+    shoulders = joints[:, 16] - joints[:, 17]
+    chest_forward = np.cross(shoulders, [0.0, 1.0, 0.0])
+    chest_yaw = np.unwrap(np.arctan2(chest_forward[:, 0], chest_forward[:, 2]))
+    yaw = _smoothed(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])), 0.25 * fps)
+    # The travelled direction is judged against the hips: arms may turn the chest.
+    travel_yaw = _smoothed(hip_yaw, 0.35 * fps)
+    velocity = np.gradient(_smoothed(pelvis, 0.22 * fps), axis=0) * fps
+    ahead = velocity[:, 0] * np.sin(travel_yaw) + velocity[:, 2] * np.cos(travel_yaw)
+    aside = velocity[:, 0] * np.cos(travel_yaw) - velocity[:, 2] * np.sin(travel_yaw)
+    step = np.linalg.norm(np.diff(_smoothed(pelvis, 0.1 * fps)[:, [0, 2]], axis=0), axis=-1)
+
+    def local(points: np.ndarray, origin: np.ndarray, angle: np.ndarray = yaw) -> np.ndarray:
+        offset = points - origin
+        left = offset[..., 0] * np.cos(angle) - offset[..., 2] * np.sin(angle)
+        front = offset[..., 0] * np.sin(angle) + offset[..., 2] * np.cos(angle)
+        return np.stack([left, offset[..., 1], front], axis=-1)
+
+    wrist = np.stack([local(joints[:, 20 + side], joints[:, 16 + side]) for side in (LEFT, RIGHT)], axis=1)
+    elbow = np.stack([local(joints[:, 18 + side], joints[:, 16 + side]) for side in (LEFT, RIGHT)], axis=1)
+    floor_point = pelvis * [1.0, 0.0, 1.0]
+    ankle = np.stack([local(joints[:, 7 + side], floor_point) for side in (LEFT, RIGHT)], axis=1)
+    trunk = local(joints[:, 12], pelvis)
+    moved = np.gradient(joints[:, 20:22] - pelvis[:, None], axis=0) * fps
+    skull = local(joints[:, 15], 0.5 * (joints[:, 16] + joints[:, 17]), _smoothed(hip_yaw, 0.15 * fps))
+    gap = np.stack([np.minimum(joints[:, 7 + side, 1] - 0.06, joints[:, 10 + side, 1]) for side in (LEFT, RIGHT)], axis=1)
+    return Signals(
+        fps=fps,
+        ahead=ahead,
+        aside=aside,
+        yaw=np.degrees(yaw),
+        yaw_rate=np.degrees(np.gradient(yaw)) * fps,
+        pelvis=pelvis,
+        path=np.concatenate([[0.0], np.cumsum(step)]),
+        lean=np.degrees(np.arctan2(trunk[:, 2], trunk[:, 1])),
+        wrist=wrist,
+        elbow=elbow,
+        wrist_speed=np.linalg.norm(moved, axis=-1),
+        hands=np.linalg.norm(joints[:, 20] - joints[:, 21], axis=-1),
+        ankle=ankle,
+        knee_height=joints[:, 4:6, 1],
+        floor_gap=gap,
+        head=skull,
+        chest_yaw=np.degrees(chest_yaw - hip_yaw),
+    )
+
+
+def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter1d(values, sigma, axis=0, mode="nearest")
+
+
+def runs(mask: np.ndarray, shortest: float, gap: int = 2) -> list[slice]:
+    """Stretches of True of at least `shortest` frames; holes of up to `gap` frames are closed."""
+    mask = np.asarray(mask, dtype=bool)
+    if gap:
+        # A closing: what is False for no more than `gap` frames becomes True.
+        size = 2 * ((gap + 1) // 2) + 1
+        padded = np.pad(mask.astype(np.int8), size)
+        mask = minimum_filter1d(maximum_filter1d(padded, size), size)[size:-size].astype(bool)
+    numbered, count = label(mask)
+    stretches = [np.flatnonzero(numbered == index) for index in range(1, count + 1)]
+    return [slice(int(frames[0]), int(frames[-1]) + 1) for frames in stretches if len(frames) >= shortest]
+
+
+def _middle(signals: Signals, stretch: slice) -> float:
+    return 0.5 * (stretch.start + stretch.stop - 1) / signals.fps
+
+
+def beats(values: np.ndarray, size: float) -> int:
+    """How many times values (T,) swing to and fro by at least `size`: the turning points of a hysteresis."""
+    count, direction, extreme = 0, 0, values[0]
+    for value in values[1:]:
+        if direction >= 0 and value > extreme or direction <= 0 and value < extreme:
+            if direction == 0 and abs(value - extreme) >= size:
+                direction, extreme, count = (1 if value > extreme else -1), value, count + 1
+            elif direction != 0:
+                extreme = value
+        elif abs(value - extreme) >= size:
+            direction, extreme, count = (-1 if direction > 0 else 1 if direction < 0 else int(np.sign(value - extreme))), value, count + 1
+    return count
+
+
+# -- travelling ----------------------------------------------------------------------------------------------------
+
+
+def _in_flight(signals: Signals) -> np.ndarray:
+    """(T,) both feet are clear of the floor."""
+    return signals.floor_gap.min(axis=1) > 0.035
+
+
+def _travels(signals: Signals) -> np.ndarray:
+    return np.hypot(signals.ahead, signals.aside) > 0.28
+
+
+def _flights(signals: Signals, shortest: int, longest: int) -> list[slice]:
+    return [run for run in runs(_in_flight(signals), shortest, gap=0) if run.stop - run.start <= longest]
+
+
+JUMP_FLIGHT = 0.29  # seconds: longer flights are jumps, shorter ones a run's
+
+
+def _gait_findings(signals: Signals, segment: Segment, wanted: str) -> list[Finding]:
+    findings = []
+    fps = signals.fps
+    speed = np.hypot(signals.ahead, signals.aside)
+    sideways = np.abs(signals.aside) > np.abs(signals.ahead)
+    for stretch in runs(_travels(signals) & ~sideways, 0.8 * fps, gap=4):
+        inner = speed[stretch]
+        pace = float(np.percentile(inner, 75))
+        airborne = _in_flight(signals)[stretch]
+        # A jump is no stride: leave its flight out.
+        for flight in _flights(signals, int(JUMP_FLIGHT * fps) + 1, 10**6):
+            airborne = airborne & ~np.isin(np.arange(stretch.start, stretch.stop), np.arange(flight.start, flight.stop))
+        flights = runs(airborne, 1, gap=0)
+        running = len(flights) >= max(2, (stretch.stop - stretch.start) / fps * 0.8) and pace > 1.45
+        kind = ("run" if pace > RUN_SPEED else "jog") if running else "walk"
+        if kind != wanted or (kind == "walk" and pace > 2.3):
+            continue
+        findings.append(Finding(_middle(signals, stretch), _gait_details(signals, segment, stretch)))
+    return findings
+
+
+RUN_SPEED = 2.52
+SLOW_SPEED, FAST_SPEED = 0.82, 1.5
+
+
+def _gait_details(signals: Signals, segment: Segment, stretch: slice) -> dict[str, bool]:
+    turned = signals.yaw[stretch.stop - 1] - signals.yaw[stretch.start]
+    length = signals.path[stretch.stop - 1] - signals.path[stretch.start]
+    ahead = float(np.median(signals.ahead[stretch]))
+    pace = float(np.percentile(np.abs(signals.ahead[stretch]), 65))
+    details: dict[str, bool] = {}
+    circle = abs(turned) >= 250 and length >= 1.8
+    details["path"] = circle
+    direction = segment.get("direction")
+    if direction == "clockwise":
+        details["direction"] = turned <= -200
+    elif direction == "counterclockwise":
+        details["direction"] = turned >= 200
+    elif direction in NAMES:
+        signed = turned if direction == "left" else -turned
+        details["direction"] = ahead > 0 and 45 <= signed <= 160
+    elif direction == "forward":
+        details["direction"] = ahead > 0.3 and length >= 0.5 and abs(turned) < 75
+    elif direction == "backward":
+        details["direction"] = ahead < -0.25
+    lean = float(np.median(signals.lean[stretch]))
+    height = float(np.median(signals.pelvis[stretch, 1]))
+    reach = np.abs(signals.wrist[stretch, :, 0]).mean()
+    bounce = float(np.ptp(np.percentile(signals.pelvis[stretch, 1], [8, 92])))
+    details["speed"] = pace < SLOW_SPEED if segment.get("speed") == "slow" else pace > FAST_SPEED
+    details["manner"] = {
+        "tired": lean > 15 and height > 0.855,
+        "sneaky": lean > 13 and height < 0.855,
+        "happy": bounce > 0.052 and lean < 9,
+        None: False,
+    }[segment.get("manner")]
+    return details
+
+
+def _walk(signals: Signals, segment: Segment) -> list[Finding]:
+    return _gait_findings(signals, segment, "walk")
+
+
+def _jog(signals: Signals, segment: Segment) -> list[Finding]:
+    return _gait_findings(signals, segment, "jog")
+
+
+def _run(signals: Signals, segment: Segment) -> list[Finding]:
+    return _gait_findings(signals, segment, "run")
+
+
+def _sidestep(signals: Signals, segment: Segment) -> list[Finding]:
+    findings = []
+    for side, sign in zip(NAMES, (1, -1)):
+        going = (sign * signals.aside > 0.22) & (np.abs(signals.ahead) < 0.8 * np.abs(signals.aside))
+        for stretch in runs(going, 0.7 * signals.fps):
+            moved = signals.aside[stretch].sum() / signals.fps
+            if abs(moved) >= 0.35:
+                findings.append(Finding(_middle(signals, stretch), {"direction": side == segment.get("direction")}))
+    return findings
+
+
+def _turn(signals: Signals, segment: Segment) -> list[Finding]:
+    findings = []
+    for side, sign in zip(NAMES, (1, -1)):
+        for stretch in runs(sign * signals.yaw_rate > 14, 0.4 * signals.fps):
+            turned = abs(signals.yaw[stretch.stop - 1] - signals.yaw[stretch.start])
+            travelled = signals.path[stretch.stop - 1] - signals.path[stretch.start]
+            wanted = segment.get("direction")
+            if turned < 50 or travelled > 0.55 + 0.002 * turned:
+                continue
+            fits = turned >= 130 if wanted == "around" else side == wanted and turned < 145
+            findings.append(Finding(_middle(signals, stretch), {"direction": fits}))
+    return findings
+
+
+# -- the whole body ------------------------------------------------------------------------------------------------
+
+
+def _jump(signals: Signals, segment: Segment) -> list[Finding]:
+    findings = []
+    for flight in _flights(signals, int(JUMP_FLIGHT * signals.fps), int(1.2 * signals.fps)):
+        if signals.pelvis[flight, 1].max() < STAND + 0.06:
+            continue
+        start, stop = max(flight.start - 2, 0), min(flight.stop + 1, signals.n_frames - 1)
+        moved = float(np.linalg.norm((signals.pelvis[stop] - signals.pelvis[start])[[0, 2]]))
+        fits = moved > 0.3 if segment.get("direction") == "forward" else moved < 0.3
+        findings.append(Finding(_middle(signals, flight), {"direction": fits}))
+    return findings
+
+
+def _split_stance(signals: Signals) -> np.ndarray:
+    return signals.ankle[:, LEFT, 2] - signals.ankle[:, RIGHT, 2]
+
+
+def _squat(signals: Signals, segment: Segment) -> list[Finding]:
+    low = (signals.pelvis[:, 1] < STAND - 0.27) & (np.abs(_split_stance(signals)) < 0.3)
+    low &= signals.knee_height.min(axis=1) > 0.2
+    findings = []
+    for stretch in runs(low, 0.2 * signals.fps):
+        after = signals.pelvis[stretch.stop :, 1]
+        if len(after) and after.max() > STAND - 0.16 and not _in_flight(signals)[stretch.stop : stretch.stop + 10].any():
+            findings.append(Finding(_middle(signals, stretch)))
+    return findings
+
+
+def _sit(signals: Signals, segment: Segment) -> list[Finding]:
+    low = (signals.pelvis[:, 1] < 0.66) & (signals.ankle[..., 2].min(axis=1) > 0.12)
+    low &= signals.knee_height.min(axis=1) > 0.3
+    findings = []
+    for stretch in runs(low, 0.45 * signals.fps):
+        if signals.lean[stretch][-3:].mean() < 28:
+            findings.append(Finding(stretch.start / signals.fps))
+    return findings
+
+
+def _kneel(signals: Signals, segment: Segment) -> list[Finding]:
+    low = (signals.pelvis[:, 1] < 0.66) & (signals.knee_height.min(axis=1) < 0.16)
+    return [Finding(stretch.start / signals.fps) for stretch in runs(low, 0.35 * signals.fps)]
+
+
+def _lunge(signals: Signals, segment: Segment) -> list[Finding]:
+    findings = []
+    split = _split_stance(signals)
+    for side, sign in zip(NAMES, (1, -1)):
+        deep = (sign * split > 0.5) & (signals.pelvis[:, 1] < 0.79) & (np.abs(signals.ahead) < 0.8)
+        for stretch in runs(deep, 0.25 * signals.fps):
+            if signals.knee_height[stretch].min() > 0.12:
+                findings.append(Finding(_middle(signals, stretch), {"leg_side": side == segment.get("leg_side")}))
+    return findings
+
+
+def _stand(signals: Signals, segment: Segment) -> list[Finding]:
+    moved = np.linalg.norm(signals.pelvis - signals.pelvis.mean(axis=0), axis=-1).max()
+    quiet = moved < 0.12 and np.ptp(signals.yaw) < 25 and signals.pelvis[:, 1].min() > 0.86
+    quiet = quiet and np.ptp(signals.wrist, axis=0).max() < 0.2 and signals.floor_gap.max() < 0.08
+    quiet = quiet and _head_swing(signals) < 0.028
+    return [Finding(_middle(signals, slice(0, signals.n_frames)))] if quiet else []
+
+
+def _head_swing(signals: Signals) -> float:
+    return float(max(np.ptp(signals.head[:, 0]), np.ptp(signals.head[:, 2])) / 2)
+
+
+# -- arms ----------------------------------------------------------------------------------------------------------
+
+
+def _sided(signals: Signals, segment: Segment, times: tuple[list[float], list[float]]) -> list[Finding]:
+    """Events of either arm: `side` holds when the wanted arm has one there and the other has none."""
+    wanted = segment.get("side")
+    findings = []
+    for side in (LEFT, RIGHT):
+        for time in times[side]:
+            together = any(abs(time - other) < 0.8 for other in times[1 - side])
+            found = "both" if together else NAMES[side]
+            findings.append(Finding(time, {"side": found == wanted}))
+    return findings
+
+
+def _wave(signals: Signals, segment: Segment) -> list[Finding]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for side in (LEFT, RIGHT):
+        wrist, elbow = signals.wrist[:, side], signals.elbow[:, side]
+        up = (wrist[:, 1] > 0.0) & (wrist[:, 1] > elbow[:, 1] + 0.08)
+        for stretch in runs(up, 0.7 * signals.fps, gap=3):
+            swing = wrist[stretch] - elbow[stretch]
+            count = max(beats(swing[:, 0], 0.075), beats(swing[:, 2], 0.09))
+            if count >= 4:
+                times[side].append(_middle(signals, stretch))
+    return _sided(signals, segment, times)
+
+
+def _raise(signals: Signals, segment: Segment) -> list[Finding]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for side in (LEFT, RIGHT):
+        wrist, elbow = signals.wrist[:, side], signals.elbow[:, side]
+        up = (wrist[:, 1] > 0.36) & (elbow[:, 1] > 0.12)
+        for stretch in runs(up, 0.4 * signals.fps, gap=3):
+            swing = wrist[stretch] - elbow[stretch]
+            if beats(swing[:, 0], 0.09) <= 3 and not _in_flight(signals)[stretch].any():
+                times[side].append(_middle(signals, stretch))
+    return _sided(signals, segment, times)
+
+
+def _clap(signals: Signals, segment: Segment) -> list[Finding]:
+    front = (signals.wrist[..., 2].min(axis=1) > 0.12) & (signals.hands < 0.55)
+    findings = []
+    for stretch in runs(front, 0.6 * signals.fps, gap=3):
+        hands = signals.hands[stretch]
+        if hands.min() < 0.19 and beats(hands, 0.11) >= 3:
+            findings.append(Finding(_middle(signals, stretch)))
+    return findings
+
+
+def _punch(signals: Signals, segment: Segment) -> list[Finding]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for side in (LEFT, RIGHT):
+        for stretch in _thrusts(signals, side):
+            before = signals.wrist[max(stretch.start - 7, 0) : stretch.start + 1, side]
+            after = signals.wrist[stretch.stop - 1 : stretch.stop + 8, side]
+            # From a guard beside the chest and back to it.
+            if before[:, 2].min() < 0.30 and before[:, 1].max() < 0.16 and before[:, 1].min() > -0.36 and after[:, 2].min() < 0.34:
+                if after[:, 1].min() > -0.40:
+                    times[side].append(_middle(signals, stretch))
+    return _sided(signals, segment, times)
+
+
+def _thrusts(signals: Signals, side: int) -> list[slice]:
+    wrist = signals.wrist[:, side]
+    out = (wrist[:, 2] > 0.40) & (np.abs(wrist[:, 1]) < 0.22)
+    return [stretch for stretch in runs(out, 1, gap=0) if stretch.stop - stretch.start <= 0.45 * signals.fps]
+
+
+def _throw(signals: Signals, segment: Segment) -> list[Finding]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for side in (LEFT, RIGHT):
+        wrist = signals.wrist[:, side]
+        wound = (wrist[:, 2] < 0.02) & (wrist[:, 1] > 0.02)
+        for stretch in runs(wound, 2, gap=1):
+            end = stretch.stop
+            follow = slice(end, min(end + int(0.45 * signals.fps), signals.n_frames))
+            if follow.stop - follow.start < 3:
+                continue
+            if wrist[follow, 2].max() > 0.33 and signals.wrist_speed[follow, side].max() > 2.6:
+                times[side].append(end / signals.fps)
+    return _sided(signals, segment, times)
+
+
+def _point(signals: Signals, segment: Segment) -> list[Finding]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for side in (LEFT, RIGHT):
+        wrist = signals.wrist[:, side]
+        out = (wrist[:, 2] > 0.40) & (np.abs(wrist[:, 1]) < 0.19) & (np.abs(wrist[:, 0]) < 0.32)
+        for stretch in runs(out, 0.5 * signals.fps, gap=2):
+            if signals.pelvis[stretch, 1].min() > STAND - 0.3 or signals.pelvis[stretch, 1].max() < 0.7:
+                times[side].append(_middle(signals, stretch))
+    return _sided(signals, segment, times)
+
+
+# -- legs and head -------------------------------------------------------------------------------------------------
+
+
+def _kick(signals: Signals, segment: Segment) -> list[Finding]:
+    findings = []
+    for side in (LEFT, RIGHT):
+        ankle = signals.ankle[:, side]
+        high = (ankle[:, 1] > 0.38) & (ankle[:, 2] > 0.4)
+        for stretch in runs(high, 2, gap=1):
+            if signals.floor_gap[stretch, 1 - side].min() < 0.1:
+                findings.append(Finding(_middle(signals, stretch), {"leg_side": NAMES[side] == segment.get("leg_side")}))
+    return findings
+
+
+def _head_beats(signals: Signals, axis: int, size: float) -> list[slice]:
+    """Stretches of 1.2 s in which the head swings along an axis at least four times."""
+    values = signals.head[:, axis] - _smoothed(signals.head[:, axis], 0.5 * signals.fps)
+    window = int(1.5 * signals.fps)
+    found = []
+    for start in range(0, max(signals.n_frames - window, 0) + 1, 2):
+        part = slice(start, min(start + window, signals.n_frames))
+        if beats(values[part], size) >= 3:
+            found.append(part)
+    return found
+
+
+def _merged(signals: Signals, stretches: list[slice]) -> list[Finding]:
+    mask = np.zeros(signals.n_frames, dtype=bool)
+    for stretch in stretches:
+        mask[stretch] = True
+    return [Finding(_middle(signals, stretch)) for stretch in runs(mask, 1)]
+
+
+def _nod(signals: Signals, segment: Segment) -> list[Finding]:
+    return _merged(signals, [part for part in _head_beats(signals, 1, 0.035) if _calm(signals, part)])
+
+
+def _shake(signals: Signals, segment: Segment) -> list[Finding]:
+    return _merged(signals, [part for part in _head_beats(signals, 0, 0.05) if _calm(signals, part)])
+
+
+def _calm(signals: Signals, part: slice) -> bool:
+    return float(np.hypot(signals.ahead, signals.aside)[part].mean()) < 0.45
+
+
+def _look(signals: Signals, segment: Segment) -> list[Finding]:
+    sign = 1 if segment["head"] == "look_left" else -1
+    aside = sign * _smoothed(signals.head[:, 0], 1.0)
+    turned = sign * _smoothed(signals.chest_yaw, 1.5)
+    findings = []
+    for stretch in runs((aside > 0.028) & (turned > 8), 0.6 * signals.fps):
+        findings.append(Finding(_middle(signals, stretch)))
+    return findings
+
+
+RULES: dict[tuple[str, str], Callable[[Signals, Segment], list[Finding]]] = {
+    ("locomotion", "walk"): _walk, ("locomotion", "jog"): _jog, ("locomotion", "run"): _run,
+    ("locomotion", "sidestep"): _sidestep, ("locomotion", "turn"): _turn, ("locomotion", "jump"): _jump,
+    ("locomotion", "squat"): _squat, ("locomotion", "sit"): _sit, ("locomotion", "kneel"): _kneel,
+    ("locomotion", "lunge"): _lunge, ("locomotion", "stand"): _stand,
+    ("arm", "wave"): _wave, ("arm", "raise"): _raise, ("arm", "clap"): _clap, ("arm", "punch"): _punch,
+    ("arm", "throw"): _throw, ("arm", "point"): _point, ("leg", "kick"): _kick,
+    ("head", "nod"): _nod, ("head", "shake"): _shake, ("head", "look_left"): _look, ("head", "look_right"): _look,
+}  # fmt: skip

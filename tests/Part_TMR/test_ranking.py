@@ -1,0 +1,48 @@
+"""Ranks, recalls and protocols on cases whose answer is known."""
+
+import numpy as np
+import pytest
+
+from Part_TMR.ranking import best_ranks, both_directions, evaluate_protocols, least_similar, recall_table, small_batches
+
+
+def test_ranks_and_ties() -> None:
+    similarity = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.1], [0.5, 0.5, 0.5]])
+    right = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1]], dtype=bool)
+    assert best_ranks(similarity, right).tolist() == [1.0, 2.0, 2.0]
+
+
+def test_recall_table() -> None:
+    table = recall_table(np.array([1.0, 2.0, 4.0, 20.0]))
+    assert table == {"R1": 25.0, "R2": 50.0, "R3": 50.0, "R5": 75.0, "R10": 75.0, "MedR": 3.0}
+
+
+def test_directions_differ() -> None:
+    similarity = np.array([[0.9, 0.8], [0.7, 0.6]])
+    tables = both_directions(similarity, np.eye(2, dtype=bool))
+    assert tables["text_to_motion"]["R1"] == 50.0 and tables["motion_to_text"]["R1"] == 50.0
+
+
+@pytest.mark.parametrize("n_pairs", [5, 32, 50, 64])
+def test_small_batches_count_every_pair_once(n_pairs: int) -> None:
+    assert small_batches(np.eye(n_pairs))["text_to_motion"]["R1"] == 100.0
+    chance = small_batches(np.random.default_rng(0).normal(size=(n_pairs, n_pairs)))["text_to_motion"]
+    assert chance["R1"] <= chance["R5"] <= chance["R10"]
+
+
+def test_least_similar_takes_one_of_each_kind() -> None:
+    kinds = np.repeat(np.arange(4), 5)
+    similarity = (kinds[:, None] == kinds).astype(float)
+    chosen = least_similar(similarity, 4)
+    assert sorted(kinds[chosen]) == [0, 1, 2, 3] and len(least_similar(similarity, 99)) == 20
+
+
+def test_threshold_counts_like_captions_as_right() -> None:
+    motion = np.eye(4)
+    text = motion[[1, 0, 2, 3]]  # the first two captions find each other's motion
+    same = np.eye(4)
+    same[0, 1] = same[1, 0] = 0.97
+    results = evaluate_protocols(text, motion, same)
+    assert results["all"]["text_to_motion"]["R1"] == 50.0
+    assert results["threshold"]["text_to_motion"]["R1"] == 100.0
+    assert set(results) == {"all", "threshold", "distinct", "small_batches"}

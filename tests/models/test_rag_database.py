@@ -1,0 +1,198 @@
+"""The RAG database: exact search, files that are checked, and libraries that grow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as functional
+
+from models.rag import database as database_module
+from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
+from utils.errors import UserError
+
+D, PARTS, PART_WIDTH = 8, 6, 4
+FACTS = {"retriever": {"name": "tmr", "hash": "abc"}, "dataset": "mini", "command": "python build_rag_database.py"}
+
+
+def embedded(count: int, seed: int = 0, prefix: str = "", tokens: bool = False) -> Embedded:
+    """Motion n has 1 + n % 3 captions; n and n + 1 share a take when n is even."""
+    generator = torch.Generator().manual_seed(seed)
+    entries = tuple(
+        Entry(f"{prefix}{n:03d}", f"{prefix}take{n // 2}", tuple(f"caption {n}.{c}" for c in range(1 + n % 3)))
+        for n in range(count)
+    )
+    rows = sum(len(entry.captions) for entry in entries)
+    text, motion, parts = (
+        functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
+        for shape in ((rows, D), (count, D), (count, PARTS, PART_WIDTH))
+    )
+    grids = [torch.randint(0, 256, (2 + n % 4, PARTS), generator=generator) for n in range(count)]
+    return Embedded(entries, text, motion, parts, *(pad_tokens(grids) if tokens else (None, None)))
+
+
+def database(count: int = 20, **options: object) -> RAGDatabase:
+    facts = FACTS | ({"tokenizer": {"name": "vq", "hash": "vqhash"}} if options.get("tokens") else {})
+    return RAGDatabase(embedded(count, **options), facts)
+
+
+def queries(count: int = 5) -> torch.Tensor:
+    return functional.normalize(torch.randn(count, D, generator=torch.Generator().manual_seed(9)), dim=-1)
+
+
+def scores_by_hand(library: RAGDatabase, query: torch.Tensor, by: str) -> np.ndarray:
+    """One motion at a time, one caption at a time."""
+    scores, row = [], 0
+    for number, entry in enumerate(library.entries):
+        motion = float(query @ library.embedded.motion[number])
+        texts = [float(query @ library.embedded.text[row + place]) for place in range(len(entry.captions))]
+        row += len(entry.captions)
+        scores.append({"motion": motion, "text": max(texts), "both": (motion + max(texts)) / 2}[by])
+    return np.array(scores)
+
+
+@pytest.mark.parametrize("by", ["motion", "text", "both"])
+@pytest.mark.parametrize("scores_at_once", [1, 60, 1 << 24])
+def test_search_is_exact_in_any_chunks(by: str, scores_at_once: int, monkeypatch) -> None:
+    monkeypatch.setattr(database_module, "SCORES_AT_ONCE", scores_at_once)
+    library = database()
+    found = library.search(queries(), 4, by=by)
+    for row, query in enumerate(queries()):
+        expected = scores_by_hand(library, query, by)
+        order = np.argsort(-expected)[:4]
+        assert found.indices[row].tolist() == order.tolist()
+        np.testing.assert_allclose(found.scores[row], expected[order], atol=1e-5)
+
+
+def test_motions_are_distinct_and_k_may_exceed_them() -> None:
+    found = database(7).search(queries(), 50)
+    assert found.indices.shape == (5, 7)
+    assert all(len(set(row)) == 7 for row in found.indices.tolist())
+
+
+def test_excluded_takes_are_never_found() -> None:
+    library = database(10)
+    excluded = ["take0", None, {"take1", "take2"}, "unknown", "take4"]
+    found = library.search(queries(), 50, exclude_takes=excluded)
+    assert found.indices.shape == (5, 6) and torch.isfinite(found.scores).all()
+    for row, takes in zip(found.indices.tolist(), excluded, strict=True):
+        names = {takes} if isinstance(takes, str) else takes or set()
+        assert not {library.entries[number].take for number in row} & names
+    best = library.search(queries()[1:2], 6)
+    assert found.indices[1].tolist() == best.indices[0].tolist()
+
+
+def test_everything_excluded_finds_nothing() -> None:
+    assert database(2).search(queries(1), 3, exclude_takes=["take0"]).indices.shape == (1, 0)
+    assert database(4).search(queries(0), 3).indices.shape == (0, 3)
+
+
+def test_bad_questions_are_refused() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        database().search(torch.zeros(2, D + 1), 3)
+    with pytest.raises(ValueError, match="k must"):
+        database().search(queries(), 0)
+    with pytest.raises(ValueError, match="exclusions"):
+        database().search(queries(), 3, exclude_takes=["take0"])
+
+
+def test_gather_returns_the_motions_rows() -> None:
+    library = database(9, tokens=True)
+    indices = torch.tensor([[3, 0], [8, 8]])
+    rows = library.gather(indices)
+    assert rows.text.shape == rows.motion.shape == (2, 2, D) and rows.parts.shape == (2, 2, PARTS, PART_WIDTH)
+    assert torch.equal(rows.motion[0, 1], library.embedded.motion[0]) and rows.mask.all()
+    assert torch.equal(rows.tokens[0, 0], library.embedded.tokens[3].long()) and rows.steps[0, 0] == 2 + 3 % 4
+    captions = library.embedded.text[library.row_motion == 8]
+    torch.testing.assert_close(rows.text[1, 0], functional.normalize(captions.sum(dim=0), dim=-1))
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_saved_database_is_the_same(tmp_path: Path, tokens: bool) -> None:
+    library = database(tokens=tokens)
+    library.save(tmp_path / "database" / "mini")
+    loaded = RAGDatabase.load(tmp_path / "database" / "mini", retriever_hash="abc")
+    assert loaded.entries == library.entries and loaded.facts == library.facts
+    torch.testing.assert_close(loaded.embedded.motion, library.embedded.motion, atol=1e-3, rtol=1e-3)
+    assert loaded.tokenizer_hash == ("vqhash" if tokens else None)
+    if tokens:
+        assert torch.equal(loaded.embedded.tokens, library.embedded.tokens)
+    assert loaded.search(queries(), 5).indices.tolist() == library.search(queries(), 5).indices.tolist()
+    # Saving what was loaded changes nothing more, and leaves no other file behind.
+    before = (tmp_path / "database" / "mini" / "embeddings.safetensors").read_bytes()
+    loaded.save(tmp_path / "database" / "mini")
+    assert (tmp_path / "database" / "mini" / "embeddings.safetensors").read_bytes() == before
+    assert [path.name for path in (tmp_path / "database").iterdir()] == ["mini"]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("manifest.json", {"format_version": 99}, "format 99"),
+        ("manifest.json", {"motions": 3}, "do not belong together"),
+        ("manifest.json", {"dimension": 5}, "do not belong together"),
+        ("manifest.json", {"retriever": {"name": "other", "hash": "xyz"}}, "made by the retriever other"),
+        ("manifest.json", {"retriever": None}, "which retriever"),
+        ("manifest.json", None, "build_rag_database.py"),
+        ("entries.json", [], "do not belong together"),
+        ("entries.json", [{"id": 3}], "not a list of motions"),
+        ("entries.json", "?", "not a list of motions"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, file: str, change: object, message: str) -> None:
+    database().save(tmp_path / "library")
+    path = tmp_path / "library" / file
+    if change is None:
+        path.unlink()
+    elif isinstance(change, dict):
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    else:
+        path.write_text(json.dumps(change))
+    with pytest.raises(UserError, match=message):
+        RAGDatabase.load(tmp_path / "library", retriever_hash="abc")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 200, -1])
+def test_truncated_embeddings_are_refused(tmp_path: Path, kept: int) -> None:
+    database().save(tmp_path / "library")
+    path = tmp_path / "library" / "embeddings.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match="truncated"):
+        RAGDatabase.load(tmp_path / "library")
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is no RAG database"):
+        database().save(tmp_path)
+    assert (tmp_path / "thesis.tex").is_file()
+
+
+def test_added_motions_are_found(tmp_path: Path) -> None:
+    library, own = database(tokens=True), embedded(3, seed=5, prefix="mine", tokens=True)
+    larger = library.add(own)
+    assert len(library) == 20 and len(larger) == 23
+    assert larger.search(own.motion, 1, by="motion").indices.flatten().tolist() == [20, 21, 22]
+    assert larger.search(own.text, 1, by="text").indices.flatten().tolist() == [20, 21, 21, 22, 22, 22]
+    larger.save(tmp_path / "library")
+    loaded = RAGDatabase.load(tmp_path / "library")
+    assert [entry.id for entry in loaded.entries[-3:]] == ["mine000", "mine001", "mine002"]
+
+
+def test_unfit_additions_are_refused() -> None:
+    with pytest.raises(UserError, match="in the database already"):
+        database().add(embedded(1))
+    with pytest.raises(UserError, match="base tokens"):
+        database(tokens=True).add(embedded(1, prefix="mine"))
+    with pytest.raises(UserError, match="has no caption"):
+        Embedded((Entry("a", "a", ()),), torch.zeros(0, D), torch.zeros(1, D), torch.zeros(1, PARTS, PART_WIDTH))
+
+
+def test_the_original_is_not_changed_by_a_search() -> None:
+    library = database()
+    before = library.embedded.motion.clone()
+    library.search(queries(), 3, exclude_takes=["take0"] * 5)
+    assert torch.equal(library.embedded.motion, before)

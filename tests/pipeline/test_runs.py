@@ -1,0 +1,114 @@
+"""Finding runs, checkpoints and databases; what is missing is named with what there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.specs import get_spec
+from pipeline.runs import (
+    find_database,
+    list_checkpoints,
+    matching_checkpoints,
+    read_config,
+    resolve_checkpoint,
+    run_folder,
+    run_path,
+)
+from utils.errors import UserError
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    for name in ("vq", "vq_small"):
+        (tmp_path / "mini" / name / "model").mkdir(parents=True)
+        (tmp_path / "mini" / name / "config.json").write_text('{"stage": "vq"}')
+    (tmp_path / "mini" / "broken").mkdir()
+    return tmp_path
+
+
+def put(run_dir: Path, *names: str) -> Path:
+    for name in names:
+        (run_dir / "model" / name).write_bytes(b"")
+    return run_dir
+
+
+def test_run_folder(logs: Path) -> None:
+    assert run_folder(logs, "mini", "vq") == logs / "mini" / "vq"
+    assert read_config(run_folder(logs, "mini", "vq")) == {"stage": "vq"}
+    with pytest.raises(UserError, match="run mtrans does not exist.*the runs there are: vq, vq_small"):
+        run_folder(logs, "mini", "mtrans")
+    with pytest.raises(UserError, match="there is no run at all"):
+        run_folder(logs, "kit", "vq")
+    with pytest.raises(UserError, match="broken is no run: config.json is missing"):
+        run_folder(logs, "mini", "broken")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../vq", "/tmp"])
+def test_a_run_name_cannot_leave_the_folder(name: str) -> None:
+    with pytest.raises(UserError, match="not a plain folder name"):
+        run_path("logs", "mini", name)
+
+
+def test_which_is_a_name_a_stem_or_a_unique_part(logs: Path) -> None:
+    run = put(
+        logs / "mini" / "vq", "latest.tar", "net_best_fid.tar", "net_best_mpjpe.tar", ".latest.7.tar", "notes.txt"
+    )
+    assert list_checkpoints(run) == ["latest.tar", "net_best_fid.tar", "net_best_mpjpe.tar"]
+    for which in ("net_best_fid.tar", "net_best_fid", "fid"):
+        assert resolve_checkpoint(run, which).name == "net_best_fid.tar"
+    with pytest.raises(UserError, match="'best' means several checkpoints.*net_best_fid.tar, net_best_mpjpe.tar"):
+        resolve_checkpoint(run, "best")
+    for which in ("acc", ""):
+        with pytest.raises(UserError, match="no checkpoint.*it has latest.tar, net_best_fid.tar"):
+            resolve_checkpoint(run, which)
+    assert len(matching_checkpoints(run, "all")) == 3 and len(matching_checkpoints(run, "best")) == 2
+
+
+def test_an_exact_name_wins_over_parts(logs: Path) -> None:
+    run = put(logs / "mini" / "vq", "net_best_top1.tar", "net_best_top1_mean.tar")
+    assert resolve_checkpoint(run, "net_best_top1").name == "net_best_top1.tar"
+
+
+def test_default_checkpoint(logs: Path) -> None:
+    run = logs / "mini" / "vq"
+    with pytest.raises(UserError, match="has no checkpoint: train the run first"):
+        resolve_checkpoint(run)
+    with pytest.raises(UserError, match="has no checkpoint 'fid': it has none at all"):
+        resolve_checkpoint(run, "fid")
+    steps = [("net_best_a.tar", "net_best_a.tar"), ("latest.tar", "net_best_a.tar"), ("net_best_b.tar", "latest.tar")]
+    for name, expected in [*steps, ("weights.safetensors", "weights.safetensors")]:
+        assert resolve_checkpoint(put(run, name)).name == expected
+    (run / "model" / "weights.safetensors").unlink()
+    (run / "model" / "latest.tar").unlink()
+    with pytest.raises(UserError, match="say which: net_best_a.tar, net_best_b.tar"):
+        resolve_checkpoint(run)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("[]", "must hold an object, not list")])
+def test_a_broken_config_is_named(text: str, message: str, logs: Path) -> None:
+    (logs / "mini" / "vq" / "config.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_config(logs / "mini" / "vq")
+
+
+def test_databases_are_found_nearest_first(tmp_path: Path) -> None:
+    spec, places = (
+        get_spec("mini"),
+        [tmp_path / "db", tmp_path / "db" / "mini", tmp_path / "logs" / "mini" / "database"],
+    )
+    with pytest.raises(UserError, match=f"belongs at {places[1]}; make it by python build_rag_database.py"):
+        find_database(tmp_path / "logs", spec, str(tmp_path / "db"))
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "manifest.json").write_text("{}")
+        assert find_database(tmp_path / "logs", spec, str(tmp_path / "db")) == place
+
+
+def test_no_torch_is_needed() -> None:
+    code = "import sys, pipeline.runs; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -1,0 +1,165 @@
+"""Planted feet stay where they are: slides are taken out of contacts and blended away in between."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+from utils.skeleton import Skeleton, get_skeleton
+from visualization.body import foot_joints, get_body, leg_joints
+from visualization.contacts import contact_segments, detect_contacts
+
+BLEND_SECONDS = 0.25  # a correction fades in before its contact and out after it
+HEIGHT_SHARE = 0.7
+LONGEST_SLIDE = 0.20  # metres from the middle of a contact; a longer slide is cut into several stands
+STRAIGHT = 0.985  # of the leg's length: no knee is stretched further
+DEEPEST_DROP = 0.20  # metres by which the body may sink so that both feet reach the ground
+
+
+def lock_feet(
+    joints: np.ndarray, fps: float, dataset: str = "humanml3d", contacts: np.ndarray | None = None
+) -> np.ndarray:
+    """Joints (T, J, 3) whose feet do not slide while they stand; bone lengths of the input are kept.
+
+    Args:
+        joints: (T, J, 3) metres, with constant bone lengths.
+        contacts: (T, 4) bool of left ankle, left toe, right ankle, right toe; read from the joints when None.
+    """
+    skeleton, scale = get_skeleton(dataset), get_body(dataset).scale(joints)
+    if contacts is None:
+        contacts = detect_contacts(joints, fps, dataset)
+    blend = max(2.0, BLEND_SECONDS * fps)
+    floor = float(np.percentile(joints[:, [*skeleton.left_foot, *skeleton.right_foot], 1].min(axis=1), 10))
+    feet = {}
+    for side, columns in (("left", (0, 1)), ("right", (2, 3))):
+        feet[side] = _place_foot(joints, skeleton, side, contacts[:, columns], blend, floor, scale)
+    result = joints.copy()
+    result[..., 1] -= _drop(joints, skeleton, feet, scale, fps)[:, None]
+    for side, foot in feet.items():
+        _reach(result, joints, skeleton, side, foot)
+    return result
+
+
+def _place_foot(
+    joints: np.ndarray, skeleton: Skeleton, side: str, contacts: np.ndarray, blend: float, floor: float, scale: float
+) -> np.ndarray:
+    """Where the joints of one foot, ankle first, go: (T, F, 3)."""
+    foot = foot_joints(skeleton, side)
+    placed = joints[:, foot].copy()
+    heel, toe = len(foot) - 2, len(foot) - 1  # the two joints that the contacts speak of
+    weights = np.zeros((len(joints), 2))
+    for column, place in enumerate((heel, toe)):
+        correction, weights[:, column] = _correction(placed[:, place], contacts[:, column], blend, floor, scale)
+        placed[:, place] += correction
+        if place == heel:
+            placed[:, :heel] += correction[:, None]
+    # Both ends may ask for different things: the one that stands firmer gives way less.
+    length = np.median(np.linalg.norm(joints[:, foot[heel]] - joints[:, foot[toe]], axis=-1))
+    along = placed[:, toe] - placed[:, heel]
+    distance = np.linalg.norm(along, axis=-1, keepdims=True)
+    missing = (distance - length) * along / np.maximum(distance, 1e-9)
+    give = 1.05 - weights
+    share = give / give.sum(axis=1, keepdims=True)
+    placed[:, : heel + 1] += (share[:, :1] * missing)[:, None]
+    placed[:, toe] -= share[:, 1:] * missing
+    for place in range(heel - 1, -1, -1):
+        bone = placed[:, place] - placed[:, place + 1]
+        wanted = np.median(np.linalg.norm(joints[:, foot[place]] - joints[:, foot[place + 1]], axis=-1))
+        placed[:, place] = placed[:, place + 1] + wanted * bone / np.maximum(
+            np.linalg.norm(bone, axis=-1, keepdims=True), 1e-9
+        )
+    return placed
+
+
+def _correction(
+    position: np.ndarray, contact: np.ndarray, blend: float, floor: float, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far one foot joint (T, 3) must move, (T, 3), and how firmly it stands, (T,) from 0 to 1."""
+    frames = len(position)
+    correction, weight = np.zeros((frames, 3)), np.zeros(frames)
+    stands = [
+        part
+        for first, last in contact_segments(contact)
+        for part in _split(position, first, last, LONGEST_SLIDE * scale, max(2, round(0.5 * blend)))
+    ]
+    time = np.arange(frames)
+    for index, (first, last) in enumerate(stands):
+        inside = slice(first, last + 1)
+        pin = position[inside].mean(axis=0)
+        correction[inside] = pin - position[inside]
+        correction[inside, 1] = max(float(np.median(position[inside, 1])), floor) - position[inside, 1]
+        weight[inside] = 1
+        gap_before = first - stands[index - 1][1] if index else np.inf
+        gap_after = stands[index + 1][0] - last if index + 1 < len(stands) else np.inf
+        for frames_away, gap, edge in ((first - time, gap_before, first), (time - last, gap_after, last)):
+            width = min(blend, gap)
+            outside = (frames_away > 0) & (frames_away < width)
+            fade = _smooth_step(1 - frames_away[outside] / width)
+            correction[outside] += fade[:, None] * correction[edge] * [1, 0, 1]
+            weight[outside] = np.maximum(weight[outside], fade)
+            # Heights fade sooner: a foot that lifts must not be pulled down in its swing.
+            fade = _smooth_step(1 - frames_away[outside] / (HEIGHT_SHARE * width))
+            correction[outside, 1] += fade * correction[edge, 1]
+    return correction, weight
+
+
+def _smooth_step(share: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, level at both ends."""
+    share = np.clip(share, 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _split(position: np.ndarray, first: int, last: int, longest: float, pause: int) -> list[tuple[int, int]]:
+    """One contact as several stands where it slides too far to be pinned at one place; `pause` frames lie between."""
+    stretch = position[first : last + 1]
+    if np.linalg.norm(stretch - stretch.mean(axis=0), axis=-1).max() <= longest or last - first < 3 * pause:
+        return [(first, last)]
+    middle = (first + last) // 2
+    return _split(position, first, middle - pause // 2, longest, pause) + _split(
+        position, middle + pause - pause // 2, last, longest, pause
+    )
+
+
+def _drop(
+    joints: np.ndarray, skeleton: Skeleton, feet: dict[str, np.ndarray], scale: float, fps: float
+) -> np.ndarray:
+    """How far (T,) the body must sink, metres, so that its legs reach the placed feet."""
+    drop = np.zeros(len(joints))
+    for side, foot in feet.items():
+        hip, length = joints[:, leg_joints(skeleton, side)[0]], _leg_lengths(joints, skeleton, side).sum()
+        away = foot[:, 0] - hip
+        upright = np.sqrt(np.maximum((STRAIGHT * length) ** 2 - away[:, 0] ** 2 - away[:, 2] ** 2, 0))
+        drop = np.maximum(drop, -away[:, 1] - upright)
+    drop = np.clip(drop, 0, DEEPEST_DROP * scale)
+    if not drop.any():
+        return drop
+    width = max(1, round(0.1 * fps))
+    return gaussian_filter1d(maximum_filter1d(drop, 2 * width + 1, mode="nearest"), width / 2, mode="nearest")
+
+
+def _leg_lengths(joints: np.ndarray, skeleton: Skeleton, side: str) -> np.ndarray:
+    """Lengths (2,) of thigh and shin."""
+    hip, knee, ankle = (joints[:, joint] for joint in leg_joints(skeleton, side))
+    return np.array([np.median(np.linalg.norm(hip - knee, axis=-1)), np.median(np.linalg.norm(knee - ankle, axis=-1))])
+
+
+def _reach(result: np.ndarray, joints: np.ndarray, skeleton: Skeleton, side: str, foot: np.ndarray) -> None:
+    """Bends one leg of `result` (T, J, 3), in place, so that its foot gets to `foot` (T, F, 3), ankle first."""
+    hip, knee, ankle = leg_joints(skeleton, side)
+    thigh, shin = _leg_lengths(joints, skeleton, side)
+    start = result[:, hip]
+    away = foot[:, 0] - start
+    wanted = np.linalg.norm(away, axis=-1, keepdims=True)
+    axis = away / np.maximum(wanted, 1e-9)
+    distance = np.clip(wanted, abs(thigh - shin) + 1e-3, STRAIGHT * (thigh + shin))
+    # The knee keeps its side; a straight leg bends the way the toes point.
+    toes = foot[:, -1] - foot[:, 0]
+    side_way = joints[:, knee] - joints[:, hip] + 0.05 * toes / np.maximum(
+        np.linalg.norm(toes, axis=-1, keepdims=True), 1e-9
+    )
+    side_way = side_way - (side_way * axis).sum(-1, keepdims=True) * axis
+    side_way = side_way / np.maximum(np.linalg.norm(side_way, axis=-1, keepdims=True), 1e-9)
+    along = (thigh**2 - shin**2 + distance**2) / (2 * np.maximum(distance, 1e-9))
+    result[:, knee] = start + along * axis + np.sqrt(np.maximum(thigh**2 - along**2, 0)) * side_way
+    shift = start + distance * axis - foot[:, 0]  # where even the bent body cannot reach
+    result[:, list(foot_joints(skeleton, side))] = foot + shift[:, None]
