@@ -134,7 +134,7 @@ def load_split(spec: DatasetSpec, split: str, *, captions: bool = True, keep_lon
     known_ids = frozenset(ids)
     skipped, filtered = Skipped(), Skipped()
     clips: list[Clip] = []
-    for clip_id in tqdm(ids, desc=f"loading {spec.name}/{split}", unit="clip", delay=3, leave=False):
+    for clip_id in tqdm(ids, desc=f"loading {spec.name}/{split}", unit="clip", delay=3, leave=False, disable=None):
         features = _read_features(spec, clip_id, skipped)
         if features is None or not _fits(spec, clip_id, features, keep_long, filtered):
             continue

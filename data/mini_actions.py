@@ -272,10 +272,10 @@ class Kick:
                 (strike + 0.68, (0.0, 0.0, 14.0, 0.0)),
             ],
         )
-        foot.free[:] = pulse(times, strike - 0.58, strike + 0.78, 0.2, 0.32)
+        foot.free[:] = pulse(times, strike - 0.58, strike + 0.74, 0.2, 0.26)
         foot.flex[:], foot.abduct[:], foot.knee[:] = leg[:, 0], leg[:, 1], leg[:, 2]
         foot.planted &= foot.free <= 0
-        foot.ankle[:, 1] += 0.05 * pulse(times, strike - 0.6, strike + 0.8, 0.25, 0.4)
+        foot.ankle[:, 1] += 0.07 * pulse(times, strike - 0.6, strike + 0.86, 0.2, 0.18)
         weight = pulse(times, strike - 0.9, strike + 1.0, 0.45, 0.5)
         stage.shift(left=-SIGN[side] * 0.075 * weight)
         up = pulse(times, strike - 0.25, strike + 0.4, 0.25, 0.35)

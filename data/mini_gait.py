@@ -36,6 +36,7 @@ class Gait:
     lift: float = 0.05
     lift_skew: float = 0.8
     lift_pitch: float = 10.0
+    hover: float = 0.0
     land_pitch: float = 0.0
     crouch: float = 0.0
     bob: float = 0.0
@@ -49,7 +50,8 @@ class Gait:
     head: float = 0.0
     arm_swing: float = 0.0
     arm_offset: float = 0.0
-    arm_out: float = 7.0
+    arm_out: float = 12.0
+    arm_lag: float = 0.2
     elbow: float = 14.0
     elbow_swing: float = 0.0
 
@@ -67,7 +69,7 @@ class GaitSpan:
 
 @dataclass
 class Swing:
-    """One step: the foot leaves the floor at `lift`, is placed at `land`."""
+    """One step: the foot leaves the floor at `lift`, is placed at `land`; `hover` keeps it high before it lands."""
 
     lift: float
     land: float
@@ -80,6 +82,7 @@ class Swing:
     rise: float
     settle: float = 0.12
     ballistic: bool = False
+    hover: float = 0.0
 
 
 @dataclass
@@ -107,6 +110,11 @@ def smooth(value: np.ndarray | float) -> np.ndarray:
     return clipped * clipped * (3.0 - 2.0 * clipped)
 
 
+def gentle(value: np.ndarray) -> np.ndarray:
+    """0 to 1 with ends flatter than those of `smooth`."""
+    return value**3 * (10.0 - 15.0 * value + 6.0 * value**2)
+
+
 def pulse(times: np.ndarray, start: float, end: float, ease_in: float, ease_out: float) -> np.ndarray:
     """1 between `start` and `end`, easing in after `start` and out before `end`."""
     return smooth((times - start) / max(ease_in, 1e-3)) * smooth((end - times) / max(ease_out, 1e-3))
@@ -132,11 +140,15 @@ def travel(spans: list[GaitSpan], duration: float, first_foot: int) -> Travel:
         channels[name] = rest + sum(
             (weight * (getattr(span.gait, name) - rest) for weight, span in zip(weights, spans)), np.zeros(len(times))
         )
-    # The body starts to step before it has gained speed.
     moving = weights.sum(axis=0)
+    # The stride keeps its beat while speed is gained or lost: steps get shorter, not slower.
+    early = weights**0.15
     channels["cadence"] = sum(
-        (weight**0.3 * span.gait.cadence for weight, span in zip(weights, spans)), np.zeros(len(times))
-    ) / np.maximum(sum((weight**0.3 for weight in weights), np.zeros(len(times))), 1.0)
+        (eager * span.gait.cadence for eager, span in zip(early, spans)), np.zeros(len(times))
+    ) / np.maximum(early.sum(axis=0), 1.0)
+    channels["duty"] = idle.duty + sum(
+        (eager * (span.gait.duty - idle.duty) for eager, span in zip(early, spans)), np.zeros(len(times))
+    ) / np.maximum(early.sum(axis=0), 1.0)
     active = moving > 0.002
 
     rate = np.zeros(len(times))
@@ -207,11 +219,14 @@ def footsteps(trip: Travel, side: int) -> tuple[tuple[np.ndarray, float], list[S
         before = events[index - 1][1] if index else 0.0
         at = {
             name: float(trip.at(trip.channels[name], 0.5 * (lift + min(land, trip.times[-1]))))
-            for name in ("lift", "lift_skew", "lift_pitch", "land_pitch")
+            for name in ("lift", "lift_skew", "lift_pitch", "land_pitch", "hover")
         }
         rise = float(np.clip(0.5 * (lift - before), 0.08, 0.34))
         swings.append(
-            Swing(lift, land, place, yaw, at["lift"], at["lift_skew"], at["lift_pitch"], at["land_pitch"], rise)
+            Swing(
+                lift, land, place, yaw, at["lift"], at["lift_skew"], at["lift_pitch"], at["land_pitch"], rise,
+                hover=at["hover"],
+            )  # fmt: skip
         )
     start = stand_place(trip, side, _stance_time(trip, 0.0, lifts[0]))
     return start, swings
@@ -228,14 +243,16 @@ def place_foot(start: tuple[np.ndarray, float], swings: list[Swing], times: np.n
         after = times >= swing.land
         during = (times > swing.lift) & ~after
         u = (times[during] - swing.lift) / (swing.land - swing.lift)
-        s = smooth(u)
+        # Low steps gain and lose their speed gently, as the foot is near the floor then; high ones (a run's) need not.
+        quick = np.clip((swing.height - 0.06) / 0.15, 0.0, 1.0)
+        s = quick * smooth(u**1.25) + (1 - quick) * gentle(u)
         flat[during] = place + s[:, None] * (swing.place - place)
         heading[during] = yaw + s * (swing.yaw - yaw)
-        arc = 4.0 * u * (1.0 - u) if swing.ballistic else np.sin(np.pi * u**swing.skew) ** 2
-        height[during] = swing.height * arc
+        arc = 4.0 * u * (1.0 - u) if swing.ballistic else np.sin(np.pi * u**swing.skew)
+        height[during] = swing.height * arc + swing.hover * np.sin(np.pi * u**3)
         ahead = (times > swing.lift - swing.rise) & (times <= swing.lift)
         pitch[ahead] += swing.lift_pitch * ((times[ahead] - swing.lift + swing.rise) / swing.rise) ** 1.8
-        fall = smooth(u / 0.62)
+        fall = smooth(u / 0.7)
         pitch[during] = swing.lift_pitch * (1 - fall) + swing.land_pitch * smooth((u - 0.35) / 0.55)
         settling = after & (times < swing.land + swing.settle)
         pitch[settling] += swing.land_pitch * (1 - smooth((times[settling] - swing.land) / swing.settle))

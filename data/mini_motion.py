@@ -23,30 +23,30 @@ ALWAYS = 60.0  # seconds: a span that reaches beyond the clip
 Segment = Mapping[str, str]
 
 WALK = Gait(
-    speed=1.15, cadence=0.93, duty=0.62, center=0.46, width=0.062, lift=0.035, lift_pitch=46.0, land_pitch=-17.0,
-    crouch=0.012, bob=0.02, sway=0.028, pelvis_roll=3.0, pelvis_twist=7.0, chest_twist=5.0, bend=2.0,
-    arm_swing=23.0, arm_offset=2.0, elbow=24.0, elbow_swing=13.0,
+    speed=1.15, cadence=0.92, duty=0.61, center=0.46, width=0.05, lift=0.085, lift_skew=0.56, lift_pitch=62.0, land_pitch=-17.0,
+    crouch=0.012, bob=0.018, sway=0.034, pelvis_roll=3.0, pelvis_twist=9.0, chest_twist=5.0, bend=3.5,
+    arm_swing=23.0, arm_offset=0.0, elbow=24.0, elbow_swing=17.0,
 )  # fmt: skip
 JOG = Gait(
-    speed=2.1, cadence=1.30, duty=0.40, center=0.42, width=0.055, lift=0.13, lift_skew=0.70, lift_pitch=52.0, land_pitch=-6.0,
-    crouch=0.045, bob=0.045, bob_phase=0.20, sway=0.015, pelvis_roll=4.0, pelvis_twist=7.0, chest_twist=9.0, bend=6.0,
-    head=-4.0, arm_swing=28.0, arm_offset=-16.0, elbow=84.0, elbow_swing=12.0, arm_out=10.0,
+    speed=2.1, cadence=1.30, duty=0.37, center=0.40, width=0.045, hover=0.05, lift=0.15, lift_skew=0.50, lift_pitch=54.0, land_pitch=-6.0,
+    crouch=0.025, bob=0.05, bob_phase=0.19, sway=0.018, pelvis_roll=4.0, pelvis_twist=8.0, chest_twist=9.0, bend=10.0,
+    head=-6.0, arm_swing=28.0, arm_offset=-18.0, elbow=84.0, elbow_swing=15.0, arm_lag=-0.5,
 )  # fmt: skip
 RUN = Gait(
-    speed=3.2, cadence=1.40, duty=0.33, center=0.40, width=0.04, lift=0.27, lift_skew=0.64, lift_pitch=60.0, land_pitch=-5.0,
-    crouch=0.055, bob=0.055, bob_phase=0.17, sway=0.012, pelvis_roll=5.0, pelvis_twist=8.0, chest_twist=13.0, bend=12.0,
-    head=-8.0, arm_swing=40.0, arm_offset=-18.0, elbow=92.0, elbow_swing=16.0, arm_out=11.0,
+    speed=3.2, cadence=1.38, duty=0.31, center=0.37, width=0.035, hover=0.045, lift=0.30, lift_skew=0.45, lift_pitch=62.0, land_pitch=-5.0,
+    crouch=0.025, bob=0.06, bob_phase=0.16, sway=0.016, pelvis_roll=5.0, pelvis_twist=10.0, chest_twist=12.0, bend=17.0,
+    head=-11.0, arm_swing=36.0, arm_offset=-22.0, elbow=92.0, elbow_swing=22.0, arm_lag=-0.6,
 )  # fmt: skip
 BACKWARD = replace(
-    WALK, speed=-0.7, cadence=0.88, duty=0.66, center=0.5, lift=0.05, lift_pitch=14.0, land_pitch=16.0, bob=0.012,
-    pelvis_twist=-4.0, chest_twist=-3.0, arm_swing=-9.0, elbow_swing=4.0, bend=4.0, width=0.075,
+    WALK, speed=-0.7, cadence=0.88, duty=0.66, center=0.5, lift=0.07, lift_skew=0.9, lift_pitch=14.0, land_pitch=16.0,
+    bob=0.012, pelvis_twist=-4.0, chest_twist=-3.0, arm_swing=-9.0, elbow_swing=4.0, bend=4.0, width=0.07,
 )  # fmt: skip
 SIDESTEP = Gait(
-    cadence=1.1, duty=0.60, width=0.15, lift=0.05, lift_pitch=14.0, land_pitch=6.0, crouch=0.04, bob=0.012, sway=0.0,
+    cadence=1.1, duty=0.60, width=0.15, lift=0.06, lift_pitch=14.0, land_pitch=6.0, crouch=0.04, bob=0.012, sway=0.0,
     pelvis_roll=2.0, bend=6.0, arm_offset=8.0, arm_out=16.0, elbow=32.0,
 )  # fmt: skip
 TURN = Gait(
-    cadence=1.15, duty=0.62, width=0.09, lift=0.05, lift_pitch=16.0, land_pitch=-4.0, crouch=0.015, bob=0.01, sway=0.02,
+    cadence=1.15, duty=0.62, width=0.09, lift=0.06, lift_pitch=16.0, land_pitch=-4.0, crouch=0.015, bob=0.01, sway=0.02,
     pelvis_roll=2.0, bend=2.0, arm_swing=4.0, elbow=18.0,
 )  # fmt: skip
 
@@ -236,15 +236,15 @@ def travelling(segment: Segment, rng: np.random.Generator) -> Gait:
             gait = replace(gait, elbow=gait.elbow + 30.0, bend=5.0, elbow_swing=20.0)
     if manner == "tired":
         gait = paced(WALK, rng.uniform(0.6, 0.85))
-        gait = replace(gait, bend=rng.uniform(22, 29), head=rng.uniform(14, 22), crouch=0.05, sway=0.045, lift=0.025)
-        gait = replace(gait, arm_swing=9.0, elbow=10.0, elbow_swing=3.0, lift_pitch=30.0, land_pitch=-6.0, chest_twist=6.0)
+        gait = replace(gait, bend=rng.uniform(22, 29), head=rng.uniform(14, 22), crouch=0.035, sway=0.045, lift=0.045)
+        gait = replace(gait, arm_swing=9.0, elbow=10.0, elbow_swing=3.0, lift_pitch=44.0, land_pitch=-6.0, chest_twist=6.0)
     elif manner == "happy":
         gait = paced(WALK, rng.uniform(1.2, 1.5))
-        gait = replace(gait, cadence=gait.cadence * 1.05, bob=0.042, arm_swing=rng.uniform(46, 56), arm_out=24.0)
-        gait = replace(gait, elbow=38.0, elbow_swing=30.0, head=-9.0, bend=-2.0, chest_twist=13.0, lift=0.06, lift_pitch=56.0)
+        gait = replace(gait, cadence=gait.cadence * 1.05, bob=0.042, arm_swing=rng.uniform(36, 44), arm_out=22.0)
+        gait = replace(gait, elbow=38.0, elbow_swing=30.0, head=-9.0, bend=1.0, chest_twist=12.0, lift=0.08)
     elif manner == "sneaky":
         gait = paced(WALK, rng.uniform(0.5, 0.7))
-        gait = replace(gait, crouch=rng.uniform(0.15, 0.19), bend=rng.uniform(24, 30), head=-16.0, lift=0.14, bob=0.01)
+        gait = replace(gait, crouch=rng.uniform(0.15, 0.19), bend=rng.uniform(24, 30), head=-16.0, lift=0.13, bob=0.01)
         gait = replace(gait, arm_swing=6.0, arm_offset=30.0, elbow=92.0, elbow_swing=4.0, arm_out=14.0, lift_pitch=20.0)
         gait = replace(gait, land_pitch=12.0, lift_skew=1.0, duty=0.64)
     vary = {"arm_swing": 0.18, "elbow": 0.15, "sway": 0.25, "bob": 0.12, "pelvis_twist": 0.25, "chest_twist": 0.25}
@@ -293,7 +293,7 @@ def base_pose(trip: Travel, times: np.ndarray, rng: np.random.Generator) -> Pose
     pose.cock = -0.7 * pose.roll + 0.5 * pose.lean
     hang = pose.bend + pose.tilt
     for side in SIDES:
-        swing = -SIGN[side] * np.cos(phase - 0.2)
+        swing = -SIGN[side] * np.cos(phase - channel["arm_lag"])
         arm = pose.arms[:, side]
         arm[:, 0] = channel["arm_offset"] + channel["arm_swing"] * swing + 0.8 * hang + drift(times, rng, 1.6)
         arm[:, 1] = channel["arm_out"] + drift(times, rng, 1.2)

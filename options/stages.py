@@ -199,6 +199,7 @@ class ProtocolOptions:
     split: Literal["train", "val", "test"] = option("test", "split that is evaluated")
     repeat_times: int = option(20, "repeats; the 95 % interval comes from them", minimum=1)
     batch_size: int = option(32, "motions generated at once", minimum=1)
+    all_captions: bool = option(False, "one sample a caption instead of one a clip in each repeat")
     seed: int = option(3407, "seed of the first repeat", minimum=0)
 
     def __post_init__(self) -> None:
@@ -260,7 +261,9 @@ class GeneratorEvalOptions:
     database: str | None = option(
         None, "folder of the RAG database; none: the one that the transformer was trained with"
     )
-    no_retrieval: bool = option(False, "generate without retrieval")
+    retrieval: Literal["on", "off", "random", "self"] = option(
+        "on", "the searched motions, none, random ones, or the ground-truth motion itself (an upper bound)"
+    )
     sampling: SamplingSettings = SamplingSettings()
     protocol: ProtocolOptions = ProtocolOptions()
 
@@ -286,17 +289,9 @@ class EvalResOptions(GeneratorEvalOptions):
     """eval_res.py"""
 
     rtrans_name: str = option("rtrans", "run of the residual transformer")
-    which_epoch: str | None = option(
-        None,
-        f"checkpoint of the masked transformer (with --traverse_res: of the residual one): {CHECKPOINT_HELP}",
-    )
-    which_ckpt: str | None = option(
-        None,
-        f"checkpoint of the residual transformer (with --traverse_res: of the masked one): {CHECKPOINT_HELP}",
-    )
-    traverse_res: bool = option(
-        False, "--which_epoch names checkpoints of the residual transformer and each that fits is evaluated"
-    )
+    which_ckpt: str | None = option(None, f"checkpoint of the masked transformer: {CHECKPOINT_HELP}")
+    which_epoch: str | None = option(None, f"checkpoint of the residual transformer: {CHECKPOINT_HELP}")
+    traverse_res: bool = option(False, "evaluate every checkpoint of the residual transformer that --which_epoch can mean")
     gt_base: bool = option(False, "diagnosis: take the base tokens from the ground truth (protocol gt-base)")
 
 

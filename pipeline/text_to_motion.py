@@ -17,7 +17,7 @@ from data.specs import DatasetSpec, get_spec
 from models.configs import SamplingSettings
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import empty_retrieval, make_condition
-from models.rag.database import RAGDatabase
+from models.rag.database import RAGDatabase, SearchResult
 from models.text_encoder import TextEncoder, build_text_encoder
 from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
@@ -38,6 +38,8 @@ from pipeline.runs import find_database, read_config, run_folder
 from utils.errors import UserError
 from utils.representation import features_to_joints
 
+RetrievedMotions = tuple[tuple[str, str, float], ...]
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -56,7 +58,7 @@ class Motion:
     fps: float
     features: np.ndarray
     joints: np.ndarray
-    retrieved: tuple[tuple[str, str, float], ...]
+    retrieved: RetrievedMotions
     seed: int
 
 
@@ -144,6 +146,7 @@ class TextToMotion:
         *,
         sampling: SamplingSettings | None = None,
         retrieval: bool = True,
+        retrieved: Tensor | None = None,
         deterministic_length: bool = False,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
@@ -157,6 +160,7 @@ class TextToMotion:
             seed: one number for all or one a prompt.
             sampling: replaces `cond_scale` and `time_steps` and sets the rest.
             retrieval: False withholds the database.
+            retrieved: (B, K) numbers of database motions to use instead of searching.
             progress: called with (prompts done, prompts in all).
 
         Raises:
@@ -173,8 +177,11 @@ class TextToMotion:
         motions: list[Motion | None] = [None] * len(texts)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
+            condition, found = self.condition(
+                [texts[i] for i in chosen], retrieval, None if retrieved is None else retrieved[chosen]
+            )
             batch = self._generate_batch(
-                [texts[i] for i in chosen], steps[chosen], [seeds[i] for i in chosen], settings, retrieval
+                [texts[i] for i in chosen], condition, found, steps[chosen], [seeds[i] for i in chosen], settings
             )
             for index, motion in zip(chosen, batch, strict=True):
                 motions[index] = motion
@@ -183,9 +190,9 @@ class TextToMotion:
         return motions  # type: ignore[return-value]
 
     def condition(
-        self, texts: list[str], retrieval: bool = True
-    ) -> tuple[Condition, list[tuple[tuple[str, str, float], ...]]]:
-        """What the transformers are told about prompts, and what was retrieved for each."""
+        self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None
+    ) -> tuple[Condition, list[RetrievedMotions]]:
+        """What the transformers are told about prompts, and what was retrieved for each; see `generate`."""
         features = self.text_encoder.features(texts).to(self.device)
         if self.retriever is None or self.database is None:
             return make_condition(features, None), [()] * len(texts)
@@ -193,19 +200,26 @@ class TextToMotion:
         if not retrieval:
             nothing = empty_retrieval(self.database, len(texts), config.n_retrieved)
             return make_condition(features, nothing).withheld(retrieval=True), [()] * len(texts)
-        found = self.database.search(self.retriever.encode_text(texts), config.n_retrieved)
-        condition = make_condition(features, self.database.gather(found.indices))
+        if retrieved is None:
+            found = self.database.search(self.retriever.encode_text(texts), config.n_retrieved)
+        else:
+            found = SearchResult(retrieved, torch.full(retrieved.shape, float("nan")))
         entries = self.database.entries
         described = [
             tuple((entries[i].id, entries[i].captions[0], score) for i, score in zip(numbers, scores, strict=True))
             for numbers, scores in zip(found.indices.tolist(), found.scores.tolist(), strict=True)
         ]
-        return condition, described
+        return make_condition(features, self.database.gather(found.indices)), described
 
     def _generate_batch(
-        self, texts: list[str], steps: Tensor, seeds: list[int], settings: SamplingSettings, retrieval: bool
+        self,
+        texts: list[str],
+        condition: Condition,
+        retrieved: list[RetrievedMotions],
+        steps: Tensor,
+        seeds: list[int],
+        settings: SamplingSettings,
     ) -> list[Motion]:
-        condition, retrieved = self.condition(texts, retrieval)
         base = sample_base(self.masked, condition, steps, Noise(seeds, steps), settings)
         codes = base[..., None]
         if self.residual is not None:

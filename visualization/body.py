@@ -19,6 +19,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "right_arm": (84, 152, 222),
     "right_leg": (58, 118, 192),
 }
+EXTRA_POINTS = (
+    *("skull", "left_brow", "right_brow", "left_side", "right_side"),
+    *("left_hand", "right_hand", "left_toe_tip", "right_toe_tip"),
+)
 LEG_LENGTH = 0.82  # metres from hip to ankle of the adult for whom the radii below are written
 
 
@@ -63,12 +67,12 @@ class Body:
     Attributes:
         skeleton: the joints.
         capsules: the limbs; `start` and `end` index display points.
-        extra: names of the derived points: skull, brow, left_hand, right_hand, left_toe, right_toe.
+        extra: names of the derived points.
     """
 
     skeleton: Skeleton
     capsules: tuple[Capsule, ...]
-    extra: tuple[str, ...] = ("skull", "brow", "left_hand", "right_hand", "left_toe", "right_toe")
+    extra: tuple[str, ...] = EXTRA_POINTS
 
     def scale(self, joints: np.ndarray) -> float:
         """Size of the figure in `joints` (T, J, 3) relative to an adult: 1 is a leg of 0.82 m."""
@@ -86,7 +90,7 @@ class Body:
         return leg_joints(self.skeleton, "left"), leg_joints(self.skeleton, "right")
 
     def display_points(self, joints: np.ndarray) -> np.ndarray:
-        """Joints (T, J, 3) with the derived points appended: (T, J + 6, 3)."""
+        """Joints (T, J, 3) with the derived points appended: (T, P, 3)."""
         skeleton, scale = self.skeleton, self.scale(joints)
         names = list(skeleton.joint_names)
         head, neck = names.index("head"), names.index("neck")
@@ -97,8 +101,11 @@ class Body:
         up = _unit(_unit(joints[:, head] - joints[:, neck]) + 0.8 * spine)
         front = _unit(np.cross(across, up))
         skull = joints[:, head] + 0.085 * scale * up + 0.005 * scale * front
-        brow = skull + 0.062 * scale * front + 0.012 * scale * up
-        points = [skull, brow]
+        brow = skull + 0.058 * scale * front + 0.008 * scale * up
+        ear = 0.032 * scale * _unit(np.cross(up, front))
+        chest = joints[:, spine_joints(skeleton)[-1]]
+        sides = [0.5 * chest + 0.5 * joints[:, shoulder] for shoulder in (left_shoulder, right_shoulder)]
+        points = [skull, brow + ear, brow - ear, *sides]
         for wrist in ("left_wrist", "right_wrist"):
             wrist_index = names.index(wrist)
             forearm = _unit(joints[:, wrist_index] - joints[:, skeleton.parents[wrist_index]])
@@ -117,22 +124,26 @@ def get_body(dataset: str) -> Body:
     skeleton = get_skeleton(dataset)
     names, parents = list(skeleton.joint_names), skeleton.parents
     joint_count = len(names)
-    skull, brow, left_hand, right_hand, left_toe, right_toe = range(joint_count, joint_count + 6)
+    skull, left_brow, right_brow, left_side, right_side, left_hand, right_hand, left_toe, right_toe = range(
+        joint_count, joint_count + len(EXTRA_POINTS)
+    )
     right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
     spine = spine_joints(skeleton)
     neck, head = names.index("neck"), names.index("head")
     chest = spine[-1]
-    capsules = [Capsule(left_hip, right_hip, 0.088, 0.088, "trunk", 0)]
-    radii = np.linspace(0.100, 0.112, len(spine))
+    capsules = [Capsule(left_hip, right_hip, 0.080, 0.080, "trunk", 0)]
+    radii = np.linspace(0.098, 0.110, len(spine))
     for lower, upper, r0, r1 in zip(spine, spine[1:], radii, radii[1:], strict=False):
         capsules.append(Capsule(lower, upper, float(r0), float(r1), "trunk", lower))
     capsules += [
         Capsule(chest, neck, 0.108, 0.050, "trunk", chest),
-        Capsule(chest, left_shoulder, 0.098, 0.056, "trunk", chest),
-        Capsule(chest, right_shoulder, 0.098, 0.056, "trunk", chest),
+        Capsule(left_side, left_shoulder, 0.088, 0.050, "trunk", chest),
+        Capsule(right_side, right_shoulder, 0.088, 0.050, "trunk", chest),
+        Capsule(left_hip, left_side, 0.074, 0.088, "trunk", chest),
+        Capsule(right_hip, right_side, 0.074, 0.088, "trunk", chest),
         Capsule(neck, head, 0.046, 0.044, "head", neck),
         Capsule(head, skull, 0.068, 0.092, "head", head),
-        Capsule(brow, brow, 0.046, 0.046, "face", head),
+        Capsule(left_brow, right_brow, 0.042, 0.042, "face", head),
     ]
     sides = (("left", left_shoulder, left_hand, left_toe), ("right", right_shoulder, right_hand, right_toe))
     for side, shoulder, hand, toe_tip in sides:
@@ -141,10 +152,10 @@ def get_body(dataset: str) -> Body:
         hip, knee, ankle = leg_joints(skeleton, side)
         foot = foot_joints(skeleton, side)
         capsules += [
-            Capsule(shoulder, elbow, 0.050, 0.038, f"{side}_arm", shoulder),
-            Capsule(elbow, wrist, 0.038, 0.027, f"{side}_arm", elbow),
-            Capsule(wrist, hand, 0.027, 0.033, f"{side}_arm", wrist),
-            Capsule(hip, knee, 0.080, 0.053, f"{side}_leg", hip),
+            Capsule(shoulder, elbow, 0.058, 0.039, f"{side}_arm", shoulder),
+            Capsule(elbow, wrist, 0.039, 0.028, f"{side}_arm", elbow),
+            Capsule(wrist, hand, 0.028, 0.036, f"{side}_arm", wrist),
+            Capsule(hip, knee, 0.084, 0.053, f"{side}_leg", hip),
             Capsule(knee, ankle, 0.053, 0.037, f"{side}_leg", knee),
             Capsule(foot[-1], toe_tip, 0.033, 0.026, f"{side}_leg", foot[-1]),
         ]

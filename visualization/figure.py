@@ -41,16 +41,18 @@ class FigurePainter:
             return
         x0, y0 = low.min(axis=0)
         x1, y1 = high.max(axis=0)
-        canvas = image[y0:y1, x0:x1].astype(np.float32)
-        nearest = np.full(canvas.shape[:2], np.inf, dtype=np.float32)
+        region = image[y0:y1, x0:x1]
+        canvas = region.reshape(-1, 3).astype(np.float32)
+        nearest = np.full(len(canvas), np.inf, dtype=np.float32)
+        places = np.arange(len(canvas)).reshape(region.shape[:2])
         for index in np.argsort(-(start_depth + end_depth)):
             (left, top), (right, bottom) = low[index], high[index]
             if right <= left or bottom <= top:
                 continue
-            patch = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
             _paint_capsule(
-                canvas[patch],
-                nearest[patch],
+                canvas,
+                nearest,
+                places[top - y0 : bottom - y0, left - x0 : right - x0],
                 np.arange(left, right, dtype=np.float32) + 0.5 - np.float32(start[index, 0]),
                 np.arange(top, bottom, dtype=np.float32) + 0.5 - np.float32(start[index, 1]),
                 (end[index] - start[index]).astype(np.float32),
@@ -59,9 +61,10 @@ class FigurePainter:
                 np.float32(self.radii[index].mean()),
                 self.colours[index],
             )
+        canvas = canvas.reshape(region.shape)
         if opacity < 1:
-            canvas = image[y0:y1, x0:x1] * np.float32(1 - opacity) + canvas * np.float32(opacity)
-        image[y0:y1, x0:x1] = (canvas + np.float32(0.5)).astype(np.uint8)
+            canvas = region * np.float32(1 - opacity) + canvas * np.float32(opacity)
+        region[...] = canvas + np.float32(0.5)
 
     def shadow(self, image: np.ndarray, points: np.ndarray, camera: Camera, frame: int, strength: float = 0.42) -> None:
         """Darkens the ground in `image` (H, W, 3) uint8 below the display points (P, 3), in place."""
@@ -77,36 +80,29 @@ class FigurePainter:
         squeeze = float(np.clip((eye_height / depth).mean(), 0.08, 1.0))
         pixel_scale = camera.focal / depth / SHADOW_SCALE
         softness = (0.02 * self.scale + 0.07 * height_above) * pixel_scale
-        radii = self.radii * 0.9
         start, end = pixels[self.starts], pixels[self.ends]
-        r0, r1 = radii[:, 0] * pixel_scale[self.starts], radii[:, 1] * pixel_scale[self.ends]
-        s0, s1 = softness[self.starts], softness[self.ends]
-        fade = 1 / (1 + 0.45 * (height_above[self.starts] + height_above[self.ends]) / 2 / self.scale)
-        height, width = image.shape[0] // SHADOW_SCALE, image.shape[1] // SHADOW_SCALE
-        reach = np.maximum(r0 + s0, r1 + s1)[:, None] + 1
-        low = np.clip(np.floor(np.minimum(start, end) - reach), 0, [width, height]).astype(int)
-        high = np.clip(np.ceil(np.maximum(start, end) + reach), 0, [width, height]).astype(int)
-        x0, y0 = low.min(axis=0)
-        x1, y1 = high.max(axis=0)
+        r0, r1 = (0.9 * self.radii[:, side] * pixel_scale[ends] for side, ends in ((0, self.starts), (1, self.ends)))
+        soft = np.maximum((softness[self.starts] + softness[self.ends]) / 2, 0.6)
+        reach = (np.maximum(r0, r1) + soft)[:, None] + 1
+        size = np.array([image.shape[1], image.shape[0]]) // SHADOW_SCALE
+        x0, y0 = np.clip(np.floor(np.minimum(start, end) - reach).min(axis=0), 0, size).astype(int)
+        x1, y1 = np.clip(np.ceil(np.maximum(start, end) + reach).max(axis=0), 0, size).astype(int)
         if x1 <= x0 or y1 <= y0:
             return
-        light_left = np.ones((y1 - y0, x1 - x0), dtype=np.float32)
-        for index in range(len(start)):
-            (left, top), (right_, bottom) = low[index], high[index]
-            if right_ <= left or bottom <= top:
-                continue
-            dx = np.arange(left, right_, dtype=np.float32) + 0.5 - np.float32(start[index, 0])
-            dy = (np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - np.float32(start[index, 1])) / np.float32(squeeze)
-            bx = np.float32(end[index, 0] - start[index, 0])
-            by = np.float32((end[index, 1] - start[index, 1]) / squeeze)
-            along = np.clip((dx * bx + dy * by) / max(bx * bx + by * by, np.float32(1e-6)), 0, 1)
-            distance = np.sqrt((dx - along * bx) ** 2 + (dy - along * by) ** 2)
-            radius = r0[index] + along * np.float32(r1[index] - r0[index])
-            soft = np.float32(max((s0[index] + s1[index]) / 2, 0.6))
-            cover = np.clip((radius + soft - distance) / (2 * soft), 0, 1)
-            cover = cover * cover * (3 - 2 * cover)
-            patch = light_left[top - y0 : bottom - y0, left - x0 : right_ - x0]
-            np.minimum(patch, 1 - np.float32(strength * fade[index]) * cover, out=patch)
+        # All limbs at once: (limbs, rows, columns) of a small picture.
+        stretch = np.array([1.0, 1 / squeeze])
+        axis = ((end - start) * stretch).astype(np.float32)[:, None, None]
+        from_start = (start * stretch).astype(np.float32)
+        dx = np.arange(x0, x1, dtype=np.float32)[None, None] + 0.5 - from_start[:, 0, None, None]
+        dy = (np.arange(y0, y1, dtype=np.float32)[None, :, None] + 0.5) / np.float32(squeeze) - from_start[:, 1, None, None]
+        along = np.clip((dx * axis[..., 0] + dy * axis[..., 1]) / np.maximum((axis**2).sum(-1), 1e-6), 0, 1)
+        distance = np.sqrt((dx - along * axis[..., 0]) ** 2 + (dy - along * axis[..., 1]) ** 2)
+        r0, r1, soft = (value.astype(np.float32)[:, None, None] for value in (r0, r1, soft))
+        cover = np.clip((r0 + along * (r1 - r0) + soft - distance) / (2 * soft), 0, 1)
+        cover *= cover * (3 - 2 * cover)
+        mean_height = (height_above[self.starts] + height_above[self.ends]) / 2 / self.scale
+        dark = (strength / (1 + 0.45 * mean_height)).astype(np.float32)
+        light_left = 1 - (dark[:, None, None] * cover).max(axis=0)
         region = (slice(y0 * SHADOW_SCALE, y1 * SHADOW_SCALE), slice(x0 * SHADOW_SCALE, x1 * SHADOW_SCALE))
         size = ((x1 - x0) * SHADOW_SCALE, (y1 - y0) * SHADOW_SCALE)
         factor = np.asarray(Image.fromarray(light_left).resize(size, Image.Resampling.BICUBIC))
@@ -118,6 +114,7 @@ class FigurePainter:
 def _paint_capsule(
     canvas: np.ndarray,
     nearest: np.ndarray,
+    places: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
     axis: np.ndarray,
@@ -126,9 +123,9 @@ def _paint_capsule(
     thickness: np.float32,
     colour: np.ndarray,
 ) -> None:
-    """One tapered limb into `canvas` (h, w, 3) and the depth buffer `nearest` (h, w), both in place.
+    """One tapered limb into `canvas` (pixels, 3) and the depth buffer `nearest` (pixels), both in place.
 
-    `x`, `y`: pixel centres relative to the limb's start; `axis`: its end there; `thickness`: mean radius in metres.
+    `places` (h, w): where the limb's box lies in these lists. `x`, `y`: pixel centres relative to the limb's start; `axis`: its end there; `thickness`: mean radius in metres.
     """
     y = y[:, None]
     length = max(axis @ axis, np.float32(1e-6))
@@ -136,17 +133,25 @@ def _paint_capsule(
     dx, dy = x - along * axis[0], y - along * axis[1]
     local_radius = radius[0] + along * (radius[1] - radius[0])
     distance = np.sqrt(dx * dx + dy * dy)
-    cover = np.clip(local_radius - distance + np.float32(0.5), 0, 1)
+    edge = local_radius - distance + np.float32(0.5)
+    inside = edge > 0
+    places = places[inside]
+    # From here on only pixels of the limb, as flat lists: a slanting limb fills little of its box.
+    dx, dy, along, local_radius, distance = (field[inside] for field in (dx, dy, along, local_radius, distance))
+    cover = np.minimum(edge[inside], 1)
     inverse = 1 / np.maximum(local_radius, np.float32(0.5))
-    height = np.sqrt(np.clip(1 - (distance * inverse) ** 2, 0, 1))  # of the surface towards the eye, in radii
+    height = np.sqrt(np.maximum(1 - (distance * inverse) ** 2, 0))  # of the surface towards the eye, in radii
     surface = depth[0] + along * (depth[1] - depth[0]) - height * thickness
-    cover *= np.clip((nearest - surface) / np.float32(SOFT_DEPTH) + np.float32(0.5), 0, 1)
+    behind = nearest[places]
+    solid = cover > 0.5
+    cover *= np.clip((behind - surface) / np.float32(SOFT_DEPTH) + np.float32(0.5), 0, 1)
     lit = (dx * LIGHT[0] - dy * LIGHT[1]) * inverse + height * LIGHT[2]
     # Half-Lambert light, darker towards the outline so that crossing limbs stay apart.
     wrapped = np.float32(0.5) * lit + np.float32(0.5)
     shade = np.float32(0.46) + np.float32(0.62) * wrapped * wrapped
     shade *= np.float32(0.80) + np.float32(0.24) * np.sqrt(height)
-    shine = np.clip(lit - np.float32(0.82), 0, 1) * np.float32(150)
-    painted = np.minimum(shade[..., None] * colour + shine[..., None], 255)
-    canvas += cover[..., None] * (painted - canvas)
-    np.copyto(nearest, np.minimum(nearest, surface), where=cover > 0.5)
+    shine = np.maximum(lit - np.float32(0.82), 0) * np.float32(150)
+    painted = np.minimum(shade[:, None] * colour + shine[:, None], 255)
+    before = canvas[places]
+    canvas[places] = before + cover[:, None] * (painted - before)
+    nearest[places] = np.where(solid, np.minimum(behind, surface), behind)

@@ -15,6 +15,7 @@ LINE = 9.0  # how much darker the seams are
 PATH_COLOUR = (236, 118, 70)
 AHEAD_COLOUR = (168, 178, 194)
 MARK_COLOURS = {"left": (226, 108, 62), "right": (58, 118, 192)}
+BAND = 24  # rows of floor painted at a time
 DECAL_SCALE = 2  # decals are drawn at twice the size and averaged, for smooth edges
 
 
@@ -65,23 +66,28 @@ class Backdrop:
         key = (float(eye[0]), float(eye[2]))
         if self._last is not None and self._last[0] == key:
             return self._last[1].copy()
-        pattern, seams = None, None
-        for offset, footprint, position in zip(self._offsets, self._footprints, (eye[0], eye[2]), strict=True):
-            phase = np.float32((position / self._tile) % 2)
-            cell = (offset + phase) * np.float32(0.5)
-            cell -= np.floor(cell)
-            edge = np.float32(0.5) - 2 * np.abs(cell - np.float32(0.5))  # signed distance to the next seam, in tiles
-            edge *= footprint
-            wave = np.clip(edge, -1, 1)
-            seam = np.clip(np.float32(1.3) - np.abs(edge), 0, 1)
-            pattern = wave if pattern is None else pattern * wave
-            seams = seam if seams is None else np.maximum(seams, seam)
-        level = (np.float32(CHECKER) * pattern - np.float32(LINE) * seams) * self._contrast
         image = np.empty(self._base.shape, dtype=np.uint8)
         image[: self.first_row] = self._sky
-        image[self.first_row :] = np.clip(self._base[self.first_row :] + level[..., None], 0, 255)
+        phases = [np.float32((position / self._tile) % 2) for position in (eye[0], eye[2])]
+        for top in range(0, len(self._contrast), BAND):
+            self._draw_band(image, slice(top, top + BAND), phases)
         self._last = (key, image.copy())
         return image
+
+    def _draw_band(self, image: np.ndarray, rows: slice, phases: list[np.float32]) -> None:
+        """Some rows of the floor. Bands that fit the processor's cache are several times quicker than all at once."""
+        pattern, seams = np.float32(1), np.float32(0)
+        for offset, footprint, phase in zip(self._offsets, self._footprints, phases, strict=True):
+            cell = (offset[rows] + phase) * np.float32(0.5)
+            cell -= np.floor(cell)
+            edge = np.float32(0.5) - 2 * np.abs(cell - np.float32(0.5))  # signed distance to the next seam, in tiles
+            edge *= footprint[rows]
+            pattern = pattern * np.clip(edge, -1, 1)
+            seams = np.maximum(seams, np.float32(1.3) - np.abs(edge))
+        level = (np.float32(CHECKER) * pattern - np.float32(LINE) * np.minimum(seams, 1)) * self._contrast[rows]
+        floor = slice(self.first_row + rows.start, self.first_row + rows.stop)
+        # Base and level stay between 0 and 255, so nothing needs clipping.
+        image[floor] = self._base[floor] + level[..., None]
 
 
 class Decals:
@@ -114,12 +120,16 @@ class Decals:
             if strength > 0.03:
                 radius = 0.085 * self._scale * (1.0 if frame <= last else 0.85)
                 shapes.append(("disc", centre + radius * self._ring, MARK_COLOURS[side], float(strength)))
+        if not shapes:
+            return
+        picture = Image.fromarray(image)
         for kind, points, colour, strength in shapes:
-            self._blend(image, kind, points, colour, strength, camera, frame)
+            self._paste(picture, kind, points, colour, strength, camera, frame)
+        image[...] = np.asarray(picture)
 
-    def _blend(
+    def _paste(
         self,
-        image: np.ndarray,
+        picture: Image.Image,
         kind: str,
         points: np.ndarray,
         colour: tuple[int, int, int],
@@ -134,19 +144,15 @@ class Decals:
             return
         pixels = pixels[visible]
         width = float(np.clip(0.016 * self._scale * camera.focal / np.median(depth[visible]), 1.2, 6.0))
-        size = np.array([image.shape[1], image.shape[0]])
-        low = np.clip(np.floor(pixels.min(axis=0) - width - 1), 0, size).astype(int)
-        high = np.clip(np.ceil(pixels.max(axis=0) + width + 1), 0, size).astype(int)
+        low = np.clip(np.floor(pixels.min(axis=0) - width - 1), 0, picture.size).astype(int)
+        high = np.clip(np.ceil(pixels.max(axis=0) + width + 1), 0, picture.size).astype(int)
         if (high <= low).any():
             return
-        extent = high - low
-        mask = Image.new("L", tuple(int(value) for value in extent * DECAL_SCALE))
+        mask = Image.new("L", tuple(((high - low) * DECAL_SCALE).tolist()))
         corners = [tuple(point) for point in ((pixels - low) * DECAL_SCALE).tolist()]
-        drawing = ImageDraw.Draw(mask)
+        drawing, fill = ImageDraw.Draw(mask), round(255 * strength)
         if kind == "line":
-            drawing.line(corners, fill=255, width=max(1, round(width * DECAL_SCALE)), joint="curve")
+            drawing.line(corners, fill=fill, width=max(1, round(width * DECAL_SCALE)), joint="curve")
         else:
-            drawing.polygon(corners, fill=255)
-        cover = np.asarray(mask.reduce(DECAL_SCALE), dtype=np.float32)[..., None] * np.float32(strength / 255)
-        region = image[low[1] : high[1], low[0] : high[0]]
-        region[...] = (region + cover * (np.array(colour, dtype=np.float32) - region) + np.float32(0.5)).astype(np.uint8)
+            drawing.polygon(corners, fill=fill)
+        picture.paste(colour, tuple(low.tolist()), mask.reduce(DECAL_SCALE))

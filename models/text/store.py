@@ -76,7 +76,7 @@ class TextFeatureStore:
         rows: list[tuple[Tensor, Tensor] | None] = [None] * len(number)
         stream = encoder.stream(list(number))
         for text, pooled, states in tqdm(
-            stream, total=len(number), desc=f"encoding captions ({encoder.name})", delay=2
+            stream, total=len(number), desc=f"encoding captions ({encoder.name})", delay=2, disable=None
         ):
             rows[number[text]] = (pooled.half().cpu(), states.half().cpu())
         found = [row for row in rows if row is not None]

@@ -87,8 +87,8 @@ def test_bad_files_are_named_in_one_line(name: str, tmp_path: Path, monkeypatch:
         b"hello",
         whole[: len(whole) // 2],
         whole[:-10],
-        pickle.dumps(Evil()),
-        pickle.dumps([1]),
+        pickle.dumps(Evil(), protocol=2),
+        pickle.dumps([1], protocol=2),
         b"\x80\x04",
     ]
     for content in contents:

@@ -1,0 +1,132 @@
+"""Where the motions of a table row come from. The name of a row is the name of its protocol.
+
+real: the clips themselves. vq: their reconstruction. mask: text -> base tokens. res: text -> base -> residual tokens, the full
+pipeline. gt-base: ground-truth base tokens + residual tokens from the text, a diagnosis and never a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.clips import Clip
+from models.configs import SamplingSettings
+from models.rag.database import Entry
+from models.transformer.sampling import sample_residual
+from models.vq.tokenise import tokenise
+from Part_TMR.library import embed_library
+from pipeline.evaluation.samples import Sample
+from pipeline.text_to_motion import TextToMotion
+
+RetrievalMode = Literal["on", "off", "random", "self"]
+
+
+class MotionSource(Protocol):
+    """A row of the table."""
+
+    name: str
+
+    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
+        """Raw features (T, D), one a sample."""
+
+
+class Real:
+    """The ground truth."""
+
+    name = "real"
+
+    def __init__(self, clips: Sequence[Clip]):
+        self.clips = clips
+
+    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
+        """The clips, cut to the samples' lengths."""
+        return [self.clips[sample.clip_index].features[: sample.frames] for sample in samples]
+
+
+class Reconstructed:
+    """The ground truth through the RVQ-VAE, all levels; computed once."""
+
+    name = "vq"
+
+    def __init__(self, clips: Sequence[Clip], decoded: Sequence[np.ndarray]):
+        self.clips, self.decoded = clips, decoded
+
+    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
+        """The reconstructions of the samples' clips."""
+        return [self.decoded[sample.clip_index] for sample in samples]
+
+
+class Generated:
+    """Motions that `TextToMotion` makes from the captions, as long as the clips."""
+
+    def __init__(
+        self,
+        name: str,
+        t2m: TextToMotion,
+        clips: Sequence[Clip],
+        settings: SamplingSettings,
+        retrieval: RetrievalMode = "on",
+        batch_size: int = 32,
+    ):
+        self.name, self.t2m, self.clips, self.settings = name, t2m, clips, settings
+        self.retrieval, self.batch_size = retrieval, batch_size
+        self.n_library = len(t2m.database) if t2m.database is not None else 0
+        if retrieval == "self" and t2m.database is not None:
+            t2m.database = _with_clips(t2m, clips)
+
+    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
+        """One generated motion a sample, with seeds that follow from `seed`."""
+        made = self.t2m.generate(
+            [sample.text for sample in samples],
+            [sample.frames for sample in samples],
+            [seed * 1_000_003 + number for number in range(len(samples))],
+            sampling=self.settings,
+            retrieval=self.retrieval != "off",
+            retrieved=self._retrieved(samples, seed),
+            batch_size=self.batch_size,
+        )
+        return [motion.features for motion in made]
+
+    def _retrieved(self, samples: Sequence[Sample], seed: int) -> Tensor | None:
+        n_retrieved = self.t2m.masked.config.n_retrieved
+        if not self.n_library or self.retrieval in ("on", "off"):
+            return None
+        if self.retrieval == "self":
+            own = torch.tensor([self.n_library + sample.clip_index for sample in samples])
+            return own[:, None].repeat(1, n_retrieved)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(self.n_library, (len(samples), n_retrieved), generator=generator)
+
+
+class GroundTruthBase(Generated):
+    """Ground-truth base tokens, residual tokens from the text."""
+
+    @torch.no_grad()
+    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
+        """The residual transformer's work on perfect base tokens."""
+        retrieved = self._retrieved(samples, seed)
+        features: list[np.ndarray] = []
+        for start in range(0, len(samples), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            chosen = samples[rows]
+            base = tokenise(self.t2m.vq, [self.clips[s.clip_index].features[: s.frames] for s in chosen])
+            steps = torch.tensor([len(codes) for codes in base])
+            padded = torch.nn.utils.rnn.pad_sequence(base, batch_first=True)[..., 0].to(self.t2m.device)
+            condition, _ = self.t2m.condition(
+                [s.text for s in chosen], self.retrieval != "off", None if retrieved is None else retrieved[rows]
+            )
+            codes = sample_residual(self.t2m.residual, padded, condition, steps, self.settings)
+            features += self.t2m.decode(codes, steps)
+        return features
+
+
+def _with_clips(t2m: TextToMotion, clips: Sequence[Clip]):
+    """The library with the evaluated clips themselves added, in order: retrieval cannot do better than that."""
+    entries = [Entry(f"self/{clip.id}", f"self/{clip.take}", tuple(c.text for c in clip.captions)) for clip in clips]
+    features = [clip.features for clip in clips]
+    tokens = tokenise(t2m.vq, features) if t2m.database.embedded.tokens is not None else None
+    return t2m.database.add(embed_library(t2m.retriever, entries, features, tokens))

@@ -1,0 +1,74 @@
+"""Tables of means with 95 % intervals, as text, log and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.files import atomic_path, write_json
+
+# What a reader looks at first comes first; metres are shown in centimetres.
+COLUMNS = {
+    "fid": "FID",
+    "r_precision_top1": "R@1",
+    "r_precision_top2": "R@2",
+    "r_precision_top3": "R@3",
+    "matching_score": "MM-dist",
+    "diversity": "diversity",
+    "multimodality": "multimod.",
+    "semantic_accuracy": "semantic",
+    "mpjpe": "MPJPE cm",
+    "joint_error": "error cm",
+    "codebook_use": "code use",
+}
+
+
+def summarise(values: Sequence[float]) -> dict[str, float]:
+    """Mean and half width of the 95 % interval, 1.96 std / sqrt(n), over repeats."""
+    array = np.asarray(values, dtype=np.float64)
+    interval = 1.96 * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else float("nan")
+    return {"mean": float(array.mean()), "interval": interval}
+
+
+def format_table(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """A text table: one row a protocol, one column a metric that any row has."""
+    used = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    lines = [["protocol", *(COLUMNS[name] for name in used)]]
+    for protocol, row in rows.items():
+        cells = [protocol]
+        for name in used:
+            if name not in row:
+                cells.append("")
+                continue
+            factor = 100 if COLUMNS[name].endswith("cm") else 1
+            summary = {key: value * factor for key, value in summarise(row[name]).items()}
+            interval = "" if math.isnan(summary["interval"]) else f" ±{summary['interval']:.3f}"
+            cells.append(f"{summary['mean']:.3f}{interval}")
+        lines.append(cells)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([title, *text])
+
+
+def save_report(folder: Path, name: str, table: str, rows: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
+    """Writes NAME.log and NAME.json; the JSON holds every repeat's value. Returns the JSON's path."""
+    with atomic_path(folder / f"{name}.log") as temporary:
+        temporary.write_text(table + "\n", encoding="utf-8")
+    content = {
+        "settings": dict(settings),
+        "rows": {
+            protocol: {metric: {**_plain(summarise(values)), "values": list(values)} for metric, values in row.items()}
+            for protocol, row in rows.items()
+        },
+    }
+    write_json(folder / f"{name}.json", content)
+    return folder / f"{name}.json"
+
+
+def _plain(summary: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: an interval of one repeat is null."""
+    return {key: None if math.isnan(value) else value for key, value in summary.items()}

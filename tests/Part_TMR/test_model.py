@@ -1,0 +1,71 @@
+"""The retriever's network: what its copies share, and the text encoder that is trained along."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from models.configs import PartTMRConfig
+from models.text.encoder import TowerEncoder
+from models.text.tower import TextTower, TowerConfig
+from Part_TMR.model import LOWEST_TEMPERATURE, RetrieverModel
+
+
+def trainable_encoder() -> TowerEncoder:
+    torch.manual_seed(0)
+    words = {word: number for number, word in enumerate(["?", "a", "person", "walks", "jumps"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tower = TextTower(TowerConfig(len(words), 8, 16, n_layers=1, n_heads=2, ff_size=16))
+    torch.nn.init.normal_(tower.token.weight)
+    return TowerEncoder("distilbert", tower.requires_grad_(True), tokenizer)
+
+
+@pytest.mark.parametrize("text_layers", [0, 2])
+def test_a_trained_text_encoder_belongs_to_the_model(
+    small_config: Callable[..., PartTMRConfig], text_layers: int
+) -> None:
+    encoder = trainable_encoder()
+    model = RetrieverModel(small_config(text_layers=text_layers), encoder.dim, text_encoder=encoder)
+    assert "text_backbone.token.weight" in model.state_dict()
+    texts = ["a person walks", "a person jumps"]
+    rows = model.encode_text(texts)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
+    rows[0, 0].backward()
+    assert encoder.module.token.weight.grad.abs().sum() > 0
+
+    former = copy.deepcopy(model)
+    with torch.no_grad():
+        model.text_backbone.token.weight.mul_(-1.0)
+    torch.testing.assert_close(former.encode_text(texts), rows)
+    assert not torch.allclose(model.encode_text(texts), rows)
+
+
+def test_sentences_need_a_trained_text_encoder(small_config: Callable[..., PartTMRConfig]) -> None:
+    with pytest.raises(ValueError, match="trained text encoder"):
+        RetrieverModel(small_config(), 8).encode_text(["a person walks"])
+
+
+def test_word_order_reaches_the_embedding(small_config: Callable[..., PartTMRConfig]) -> None:
+    model = RetrieverModel(small_config(), 16, text_encoder=trainable_encoder()).eval()
+    one, other = model.encode_text(["walks jumps", "jumps walks"])
+    assert (one - other).norm() > 1e-3
+
+
+def test_a_learned_temperature_stays_above_its_floor(small_config: Callable[..., PartTMRConfig]) -> None:
+    model = RetrieverModel(small_config(learn_temperature=True), 8)
+    assert model.temperature.item() == pytest.approx(0.07)
+    with torch.no_grad():
+        model.log_temperature.fill_(-99.0)
+    assert model.temperature.item() == pytest.approx(LOWEST_TEMPERATURE)
+    assert RetrieverModel(small_config(), 8).temperature == 0.07
+
+
+def test_the_whole_body_is_one_part(small_config: Callable[..., PartTMRConfig]) -> None:
+    model = RetrieverModel(small_config(parts="whole"), 8)
+    encoded = model.encode_motion(torch.randn(2, 8, 263), torch.ones(2, 8, dtype=torch.bool))
+    assert encoded.parts.shape == (2, 1, 16)
