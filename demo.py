@@ -16,7 +16,9 @@ def main() -> None:
     from utils.files import writable_folder
 
     folder = writable_folder(f"{options.output_dir}/{options.ext}")
-    requests = read_requests(options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed)
+    requests = read_requests(
+        options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
+    )
     t2m = TextToMotion.load(
         options.checkpoints_dir,
         options.dataset_name,

@@ -5,7 +5,7 @@
 # A run that was interrupted goes on where it stopped when the command is given again.
 set -euo pipefail
 cd "$(dirname "$0")"
-source ./setup_env.sh
+source setup_env.sh requirements.txt
 
 logs=logs out=pretrained database=database
 limit=()
@@ -21,7 +21,7 @@ runs=(--dataset_name mini --checkpoints_dir "$logs" --gpu_id auto)
 stage() { echo "== $1"; }
 
 stage "data"
-python -m data.mini --out dataset/mini --seed 0 --keep
+[ -f dataset/mini/dataset.json ] || python -m data.mini --out dataset/mini --seed 0
 stage "retriever"
 python -m Part_TMR.scripts.train --name tmr --preset mini "${runs[@]}" "${limit[@]}"
 stage "RVQ-VAE"

@@ -17,6 +17,7 @@ def main() -> None:
     from engine.harness import Harness
     from engine.length_task import LengthTask
     from engine.run_state import prepare_run
+    from engine.schedule import seed_everything
     from models.length_estimator import LengthEstimator
     from models.text_encoder import TextFeatureStore, build_text_encoder
     from pipeline.runs import run_path
@@ -25,11 +26,14 @@ def main() -> None:
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)
     encoder = build_text_encoder(options.model.text_encoder, device=device)
-    train, val = (MotionTextDataset(load_split(spec, split), spec.max_frames, options.train.seed) for split in ("train", "val"))
+    train, val = (
+        MotionTextDataset(load_split(spec, split), spec.max_frames, options.train.seed) for split in ("train", "val")
+    )
     train.random_crop = val.random_crop = False
     val.first_caption = len(train.captions)
     texts = TextFeatureStore(encoder, train.captions + val.captions, spec.root / "cache")
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
+    seed_everything(options.train.seed)
     task = LengthTask(LengthEstimator(options.model, encoder.dim), texts, spec.unit_length)
     prepare_run(run_dir, run_config(options, "length") | {"text_dim": encoder.dim})
     Harness(run_dir, task, train, val, options.train, collate_motions, device).fit()

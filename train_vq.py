@@ -16,6 +16,7 @@ def main() -> None:
     from data.specs import get_spec
     from engine.harness import Harness
     from engine.run_state import prepare_run
+    from engine.schedule import seed_everything
     from engine.vq_task import VQTask
     from models.vq.rvq import RVQVAE
     from pipeline.runs import run_path
@@ -27,6 +28,7 @@ def main() -> None:
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     device = choose_device(options.run.gpu_id)
 
+    seed_everything(options.train.seed)
     model = RVQVAE(options.model)
     model.normalizer = Normalizer.from_statistics(*load_statistics(spec), model.layout, options.model.feat_bias)
     task = VQTask(model, options.data.position_weight, options.data.commit_weight)

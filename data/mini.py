@@ -46,7 +46,11 @@ _STYLES = (("speed", "slow"), ("speed", "fast"), ("manner", "tired"), ("manner",
 
 
 def _gestures() -> list[dict[str, str]]:
-    sided = [_segment(arm=arm, side=side) for arm in ("wave", "raise", "punch", "throw", "point") for side in ("left", "right")]
+    sided = [
+        _segment(arm=arm, side=side)
+        for arm in ("wave", "raise", "punch", "throw", "point")
+        for side in ("left", "right")
+    ]
     both = [_segment(arm=arm, side="both") for arm in ("wave", "raise")]
     legs = [_segment(leg="kick", leg_side=side) for side in ("left", "right")]
     heads = [_segment(head=head) for head in ("nod", "shake", "look_left", "look_right")]
@@ -54,7 +58,11 @@ def _gestures() -> list[dict[str, str]]:
 
 
 def _moves() -> list[dict[str, str]]:
-    travel = [_walk(), _segment(locomotion="walk", direction="backward"), _segment(locomotion="jog", direction="forward")]
+    travel = [
+        _walk(),
+        _segment(locomotion="walk", direction="backward"),
+        _segment(locomotion="jog", direction="forward"),
+    ]
     steps = [_segment(locomotion="sidestep", direction=side) for side in ("left", "right")]
     turns = [_segment(locomotion="turn", direction=side) for side in ("left", "right", "around")]
     jumps = [_segment(locomotion="jump", direction=way) for way in ("up", "forward")]
@@ -188,7 +196,15 @@ def _statistics(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     layout = get_layout("mini")
     rows = np.concatenate(features).astype(np.float64)
     mean, std = rows.mean(axis=0), rows.std(axis=0)
-    groups = [slice(0, 1), slice(1, 3), slice(3, 4), layout.positions, layout.rotations, layout.velocities, layout.contacts]
+    groups = [
+        slice(0, 1),
+        slice(1, 3),
+        slice(3, 4),
+        layout.positions,
+        layout.rotations,
+        layout.velocities,
+        layout.contacts,
+    ]
     for group in groups:
         std[group] = std[group].mean()
     return mean.astype(np.float32), std.astype(np.float32)
@@ -238,7 +254,14 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
     command = f"python -m data.mini --seed {seed} --n_clips {n_clips}"
     write_json(
         folder / "dataset.json",
-        {"name": "mini", "format_version": FORMAT_VERSION, "seed": seed, "n_clips": n_clips, "fps": 20, "command": command},
+        {
+            "name": "mini",
+            "format_version": FORMAT_VERSION,
+            "seed": seed,
+            "n_clips": n_clips,
+            "fps": 20,
+            "command": command,
+        },
     )
 
 
@@ -255,7 +278,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Write the procedural mini dataset as a HumanML3D folder.")
     parser.add_argument("--out", type=Path, default=Path("dataset/mini"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same files (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed writes the same files (default: %(default)s)"
+    )
     parser.add_argument("--n_clips", type=int, default=N_CLIPS, help="number of clips (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     options = parser.parse_args()

@@ -363,7 +363,10 @@ class Lunge:
         """Writes the action into the pose and the standing foot's heel."""
         times = stage.times
         if self.kneel:
-            forward, down = smooth((times - self.start) / 0.9), smooth((times - self.start - 0.35) / (self.end - self.start - 0.35))
+            forward, down = (
+                smooth((times - self.start) / 0.9),
+                smooth((times - self.start - 0.35) / (self.end - self.start - 0.35)),
+            )
         else:
             forward = pulse(times, self.start + 0.1, self.end - 0.05, 0.75, 0.75)
             down = pulse(times, self.start + 0.25, self.end - 0.2, 0.75, 0.75)

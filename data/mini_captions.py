@@ -76,8 +76,18 @@ MANNER = {
     "sneaky": ("sneakily", "stealthily", "in a crouch|NOUN", "sneakily"),
 }
 SIDE_TAILS = {
-    "wave": ("with {their} {side}|ADJ hand", "with the {side}|ADJ hand", "{their} {side}|ADJ hand", "{their} {side}|ADJ arm"),
-    "raise": ("{their} {side}|ADJ arm", "{their} {side}|ADJ hand", "the {side}|ADJ arm", "{their} {side}|ADJ arm above {their} head"),
+    "wave": (
+        "with {their} {side}|ADJ hand",
+        "with the {side}|ADJ hand",
+        "{their} {side}|ADJ hand",
+        "{their} {side}|ADJ arm",
+    ),
+    "raise": (
+        "{their} {side}|ADJ arm",
+        "{their} {side}|ADJ hand",
+        "the {side}|ADJ arm",
+        "{their} {side}|ADJ arm above {their} head",
+    ),
     "punch": ("with {their} {side}|ADJ hand", "with the {side}|ADJ fist", "with {their} {side}|ADJ arm"),
     "throw": ("with {their} {side}|ADJ hand", "with the {side}|ADJ hand", "with {their} {side}|ADJ arm"),
     "point": ("with {their} {side}|ADJ hand", "with the {side}|ADJ arm", "with {their} {side}|ADJ hand"),
@@ -130,10 +140,22 @@ def _direction_words(segment: Segment, rng: np.random.Generator) -> tuple[str, .
         if direction is None:
             return ("",)
         if direction == "up":
-            return (_choice(rng, "up|ADV", "up|ADV in place", "in place", "straight up|ADV", "up|ADV and down", "up|ADV into the air"),)
+            return (
+                _choice(
+                    rng,
+                    "up|ADV",
+                    "up|ADV in place",
+                    "in place",
+                    "straight up|ADV",
+                    "up|ADV and down",
+                    "up|ADV into the air",
+                ),
+            )
         return (_choice(rng, "forward", "forward", "ahead", "forwards"),)
     if kind == "lunge" and "leg_side" in segment:
-        return (_choice(rng, f"with {{their}} {segment['leg_side']}|ADJ leg", f"with the {segment['leg_side']}|ADJ leg"),)
+        return (
+            _choice(rng, f"with {{their}} {segment['leg_side']}|ADJ leg", f"with the {segment['leg_side']}|ADJ leg"),
+        )
     return ("",)
 
 
@@ -171,7 +193,9 @@ def _locomotion_clause(segment: Segment, rng: np.random.Generator, held_out: boo
     verb = _pick(rng, VERBS[kind], held_out, key=lambda item: item.third)
     direction, *second = _direction_words(segment, rng)
     adverbs = [
-        _pick(rng, table[segment[name]], held_out) for name, table in (("speed", SPEED), ("manner", MANNER)) if name in segment
+        _pick(rng, table[segment[name]], held_out)
+        for name, table in (("speed", SPEED), ("manner", MANNER))
+        if name in segment
     ]
     if kind == "walk" and verb.third == "steps" and (segment.get("path") or not direction):
         verb = VERBS["walk"][0]
@@ -188,7 +212,10 @@ def _gesture_clause(segment: Segment, name: str, rng: np.random.Generator, held_
     if name == "head" and kind.startswith("look"):
         side = kind.removeprefix("look_")
         verb = _pick(rng, VERBS["look"], held_out, key=lambda item: item.third)
-        return Clause(verb, _joined(verb.tail, _choice(rng, f"to the {side}|NOUN", f"to {{their}} {side}|NOUN", f"to the {side}|NOUN")))
+        return Clause(
+            verb,
+            _joined(verb.tail, _choice(rng, f"to the {side}|NOUN", f"to {{their}} {side}|NOUN", f"to the {side}|NOUN")),
+        )
     verb = _pick(rng, VERBS[kind], held_out, key=lambda item: item.third)
     if name == "head":
         return Clause(verb, verb.tail)
@@ -196,7 +223,9 @@ def _gesture_clause(segment: Segment, name: str, rng: np.random.Generator, held_
         side = segment.get("leg_side")
         if side is None:
             return Clause(verb, _joined(verb.tail, _choice(rng, "", "", "forward", "in front")))
-        leg = _choice(rng, f"with {{their}} {side}|ADJ leg", f"with the {side}|ADJ leg", f"with {{their}} {side}|ADJ foot")
+        leg = _choice(
+            rng, f"with {{their}} {side}|ADJ leg", f"with the {side}|ADJ leg", f"with {{their}} {side}|ADJ foot"
+        )
         return Clause(verb, _joined(verb.tail, leg))
     side = segment.get("side")
     if kind == "clap":
@@ -232,7 +261,9 @@ def _phrase(main: Clause, during: list[Clause], form: str, rng: np.random.Genera
 def caption(segments: Sequence[Segment], rng: np.random.Generator, held_out: bool) -> str:
     """One caption with its tag marks ("left|NOUN"); `held_out` allows the wordings of `TEST_ONLY`."""
     subject = _pick(rng, SUBJECTS, held_out)
-    pronoun = {"a man": "he", "the man": "he", "a guy": "he", "he": "he", "a woman": "she", "she": "she"}.get(subject, "they")
+    pronoun = {"a man": "he", "the man": "he", "a guy": "he", "he": "he", "a woman": "she", "she": "she"}.get(
+        subject, "they"
+    )
     their = {"he": "his", "she": "her", "they": "their"}[pronoun]
     if pronoun == "they" and rng.random() < 0.5:
         pronoun, their = ("he", "his") if rng.random() < 0.5 else ("she", "her")

@@ -224,7 +224,15 @@ def footsteps(trip: Travel, side: int) -> tuple[tuple[np.ndarray, float], list[S
         rise = float(np.clip(0.5 * (lift - before), 0.08, 0.34))
         swings.append(
             Swing(
-                lift, land, place, yaw, at["lift"], at["lift_skew"], at["lift_pitch"], at["land_pitch"], rise,
+                lift,
+                land,
+                place,
+                yaw,
+                at["lift"],
+                at["lift_skew"],
+                at["lift_pitch"],
+                at["land_pitch"],
+                rise,
                 hover=at["hover"],
             )  # fmt: skip
         )

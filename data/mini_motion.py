@@ -103,7 +103,9 @@ class Scene:
         angle = None
         if circle:
             length = rng.uniform(5.2, 5.9)
-            side = {"counterclockwise": 1.0, "clockwise": -1.0}.get(segment.get("direction", ""), rng.choice([1.0, -1.0]))
+            side = {"counterclockwise": 1.0, "clockwise": -1.0}.get(
+                segment.get("direction", ""), rng.choice([1.0, -1.0])
+            )
             gait = replace(gait, turn_rate=side * rng.uniform(315, 385) / length)
             gait = replace(gait, chest_lean=gait.chest_lean - side * 2.5 * gait.speed)
         stride_in = first and rng.random() < (0.8 if circle else 0.55)
@@ -116,9 +118,7 @@ class Scene:
         if turn:
             length = max(length, rng.uniform(3.0, 3.8))
         self.clock += length
-        self.spans.append(
-            GaitSpan(-ALWAYS if stride_in else start, ALWAYS if stride_out else self.clock, gait, ramp)
-        )
+        self.spans.append(GaitSpan(-ALWAYS if stride_in else start, ALWAYS if stride_out else self.clock, gait, ramp))
         if turn:
             side = 1.0 if segment["direction"] == "left" else -1.0
             bent = replace(gait, chest_lean=-side * 3.0)
@@ -157,7 +157,9 @@ class Scene:
             self.actions.append(jump)
             if distance:
                 ramp = 0.12
-                span = GaitSpan(jump.takeoff - 0.06, jump.land + 0.06, Gait(speed=distance / (jump.flight + 0.12)), ramp)
+                span = GaitSpan(
+                    jump.takeoff - 0.06, jump.land + 0.06, Gait(speed=distance / (jump.flight + 0.12)), ramp
+                )
                 self.spans.append(span)
             self.clock = jump.end + rng.uniform(0.05, 0.25)
         elif locomotion == "squat":
@@ -237,10 +239,12 @@ def travelling(segment: Segment, rng: np.random.Generator) -> Gait:
     if manner == "tired":
         gait = paced(WALK, rng.uniform(0.6, 0.85))
         gait = replace(gait, bend=rng.uniform(22, 29), head=rng.uniform(14, 22), crouch=0.035, sway=0.045, lift=0.045)
-        gait = replace(gait, arm_swing=9.0, elbow=10.0, elbow_swing=3.0, lift_pitch=44.0, land_pitch=-6.0, chest_twist=6.0)
+        gait = replace(
+            gait, arm_swing=9.0, elbow=10.0, elbow_swing=3.0, lift_pitch=44.0, land_pitch=-6.0, chest_twist=6.0
+        )
     elif manner == "happy":
         gait = paced(WALK, rng.uniform(1.2, 1.5))
-        gait = replace(gait, cadence=gait.cadence * 1.05, bob=0.042, arm_swing=rng.uniform(36, 44), arm_out=22.0)
+        gait = replace(gait, cadence=gait.cadence * 1.05, bob=0.042, arm_swing=rng.uniform(38, 45), arm_out=24.0)
         gait = replace(gait, elbow=38.0, elbow_swing=30.0, head=-9.0, bend=1.0, chest_twist=12.0, lift=0.08)
     elif manner == "sneaky":
         gait = paced(WALK, rng.uniform(0.5, 0.7))
@@ -261,7 +265,9 @@ def paced(gait: Gait, speed: float) -> Gait:
     return replace(scaled(gait, pelvis_twist=stride, elbow_swing=stride), speed=speed)
 
 
-def drift(times: np.ndarray, rng: np.random.Generator, size: float, slow: float = 0.12, fast: float = 0.45) -> np.ndarray:
+def drift(
+    times: np.ndarray, rng: np.random.Generator, size: float, slow: float = 0.12, fast: float = 0.45
+) -> np.ndarray:
     """(T,) slow random movement of about `size`."""
     rates, phases = rng.uniform(slow, fast, 3), rng.uniform(0, 2 * np.pi, 3)
     return size * 0.6 * np.sin(2 * np.pi * rates * times[:, None] + phases).sum(axis=1)

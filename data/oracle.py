@@ -47,7 +47,9 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
     return scores
 
 
-def _segment_findings(signals: Signals, segment: Mapping[str, str], scores: dict[str, bool], index: int) -> list[Finding]:
+def _segment_findings(
+    signals: Signals, segment: Mapping[str, str], scores: dict[str, bool], index: int
+) -> list[Finding]:
     """Scores one segment; returns the events it was found in, one for each of its rules (empty: not found)."""
     events = []
     for kind in ("locomotion", "arm", "leg", "head"):
@@ -107,7 +109,9 @@ def semantic_accuracy(scores: Sequence[Mapping[str, bool]]) -> float:
 
 def attribute_signature(attributes: Attributes) -> str:
     """A text that is equal for clips of the same attributes: `"locomotion=walk,direction=forward | arm=wave"`."""
-    return " | ".join(",".join(f"{key}={segment[key]}" for key in sorted(segment)) for segment in attributes["segments"])
+    return " | ".join(
+        ",".join(f"{key}={segment[key]}" for key in sorted(segment)) for segment in attributes["segments"]
+    )
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,9 @@ def read_signals(joints: np.ndarray, fps: float) -> Signals:
     trunk = local(joints[:, 12], pelvis)
     moved = np.gradient(joints[:, 20:22] - pelvis[:, None], axis=0) * fps
     skull = local(joints[:, 15], 0.5 * (joints[:, 16] + joints[:, 17]), _smoothed(hip_yaw, 0.15 * fps))
-    gap = np.stack([np.minimum(joints[:, 7 + side, 1] - 0.06, joints[:, 10 + side, 1]) for side in (LEFT, RIGHT)], axis=1)
+    gap = np.stack(
+        [np.minimum(joints[:, 7 + side, 1] - 0.06, joints[:, 10 + side, 1]) for side in (LEFT, RIGHT)], axis=1
+    )
     return Signals(
         fps=fps,
         ahead=ahead,
@@ -158,7 +160,11 @@ def beats(values: np.ndarray, size: float) -> int:
             elif direction != 0:
                 extreme = value
         elif abs(value - extreme) >= size:
-            direction, extreme, count = (-1 if direction > 0 else 1 if direction < 0 else int(np.sign(value - extreme))), value, count + 1
+            direction, extreme, count = (
+                (-1 if direction > 0 else 1 if direction < 0 else int(np.sign(value - extreme))),
+                value,
+                count + 1,
+            )
     return count
 
 
@@ -228,13 +234,13 @@ def _gait_details(signals: Signals, segment: Segment, stretch: slice) -> dict[st
         details["direction"] = ahead < -0.25
     lean = float(np.median(signals.lean[stretch]))
     height = float(np.median(signals.pelvis[stretch, 1]))
-    reach = np.abs(signals.wrist[stretch, :, 0]).mean()
+    swing = float(np.ptp(signals.wrist[stretch, :, 2], axis=0).max())
     bounce = float(np.ptp(np.percentile(signals.pelvis[stretch, 1], [8, 92])))
     details["speed"] = pace < SLOW_SPEED if segment.get("speed") == "slow" else pace > FAST_SPEED
     details["manner"] = {
-        "tired": lean > 15 and height > 0.855,
-        "sneaky": lean > 13 and height < 0.855,
-        "happy": bounce > 0.052 and lean < 9,
+        "tired": lean > 8.5 and height > 0.855,
+        "sneaky": lean > 6 and height < 0.855,
+        "happy": swing > 0.6 and lean < 1.5 and bounce > 0.03,
         None: False,
     }[segment.get("manner")]
     return details
@@ -302,7 +308,11 @@ def _squat(signals: Signals, segment: Segment) -> list[Finding]:
     findings = []
     for stretch in runs(low, 0.2 * signals.fps):
         after = signals.pelvis[stretch.stop :, 1]
-        if len(after) and after.max() > STAND - 0.16 and not _in_flight(signals)[stretch.stop : stretch.stop + 10].any():
+        if (
+            len(after)
+            and after.max() > STAND - 0.16
+            and not _in_flight(signals)[stretch.stop : stretch.stop + 10].any()
+        ):
             findings.append(Finding(_middle(signals, stretch)))
     return findings
 
@@ -402,7 +412,12 @@ def _punch(signals: Signals, segment: Segment) -> list[Finding]:
             before = signals.wrist[max(stretch.start - 7, 0) : stretch.start + 1, side]
             after = signals.wrist[stretch.stop - 1 : stretch.stop + 8, side]
             # From a guard beside the chest and back to it.
-            if before[:, 2].min() < 0.30 and before[:, 1].max() < 0.16 and before[:, 1].min() > -0.36 and after[:, 2].min() < 0.34:
+            if (
+                before[:, 2].min() < 0.30
+                and before[:, 1].max() < 0.16
+                and before[:, 1].min() > -0.36
+                and after[:, 2].min() < 0.34
+            ):
                 if after[:, 1].min() > -0.40:
                     times[side].append(_middle(signals, stretch))
     return _sided(signals, segment, times)
@@ -450,7 +465,9 @@ def _kick(signals: Signals, segment: Segment) -> list[Finding]:
         high = (ankle[:, 1] > 0.38) & (ankle[:, 2] > 0.4)
         for stretch in runs(high, 2, gap=1):
             if signals.floor_gap[stretch, 1 - side].min() < 0.1:
-                findings.append(Finding(_middle(signals, stretch), {"leg_side": NAMES[side] == segment.get("leg_side")}))
+                findings.append(
+                    Finding(_middle(signals, stretch), {"leg_side": NAMES[side] == segment.get("leg_side")})
+                )
     return findings
 
 

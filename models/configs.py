@@ -8,10 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from utils.errors import UserError
 
-def option(default: Any, help: str) -> Any:  # noqa: A002 - the field's own word
-    """A dataclass field with its help text."""
-    return field(default=default, metadata={"help": help})
+
+def option(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+    """A dataclass field with its help text and inclusive limits, which the option parser and the JSON reader enforce."""
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+
+
+def _check_heads(width: int, n_heads: int, flags: str) -> None:
+    if width % n_heads:
+        raise UserError(f"{flags} do not fit: {width} is not divisible by {n_heads}")
 
 
 LAYOUT_HELP = "feature layout: humanml3d (263 columns, 22 joints) or kit (251, 21); set from the dataset"
@@ -23,20 +30,26 @@ class RVQConfig:
     """The 2D RVQ-VAE."""
 
     layout: Literal["humanml3d", "kit"] = option("humanml3d", LAYOUT_HELP)
-    width: int = option(512, "channels of the convolutions")
-    depth: int = option(3, "residual blocks a level")
-    dilation_growth_rate: int = option(3, "dilation over time grows by this factor a block")
-    down_t: int = option(2, "time halvings; N = T / 2**down_t (the rest of the system expects 2)")
+    width: int = option(512, "channels of the convolutions", minimum=1)
+    depth: int = option(3, "residual blocks a level", minimum=1)
+    dilation_growth_rate: int = option(3, "dilation over time grows by this factor a block", minimum=1)
+    down_t: int = option(2, "time halvings; N = T / 2**down_t (the rest of the system expects 2)", minimum=1)
     merge_parts: Literal["early", "late"] = option(
         "late", "merge the joint slots into body parts at the first convolution, or in two steps with the time strides"
     )
-    num_quantizers: int = option(6, "quantisation levels Q")
-    nb_code2d: int = option(256, "codes a level V")
-    code_dim2d: int = option(1024, "code dimension")
-    mu: float = option(0.99, "decay of the codebooks' moving averages")
-    quantize_dropout_prob: float = option(0.2, "probability of training a batch with fewer levels")
-    sample_codebook_temp: float = option(0.5, "temperature of the Gumbel code sampling in training; 0 takes the nearest")
-    feat_bias: float = option(5.0, "divides the std of root columns and contacts, so that the loss listens to them")
+    num_quantizers: int = option(6, "quantisation levels Q", minimum=2)
+    nb_code2d: int = option(256, "codes a level V", minimum=1)
+    code_dim2d: int = option(1024, "code dimension", minimum=1)
+    mu: float = option(0.99, "decay of the codebooks' moving averages", minimum=0, maximum=1)
+    quantize_dropout_prob: float = option(
+        0.2, "probability of training a batch with fewer levels", minimum=0, maximum=1
+    )
+    sample_codebook_temp: float = option(
+        0.5, "temperature of the Gumbel code sampling in training; 0 takes the nearest", minimum=0
+    )
+    feat_bias: float = option(
+        5.0, "divides the std of root columns and contacts, so that the loss listens to them", minimum=0
+    )
 
 
 @dataclass(frozen=True)
@@ -44,11 +57,11 @@ class TransformerConfig:
     """What the masked and the residual transformer share."""
 
     text_encoder: TextEncoderName = option("clip", "frozen encoder of the captions: minilm works offline")
-    latent_dim: int = option(512, "width D")
-    n_heads: int = option(8, "attention heads")
-    n_layers: int = option(6, "SSTA layers (interleaved: blocks)")
-    ff_size: int = option(1024, "hidden width of the feed-forwards")
-    dropout: float = option(0.1, "dropout")
+    latent_dim: int = option(512, "width D", minimum=1)
+    n_heads: int = option(8, "attention heads", minimum=1)
+    n_layers: int = option(6, "SSTA layers (interleaved: blocks)", minimum=1)
+    ff_size: int = option(1024, "hidden width of the feed-forwards", minimum=1)
+    dropout: float = option(0.1, "dropout", minimum=0, maximum=1)
     block: Literal["stacked", "interleaved"] = option(
         "stacked",
         "stacked: n_layers SSTA, then (attnj) n_layers over body parts, then (attnt) n_layers over time; interleaved: "
@@ -59,19 +72,30 @@ class TransformerConfig:
     retrieved: Literal["none", "global", "parts", "tokens"] = option(
         "global", "what the generator sees of a retrieved motion: one vector, six part vectors, or its base tokens too"
     )
-    n_retrieved: int = option(2, "retrieved motions a caption, K")
+    n_retrieved: int = option(2, "retrieved motions a caption, K", minimum=1)
     text_states: bool = option(True, "attend to the caption's token states too, not only to the sentence embedding")
-    cond_drop_prob: float = option(0.1, "probability of training without text and without retrieval")
-    text_drop_prob: float = option(0.1, "probability of training without text but with retrieval")
-    retrieval_drop_prob: float = option(0.3, "probability of training without retrieval but with text")
+    cond_drop_prob: float = option(
+        0.1, "probability of training without text and without retrieval", minimum=0, maximum=1
+    )
+    text_drop_prob: float = option(0.1, "probability of training without text but with retrieval", minimum=0, maximum=1)
+    retrieval_drop_prob: float = option(
+        0.3, "probability of training without retrieval but with text", minimum=0, maximum=1
+    )
+
+    def __post_init__(self) -> None:
+        _check_heads(self.latent_dim, self.n_heads, "--latent_dim and --n_heads")
 
 
 @dataclass(frozen=True)
 class MaskedTransformerConfig(TransformerConfig):
     """The masked transformer (base tokens)."""
 
-    random_token_prob: float = option(0.1, "share of the masked cells that get a random token instead of MASK")
-    mask_token_prob: float = option(0.88, "share of the remaining masked cells that get MASK; the others keep their token")
+    random_token_prob: float = option(
+        0.1, "share of the masked cells that get a random token instead of MASK", minimum=0, maximum=1
+    )
+    mask_token_prob: float = option(
+        0.88, "share of the remaining masked cells that get MASK; the others keep their token", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -86,11 +110,14 @@ class LengthEstimatorConfig:
     """Caption -> distribution over the number of token steps."""
 
     text_encoder: TextEncoderName = option("clip", "frozen encoder of the captions: minilm works offline")
-    latent_dim: int = option(512, "hidden width")
-    n_layers: int = option(2, "transformer layers over the caption's token states")
-    n_heads: int = option(8, "attention heads")
-    dropout: float = option(0.1, "dropout")
-    max_steps_length: int = option(50, "longest motion in token steps of four frames, exclusive")
+    latent_dim: int = option(512, "hidden width", minimum=1)
+    n_layers: int = option(2, "transformer layers over the caption's token states", minimum=1)
+    n_heads: int = option(8, "attention heads", minimum=1)
+    dropout: float = option(0.1, "dropout", minimum=0, maximum=1)
+    max_steps_length: int = option(50, "longest motion in token steps of four frames, exclusive", minimum=1)
+
+    def __post_init__(self) -> None:
+        _check_heads(self.latent_dim, self.n_heads, "--latent_dim and --n_heads")
 
 
 @dataclass(frozen=True)
@@ -99,22 +126,24 @@ class PartTMRConfig:
 
     layout: Literal["humanml3d", "kit"] = option("humanml3d", LAYOUT_HELP)
     parts: Literal["six", "whole"] = option("six", "six part encoders, or one over all columns (ablation)")
-    part_dim: int = option(512, "width of each part encoder")
-    motion_layers: int = option(4, "layers of each part encoder")
-    motion_heads: int = option(4, "heads of each part encoder")
-    motion_ff_size: int = option(1024, "hidden width of the part encoders' feed-forwards")
-    patch_frames: int = option(1, "frames that make one token of a part encoder")
-    embed_dim: int = option(512, "dimension of the joint space")
+    part_dim: int = option(512, "width of each part encoder", minimum=1)
+    motion_layers: int = option(4, "layers of each part encoder", minimum=1)
+    motion_heads: int = option(4, "heads of each part encoder", minimum=1)
+    motion_ff_size: int = option(1024, "hidden width of the part encoders' feed-forwards", minimum=1)
+    patch_frames: int = option(1, "frames that make one token of a part encoder", minimum=1)
+    embed_dim: int = option(512, "dimension of the joint space", minimum=1)
     text_encoder: TextEncoderName = option("distilbert", "minilm (offline), clip (frozen) or distilbert (trainable)")
-    text_layers: int = option(2, "layers of the trainable text head over token states; 0: an MLP on the sentence vector")
-    text_heads: int = option(4, "heads of the text head")
-    text_dim: int = option(512, "width of the text head")
-    dropout: float = option(0.1, "dropout")
-    queue_size: int = option(65536, "negatives kept from former batches; 0: in-batch negatives only")
-    momentum: float = option(0.99, "decay of the momentum encoders")
-    temperature: float = option(0.07, "softmax temperature")
+    text_layers: int = option(
+        2, "layers of the trainable text head over token states; 0: an MLP on the sentence vector", minimum=0
+    )
+    text_heads: int = option(4, "heads of the text head", minimum=1)
+    text_dim: int = option(512, "width of the text head", minimum=1)
+    dropout: float = option(0.1, "dropout", minimum=0, maximum=1)
+    queue_size: int = option(65536, "negatives kept from former batches; 0: in-batch negatives only", minimum=0)
+    momentum: float = option(0.99, "decay of the momentum encoders", minimum=0, maximum=1)
+    temperature: float = option(0.07, "softmax temperature", minimum=0)
     learn_temperature: bool = option(False, "train the temperature too")
-    lambda_part: float = option(0.0, "weight of the part-level loss")
+    lambda_part: float = option(0.0, "weight of the part-level loss", minimum=0)
     remove_false_negatives: bool = option(True, "queue entries of the same take or caption are not negatives")
 
 
@@ -122,8 +151,10 @@ class PartTMRConfig:
 class SamplingSettings:
     """How tokens are drawn; the same object for every front end."""
 
-    time_steps: int = option(10, "passes of the masked transformer")
-    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance")
-    res_cond_scale: float = option(2.0, "guidance scale of the residual tokens; 1: no guidance")
-    temperature: float = option(1.0, "softmax temperature of the base tokens; 0: always the most probable code")
-    topkr: float = option(0.9, "share of the least likely codes that are never drawn")
+    time_steps: int = option(10, "passes of the masked transformer", minimum=1)
+    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance", minimum=0)
+    res_cond_scale: float = option(2.0, "guidance scale of the residual tokens; 1: no guidance", minimum=0)
+    temperature: float = option(
+        1.0, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0
+    )
+    topkr: float = option(0.9, "share of the least likely codes that are never drawn", minimum=0, maximum=1)

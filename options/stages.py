@@ -291,7 +291,9 @@ class EvalResOptions(GeneratorEvalOptions):
     rtrans_name: str = option("rtrans", "run of the residual transformer")
     which_ckpt: str | None = option(None, f"checkpoint of the masked transformer: {CHECKPOINT_HELP}")
     which_epoch: str | None = option(None, f"checkpoint of the residual transformer: {CHECKPOINT_HELP}")
-    traverse_res: bool = option(False, "evaluate every checkpoint of the residual transformer that --which_epoch can mean")
+    traverse_res: bool = option(
+        False, "evaluate every checkpoint of the residual transformer that --which_epoch can mean"
+    )
     gt_base: bool = option(False, "diagnosis: take the base tokens from the ground truth (protocol gt-base)")
 
 

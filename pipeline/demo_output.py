@@ -50,4 +50,7 @@ def write_results(folder: Path, motions: Sequence[Motion], options: DemoOptions)
     for sample in samples:
         helped = ", ".join(f'"{entry["caption"]}"' for entry in sample["retrieved"][:2])
         seconds = sample["motion_length"] / sample["fps"]
-        print(f"{folder / sample['files']['video']}: {sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else ""))
+        print(
+            f"{folder / sample['files']['video']}: {sample['prompt']!r}, {seconds:.1f} s"
+            + (f", helped by {helped}" if helped else "")
+        )

@@ -97,7 +97,9 @@ def load_residual(run_dir: Path, which: str | None = None, device: torch.device 
     return _filled(build_residual(model_config, dims, token_shape(run_dir)), run_dir, which, device)
 
 
-def load_length_estimator(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> LengthEstimator:
+def load_length_estimator(
+    run_dir: Path, which: str | None = None, device: torch.device | str = "cpu"
+) -> LengthEstimator:
     """The length estimator of a run."""
     config, model_config = _model_config(run_dir, "length", LengthEstimatorConfig)
     return _filled(LengthEstimator(model_config, config["text_dim"]), run_dir, which, device)

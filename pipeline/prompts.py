@@ -42,7 +42,9 @@ def read_requests(
     prompts = [(text_prompt, motion_length)] if text_prompt is not None else _read_file(text_path or "", motion_length)
     for text, _ in prompts:
         if len(text) > MAX_PROMPT_CHARACTERS:
-            raise UserError(f"a prompt has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read: {text[:40]}...")
+            raise UserError(
+                f"a prompt has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read: {text[:40]}..."
+            )
     return [
         Request(" ".join(text.split()), length or None, seed + repeat, repeat)
         for text, length in prompts

@@ -12,6 +12,7 @@ from data.specs import get_spec
 from data.tokens import TokenDataset, collate_tokens
 from engine.harness import Harness
 from engine.run_state import prepare_run
+from engine.schedule import seed_everything
 from engine.token_tasks import TokenTask
 from models.rag.conditions import ConditionSource, retrieve_for_training
 from models.rag.database import RAGDatabase
@@ -67,6 +68,7 @@ def train_on_tokens(
 
     n_train_captions = sum(len(clip.captions) for clip in train)
     train_tokens, val_tokens = dataset(train, 0, "train"), dataset(val, n_train_captions, "val")
+    seed_everything(options.train.seed)
     model = build(options.model, dims, tokens)
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens))

@@ -354,7 +354,15 @@ def feature_statistics(rows: np.ndarray, layout: FeatureLayout) -> tuple[np.ndar
     that nearly constant columns are not blown up.
     """
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-    groups = [slice(0, 1), slice(1, 3), slice(3, 4), layout.positions, layout.rotations, layout.velocities, layout.contacts]
+    groups = [
+        slice(0, 1),
+        slice(1, 3),
+        slice(3, 4),
+        layout.positions,
+        layout.rotations,
+        layout.velocities,
+        layout.contacts,
+    ]
     for group in groups:
         std[group] = max(std[group].mean(), 1e-6)
     return mean.astype(np.float32), std.astype(np.float32)

@@ -132,11 +132,10 @@ def get_body(dataset: str) -> Body:
     neck, head = names.index("neck"), names.index("head")
     chest = spine[-1]
     capsules = [Capsule(left_hip, right_hip, 0.080, 0.080, "trunk", 0)]
-    radii = np.linspace(0.098, 0.110, len(spine))
-    for lower, upper, r0, r1 in zip(spine, spine[1:], radii, radii[1:], strict=False):
-        capsules.append(Capsule(lower, upper, float(r0), float(r1), "trunk", lower))
+    waist = spine[len(spine) // 2]
+    capsules += [Capsule(0, waist, 0.090, 0.094, "trunk", 0), Capsule(waist, chest, 0.094, 0.098, "trunk", waist)]
     capsules += [
-        Capsule(chest, neck, 0.108, 0.050, "trunk", chest),
+        Capsule(chest, neck, 0.096, 0.050, "trunk", chest),
         Capsule(left_side, left_shoulder, 0.088, 0.050, "trunk", chest),
         Capsule(right_side, right_shoulder, 0.088, 0.050, "trunk", chest),
         Capsule(left_hip, left_side, 0.074, 0.088, "trunk", chest),

@@ -105,9 +105,7 @@ def write_bvh(
     nodes = _depth_first(rig)
     lines: list[str] = ["HIERARCHY"]
     _write_node(lines, rig, orders, 0, 0, UNITS[unit])
-    values = np.concatenate(
-        [pose.root * UNITS[unit], np.rad2deg(angles[:, nodes]).reshape(len(angles), -1)], axis=1
-    )
+    values = np.concatenate([pose.root * UNITS[unit], np.rad2deg(angles[:, nodes]).reshape(len(angles), -1)], axis=1)
     template = " ".join(["%.6f"] * values.shape[1])
     lines += ["MOTION", f"Frames: {len(values)}", f"Frame Time: {1 / float(fps):.8f}"]
     lines += [template % tuple(row) for row in values.tolist()]
@@ -158,7 +156,12 @@ def _write_node(lines: list[str], rig: Rig, orders: list[str], node: int, depth:
     for child in rig.children[node]:
         _write_node(lines, rig, orders, child, depth + 1, factor)
     if not rig.children[node]:
-        lines += [f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {_numbers(rig.ends[node] * factor)}", f"{pad}  }}"]
+        lines += [
+            f"{pad}  End Site",
+            f"{pad}  {{",
+            f"{pad}    OFFSET {_numbers(rig.ends[node] * factor)}",
+            f"{pad}  }}",
+        ]
     lines.append(f"{pad}}}")
 
 
@@ -205,7 +208,9 @@ def _parse(words) -> BVH:  # noqa: ANN001 - an iterator of words
     frame_time = float(next(words))
     values = np.array(list(words), dtype=np.float64).reshape(frames, len(columns))
     root = np.tile(np.array(offsets[0]), (frames, 1))
-    orders = ["".join(kind[0] for kind, owner in columns if owner == joint and kind[1] == "r") for joint in range(len(names))]
+    orders = [
+        "".join(kind[0] for kind, owner in columns if owner == joint and kind[1] == "r") for joint in range(len(names))
+    ]
     angles = np.zeros((frames, len(names), 3))
     for joint in range(len(names)):
         turning = [index for index, (kind, owner) in enumerate(columns) if owner == joint and kind[1] == "r"]

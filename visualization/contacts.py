@@ -12,6 +12,7 @@ ANKLE_RAISED, TOE_RAISED = 0.045, 0.045  # metres above its standing height up t
 STANDING_QUANTILE = 15  # per cent of its frames that a foot joint is taken to stand or be lower
 ENTER_SPEED, LEAVE_SPEED = 0.90, 1.10  # metres a second, of an adult
 ENTER_SHARE, LEAVE_SHARE = 0.35, 0.50  # of the body's own speed: a runner's stance is short and never quite still
+SOLE = 0.034  # metres from the toe joint down to the sole of an adult's drawn foot
 MIN_SECONDS = 0.1  # shorter contacts and shorter gaps are noise
 
 
@@ -45,6 +46,11 @@ def detect_contacts(joints: np.ndarray, fps: float, dataset: str = "humanml3d") 
         maybe = low & (velocity[:, column] < leave)
         contacts[:, column] = _clean(_hysteresis(sure, maybe), max(2, round(MIN_SECONDS * fps)))
     return contacts
+
+
+def standing_floor(joints: np.ndarray, dataset: str) -> float:
+    """Height of the ground under the figure (T, J, 3), metres: a sole below where its lowest joint mostly is."""
+    return float(np.percentile(joints[..., 1].min(axis=1), 5)) - SOLE * get_body(dataset).scale(joints)
 
 
 def contact_segments(contact: np.ndarray) -> list[tuple[int, int]]:

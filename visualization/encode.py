@@ -34,12 +34,25 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int,
     path = Path(path)
     check_suffix(path)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
-    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-framerate", f"{fps:g}", "-i", "-"]
+    command += [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{size[0]}x{size[1]}",
+        "-framerate",
+        f"{fps:g}",
+        "-i",
+        "-",
+    ]
     if path.suffix.lower() == ".mp4":
         command += ["-c:v", "libx264", "-preset", "superfast", "-crf", "20", "-pix_fmt", "yuv420p"]
         command += ["-movflags", "+faststart"]
     else:
-        palette = "split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"
+        palette = (
+            "split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"
+        )
         command += ["-vf", palette, "-loop", "0"]
     with atomic_path(path) as temporary:
         process = subprocess.Popen([*command, str(temporary)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)

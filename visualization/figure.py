@@ -94,7 +94,9 @@ class FigurePainter:
         axis = ((end - start) * stretch).astype(np.float32)[:, None, None]
         from_start = (start * stretch).astype(np.float32)
         dx = np.arange(x0, x1, dtype=np.float32)[None, None] + 0.5 - from_start[:, 0, None, None]
-        dy = (np.arange(y0, y1, dtype=np.float32)[None, :, None] + 0.5) / np.float32(squeeze) - from_start[:, 1, None, None]
+        dy = (np.arange(y0, y1, dtype=np.float32)[None, :, None] + 0.5) / np.float32(squeeze) - from_start[
+            :, 1, None, None
+        ]
         along = np.clip((dx * axis[..., 0] + dy * axis[..., 1]) / np.maximum((axis**2).sum(-1), 1e-6), 0, 1)
         distance = np.sqrt((dx - along * axis[..., 0]) ** 2 + (dy - along * axis[..., 1]) ** 2)
         r0, r1, soft = (value.astype(np.float32)[:, None, None] for value in (r0, r1, soft))

@@ -120,9 +120,7 @@ def _split(position: np.ndarray, first: int, last: int, longest: float, pause: i
     )
 
 
-def _drop(
-    joints: np.ndarray, skeleton: Skeleton, feet: dict[str, np.ndarray], scale: float, fps: float
-) -> np.ndarray:
+def _drop(joints: np.ndarray, skeleton: Skeleton, feet: dict[str, np.ndarray], scale: float, fps: float) -> np.ndarray:
     """How far (T,) the body must sink, metres, so that its legs reach the placed feet."""
     drop = np.zeros(len(joints))
     for side, foot in feet.items():
@@ -154,8 +152,8 @@ def _reach(result: np.ndarray, joints: np.ndarray, skeleton: Skeleton, side: str
     distance = np.clip(wanted, abs(thigh - shin) + 1e-3, STRAIGHT * (thigh + shin))
     # The knee keeps its side; a straight leg bends the way the toes point.
     toes = foot[:, -1] - foot[:, 0]
-    side_way = joints[:, knee] - joints[:, hip] + 0.05 * toes / np.maximum(
-        np.linalg.norm(toes, axis=-1, keepdims=True), 1e-9
+    side_way = (
+        joints[:, knee] - joints[:, hip] + 0.05 * toes / np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-9)
     )
     side_way = side_way - (side_way * axis).sum(-1, keepdims=True) * axis
     side_way = side_way / np.maximum(np.linalg.norm(side_way, axis=-1, keepdims=True), 1e-9)

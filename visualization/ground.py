@@ -47,7 +47,9 @@ class Backdrop:
         distance = reach / max(float(np.median(reach)), 1e-6) if len(reach) else reach
         fade = np.exp(-np.clip(distance - 0.4, 0, None) / 1.6).astype(np.float32)[:, None]
         finest = np.minimum(*self._footprints) if len(reach) else np.zeros((0, width), np.float32)
-        self._contrast = fade * np.clip(finest / 6, 0, 1)  # tiles smaller than some pixels dissolve instead of shimmering
+        self._contrast = fade * np.clip(
+            finest / 6, 0, 1
+        )  # tiles smaller than some pixels dissolve instead of shimmering
 
         share = np.linspace(0, 1, max(self.first_row, 1), dtype=np.float32)[:, None]
         sky = SKY_TOP + (HORIZON - SKY_TOP) * share
@@ -93,7 +95,9 @@ class Backdrop:
 class Decals:
     """What lies flat on the floor: the pelvis' path up to now and ahead, and the footprints of planted feet."""
 
-    def __init__(self, path: np.ndarray, marks: list[tuple[int, int, str, np.ndarray]], floor: float, scale: float) -> None:
+    def __init__(
+        self, path: np.ndarray, marks: list[tuple[int, int, str, np.ndarray]], floor: float, scale: float
+    ) -> None:
         """`path`: (T, 3) of the pelvis. `marks`: (first frame, last frame, side, centre (3,)). `scale`: adult = 1."""
         self._path = path.copy()
         self._path[:, 1] = floor

@@ -76,7 +76,10 @@ def fit_rig(joints: np.ndarray, dataset: str) -> Rig:
     for node, children in enumerate(rig.children):
         if len(children) > 1:
             _fit_branch(rig, positions, node)
-    scale = np.linalg.norm(offsets[[leg_joints(skeleton, "left")[1], leg_joints(skeleton, "left")[2]]], axis=-1).sum() / 0.82
+    scale = (
+        np.linalg.norm(offsets[[leg_joints(skeleton, "left")[1], leg_joints(skeleton, "left")[2]]], axis=-1).sum()
+        / 0.82
+    )
     for node, name in enumerate(names):
         if not rig.children[node]:
             length = 0.18 if name == "head" else 0.085 if "wrist" in name else 0.06

@@ -65,7 +65,9 @@ def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: f
 class Caption:
     """A block of wrapped, centred text that is laid out once and blended into every frame."""
 
-    def __init__(self, text: str, width: int, font_size: int, max_lines: int = 3, colour: tuple[int, int, int] = INK) -> None:
+    def __init__(
+        self, text: str, width: int, font_size: int, max_lines: int = 3, colour: tuple[int, int, int] = INK
+    ) -> None:
         """`width`: of the picture in pixels; a margin of one font size stays free on both sides."""
         font = font_for(text, font_size)
         margin = font_size

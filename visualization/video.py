@@ -14,13 +14,12 @@ from utils.errors import UserError
 from visualization.body import get_body
 from visualization.camera import Camera, choose_azimuth, plan_camera, share_camera
 from visualization.checks import check_fps, check_joints
-from visualization.contacts import contact_segments, detect_contacts
+from visualization.contacts import contact_segments, detect_contacts, standing_floor
 from visualization.encode import check_suffix, write_video
 from visualization.figure import FigurePainter
 from visualization.ground import Backdrop, Decals
 from visualization.lettering import FAINT_INK, Caption, draw_note
 
-SOLE = 0.034  # metres from the toe joint down to the sole of an adult's drawn foot
 PROGRESS = np.array([236, 118, 70], dtype=np.uint8)
 
 
@@ -41,7 +40,7 @@ class Stage:
         body = get_body(dataset)
         self.size, self.fps, self.frames = size, fps, len(joints)
         self.scale = body.scale(joints)
-        self.floor = float(np.percentile(joints[..., 1].min(axis=1), 5)) - SOLE * self.scale
+        self.floor = standing_floor(joints, dataset)
         self.points = body.display_points(joints)
         self.camera = plan_camera(self.points, body, size, safe, fps, azimuth)
         marks = []

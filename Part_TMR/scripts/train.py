@@ -17,6 +17,7 @@ def main() -> None:
     from engine.harness import Harness
     from engine.retriever_task import CaptionTexts, RetrieverTask
     from engine.run_state import prepare_run
+    from engine.schedule import seed_everything
     from models.text_encoder import TextFeatureStore, build_text_encoder
     from Part_TMR.model import RetrieverModel
     from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
@@ -38,6 +39,7 @@ def main() -> None:
         return CaptionTexts(dataset.captions, owners, store)
 
     normalizer = Normalizer.from_statistics(*load_statistics(spec), get_layout(options.model.layout))
+    seed_everything(options.train.seed)
     model = RetrieverModel(options.model, encoder.dim, normalizer, encoder if trained else None)
     task = RetrieverTask(model, texts(train), texts(val), options.rates.text_lr_factor, options.rates.head_lr_factor)
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)

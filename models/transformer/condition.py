@@ -195,7 +195,9 @@ class ConditionEncoder(nn.Module):
     def _every_part(rows: Tensor) -> Tensor:
         return torch.full((rows.shape[1],), EVERY_PART, device=rows.device)
 
-    def _retrieved(self, condition: Condition, retrieved: Retrieved, token_embedding: Callable[[Tensor], Tensor]) -> list[Memory]:
+    def _retrieved(
+        self, condition: Condition, retrieved: Retrieved, token_embedding: Callable[[Tensor], Tensor]
+    ) -> list[Memory]:
         mask = retrieved.mask & condition.keep_retrieval[:, None]  # (B, K)
         n_retrieved = mask.shape[1]
         rank = self.rank[:n_retrieved]
@@ -207,7 +209,10 @@ class ConditionEncoder(nn.Module):
             """values (B, K, R, D), row_mask (B, K, R), parts (R,) or None -> K * R memory rows."""
             keys = self.key(key_start[:, :, None] + self.key_motion(values))
             return Memory(
-                keys.flatten(1, 2), self.value_norm(values).flatten(1, 2), row_mask.flatten(1, 2), parts.repeat(n_retrieved)
+                keys.flatten(1, 2),
+                self.value_norm(values).flatten(1, 2),
+                row_mask.flatten(1, 2),
+                parts.repeat(n_retrieved),
             )
 
         everyone = torch.full((1,), EVERY_PART, device=mask.device)

@@ -66,7 +66,9 @@ class Upsample(nn.Module):
 
 def _residual_blocks(config: RVQConfig, deepest_first: bool) -> MaskedSequential:
     dilations = [config.dilation_growth_rate**i for i in range(config.depth)]
-    return MaskedSequential(*(ResidualBlock(config.width, d) for d in (dilations[::-1] if deepest_first else dilations)))
+    return MaskedSequential(
+        *(ResidualBlock(config.width, d) for d in (dilations[::-1] if deepest_first else dilations))
+    )
 
 
 class PartMerge(nn.Module):
@@ -99,9 +101,7 @@ class PartSplit(nn.Module):
         self.n_parts = layout.n_parts
         self.slots = layout.skeleton.slots_per_part
         channels = 2 * self.slots * CHANNELS_PER_JOINT
-        self.convolution = nn.Conv1d(
-            self.n_parts * width, self.n_parts * channels, 3, padding=1, groups=self.n_parts
-        )
+        self.convolution = nn.Conv1d(self.n_parts * width, self.n_parts * channels, 3, padding=1, groups=self.n_parts)
 
     def forward(self, grid: Tensor, mask: Tensor) -> Tensor:
         grid = grid * _at_resolution(mask, grid.shape[2])

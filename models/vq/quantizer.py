@@ -104,7 +104,9 @@ class Codebook(nn.Module):
 class ResidualQuantizer(nn.Module):
     """Q codebooks; each quantises what the former ones left over."""
 
-    def __init__(self, num_quantizers: int, nb_code: int, code_dim: int, mu: float, dropout_prob: float, temperature: float):
+    def __init__(
+        self, num_quantizers: int, nb_code: int, code_dim: int, mu: float, dropout_prob: float, temperature: float
+    ):
         super().__init__()
         self.dropout_prob = dropout_prob
         self.temperature = temperature

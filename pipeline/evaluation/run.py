@@ -35,9 +35,7 @@ class Evaluation:
         device: of the evaluator.
     """
 
-    def __init__(
-        self, spec: DatasetSpec, protocol: ProtocolOptions, vq: RVQVAE, checkpoints_dir: str, device: Device
-    ):
+    def __init__(self, spec: DatasetSpec, protocol: ProtocolOptions, vq: RVQVAE, checkpoints_dir: str, device: Device):
         self.spec, self.protocol = spec, protocol
         self.clips: list[Clip] = load_split(spec, protocol.split)
         attributes_path = spec.root / "attributes.json"
@@ -46,11 +44,15 @@ class Evaluation:
         self.scorer = Scorer(self.clips, spec.layout, spec.fps, evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]
         codes = tokenise(vq, features)
-        self.codebook_use = len(np.unique(np.concatenate([code[..., 0].numpy().ravel() for code in codes]))) / vq.config.nb_code2d
+        self.codebook_use = (
+            len(np.unique(np.concatenate([code[..., 0].numpy().ravel() for code in codes]))) / vq.config.nb_code2d
+        )
         decoded = [vq.decode(code[None].to(device))[0].cpu().numpy() for code in codes]
         self.sources: list[MotionSource] = [Real(self.clips), Reconstructed(self.clips, decoded)]
 
-    def run(self, sources: Sequence[MotionSource], title: str, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    def run(
+        self, sources: Sequence[MotionSource], title: str, folder: Path, settings: dict[str, Any]
+    ) -> dict[str, Any]:
         """Scores the reference rows and `sources`, prints the table, writes log and JSON; returns the rows."""
         started = time.perf_counter()
         all_sources = [*self.sources, *sources]
@@ -58,9 +60,7 @@ class Evaluation:
         protocol = self.protocol
         bar = tqdm(total=protocol.repeat_times * len(all_sources), desc="evaluating", unit="row")
         for repeat in range(protocol.repeat_times):
-            samples = draw_samples(
-                self.clips, protocol.seed, repeat, self.spec.max_frames, protocol.all_captions
-            )
+            samples = draw_samples(self.clips, protocol.seed, repeat, self.spec.max_frames, protocol.all_captions)
             for source in all_sources:
                 motions = source.motions(samples, protocol.seed + repeat)
                 numbers = self.scorer.score(motions, samples, np.random.default_rng((protocol.seed, repeat)))
@@ -71,7 +71,9 @@ class Evaluation:
                 bar.update()
         bar.close()
         repeats = f"{protocol.repeat_times} repeat{'s' * (protocol.repeat_times > 1)}"
-        heading = f"{title} | {self.spec.name}/{protocol.split}, {len(samples)} samples, {repeats}, seed {protocol.seed}"
+        heading = (
+            f"{title} | {self.spec.name}/{protocol.split}, {len(samples)} samples, {repeats}, seed {protocol.seed}"
+        )
         table = format_table(heading, rows)
         path = save_report(folder, protocol.ext, table, rows, settings)
         print(table)

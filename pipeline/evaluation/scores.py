@@ -71,7 +71,10 @@ class Scorer:
     def reconstruction(self, motions: Sequence[np.ndarray], samples: Sequence[Sample]) -> dict[str, float]:
         """Joint errors in metres of motions that reconstruct their clips."""
         pairs = [
-            [features_to_joints(features[: len(motion)], self.layout) for features in (self.clips[s.clip_index].features, motion)]
+            [
+                features_to_joints(features[: len(motion)], self.layout)
+                for features in (self.clips[s.clip_index].features, motion)
+            ]
             for motion, s in zip(motions, samples, strict=True)
         ]
         return {

@@ -152,7 +152,9 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(retrieved: str, cond_scale: f
     assert torch.equal(codes[..., 0], base) and torch.equal(condition.text, before)
     for row in range(3):
         one, length = condition.rows(torch.tensor([row])), int(steps[row])
-        alone = sample_base(model, one, steps[row : row + 1], Noise(seeds[row : row + 1], steps[row : row + 1]), settings)
+        alone = sample_base(
+            model, one, steps[row : row + 1], Noise(seeds[row : row + 1], steps[row : row + 1]), settings
+        )
         assert torch.equal(alone[0], base[row, :length])
         finished = sample_residual(residual, alone, one, steps[row : row + 1], settings)
         assert torch.equal(finished[0], codes[row, :length])

@@ -101,9 +101,7 @@ def test_grid_is_exact_and_complete(dataset: str, n_features: int, slots: int) -
     assert sorted(layout.grid_columns[layout.grid_columns < n_features]) == list(range(n_features))
 
 
-@pytest.mark.parametrize(
-    "dataset, widths", [("humanml3d", [7, 50, 50, 60, 60, 60]), ("kit", [7, 62, 62, 48, 48, 48])]
-)
+@pytest.mark.parametrize("dataset, widths", [("humanml3d", [7, 50, 50, 60, 60, 60]), ("kit", [7, 62, 62, 48, 48, 48])])
 def test_retriever_parts_have_the_published_widths(dataset: str, widths: list[int]) -> None:
     columns = get_layout(dataset).part_columns
     assert [len(columns[part]) for part in columns] == widths
