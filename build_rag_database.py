@@ -31,6 +31,7 @@ def main() -> None:
     from data.clips import load_split
     from data.specs import get_spec
     from models.rag.database import Entry, RAGDatabase
+    from models.text_encoder import TextFeatureStore
     from models.vq.tokenise import state_hash, tokenise
     from Part_TMR.library import embed_library, read_own_clips
     from Part_TMR.retriever import Retriever
@@ -66,7 +67,12 @@ def main() -> None:
             raise UserError(f"{folder} holds tokens of {facts.get('tokenizer')}, --vq_name is {tokenizer}")
         facts = facts | {"tokenizer": tokenizer}
         tokens = tokenise(vq, motions)
-    embedded = embed_library(retriever, entries, motions, tokens)
+    store = None
+    if database is None and retriever.model.text_encoder is None:
+        # The captions of the training split: their features are there since the retriever was trained.
+        captions = [caption for entry in entries for caption in entry.captions]
+        store = TextFeatureStore(retriever.text_encoder, captions, spec.root / "cache")
+    embedded = embed_library(retriever, entries, motions, tokens, store)
     database = RAGDatabase(embedded, facts) if database is None else database.add(embedded)
     database.save(folder)
     print(f"{folder}: {len(database)} motions, {len(database.embedded.text)} captions, dimension {database.dimension}")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from models.rag.database import Embedded, Entry, pad_tokens
+from models.text_encoder import TextFeatureStore
 from Part_TMR.retriever import Retriever
 from utils.errors import UserError
 from utils.files import read_array
@@ -24,6 +24,7 @@ def embed_library(
     entries: Sequence[Entry],
     motions: Sequence[np.ndarray],
     tokens: Sequence[Tensor] | None = None,
+    store: TextFeatureStore | None = None,
 ) -> Embedded:
     """Embeds motions and their captions, each once.
 
@@ -32,15 +33,14 @@ def embed_library(
         entries: ids, takes and captions of M motions.
         motions: their raw features, (T, D) each.
         tokens: their codes, (N, J, Q) each; the base level is kept.
+        store: features of all captions in order, where there are any already.
     """
     captions = [caption for entry in entries for caption in entry.captions]
-    distinct = {text: number for number, text in enumerate(dict.fromkeys(captions))}
     with tqdm(total=len(motions), desc="embedding motions", unit="motion", delay=1) as bar:
         encoded = retriever.encode_motion(motions, progress=bar.update)
-    texts = retriever.encode_text(list(distinct))
-    rows = torch.tensor([distinct[text] for text in captions], dtype=torch.long, device=texts.device)
+    texts = retriever.encode_text(captions) if store is None else retriever.encode_store(store)
     padded = pad_tokens([each[..., BASE_LEVEL] for each in tokens]) if tokens is not None else (None, None)
-    return Embedded(tuple(entries), texts[rows], encoded.motion, encoded.parts, *padded)
+    return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
 
 
 def read_motion(path: Path | str, layout_name: str) -> np.ndarray:

@@ -15,7 +15,7 @@ def info_nce(queries: Tensor, keys: Tensor, ignored: Tensor, temperature: Tensor
         ignored: (B, N) bool, keys that are no negatives of a query (the positive's own entry is of no account).
     Returns: the mean over the batch, a scalar.
     """
-    logits = queries @ keys.T / temperature
+    logits = _products(queries, keys.T) / temperature
     positives = torch.arange(len(queries), device=queries.device)
     return functional.cross_entropy(_hide(logits, ignored), positives)
 
@@ -28,7 +28,7 @@ def part_info_nce(texts: Tensor, parts: Tensor, ignored: Tensor, temperature: Te
     Returns: the mean over the batch, the parts and the directions, a scalar.
     """
     batch, groups, _ = texts.shape
-    logits = torch.bmm(texts.transpose(0, 1), parts.permute(1, 2, 0)) / temperature
+    logits = _products(texts.transpose(0, 1), parts.permute(1, 2, 0)) / temperature
     positives = torch.arange(batch, device=texts.device).repeat(groups)
     forward = _hide(logits, ignored).flatten(0, 1)
     backward = _hide(logits.transpose(1, 2), ignored.T).flatten(0, 1)
@@ -38,6 +38,12 @@ def part_info_nce(texts: Tensor, parts: Tensor, ignored: Tensor, temperature: Te
 def not_negatives(takes: Tensor, captions: Tensor, key_takes: Tensor, key_captions: Tensor) -> Tensor:
     """Which keys show the same take or carry the same caption as a query: (B,), (B,), (N,), (N,) -> (B, N) bool."""
     return (takes[:, None] == key_takes) | (captions[:, None] == key_captions)
+
+
+def _products(first: Tensor, second: Tensor) -> Tensor:
+    """Matrix product in single precision also under autocast: half precision's error, over the temperature, shows."""
+    with torch.autocast(first.device.type, enabled=False):
+        return first.float() @ second.float()
 
 
 def _hide(logits: Tensor, ignored: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from utils.errors import UserError
 from utils.files import read_json
 
 if TYPE_CHECKING:
-    from models.text_encoder import TextEncoder
+    from models.text_encoder import TextEncoder, TextFeatureStore
 
 # Best first: what an exported run holds, then what a training leaves.
 WEIGHT_FILES = ("weights.safetensors", "net_best_r1.tar", "latest.tar")
@@ -86,15 +86,22 @@ class Retriever:
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (B, D) of unit length."""
-        texts = list(texts)
+        """Sentences -> (B, D) of unit length. Repeated ones are computed once."""
+        distinct = list(dict.fromkeys(texts))
+        number = {text: row for row, text in enumerate(distinct)}
         rows = [torch.empty(0, self.config.embed_dim, device=self.device)]
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            chunk: Any = texts[start : start + TEXTS_AT_ONCE]
+        for start in range(0, len(distinct), TEXTS_AT_ONCE):
+            chunk: Any = distinct[start : start + TEXTS_AT_ONCE]
             if self.model.text_encoder is None:
                 chunk = self.text_encoder.features(chunk).to(self.device)
             rows.append(self.model.encode_text(chunk))
-        return torch.cat(rows)
+        return torch.cat(rows)[[number[text] for text in texts]]
+
+    @torch.no_grad()
+    def encode_store(self, store: TextFeatureStore) -> Tensor:
+        """Captions whose features of this retriever's frozen text encoder were computed before -> (C, D)."""
+        rows = torch.arange(len(store)).split(TEXTS_AT_ONCE)
+        return torch.cat([self.model.encode_text(store.rows(chunk).to(self.device)) for chunk in rows])
 
     @torch.no_grad()
     def encode_motion(

@@ -265,17 +265,17 @@ class Kick:
         leg = keyed(
             times,
             [
-                (strike - 0.62, (0.0, 0.0, 12.0, 0.0)),
-                (strike - 0.28, (-18.0, 3.0, 68.0, 0.0)),
+                (strike - 0.68, (0.0, 0.0, 12.0, 0.0)),
+                (strike - 0.32, (-18.0, 3.0, 64.0, 0.0)),
                 (strike, (self.height, 0.0, 6.0, 0.0)),
                 (strike + 0.34, (34.0, 0.0, 62.0, 0.0)),
                 (strike + 0.68, (0.0, 0.0, 14.0, 0.0)),
             ],
         )
-        foot.free[:] = pulse(times, strike - 0.58, strike + 0.74, 0.2, 0.26)
+        foot.free[:] = pulse(times, strike - 0.62, strike + 0.74, 0.2, 0.26)
         foot.flex[:], foot.abduct[:], foot.knee[:] = leg[:, 0], leg[:, 1], leg[:, 2]
         foot.planted &= foot.free <= 0
-        foot.ankle[:, 1] += 0.07 * pulse(times, strike - 0.6, strike + 0.86, 0.2, 0.18)
+        foot.ankle[:, 1] += 0.07 * pulse(times, strike - 0.72, strike + 0.86, 0.2, 0.18)
         weight = pulse(times, strike - 0.9, strike + 1.0, 0.45, 0.5)
         stage.shift(left=-SIGN[side] * 0.075 * weight)
         up = pulse(times, strike - 0.25, strike + 0.4, 0.25, 0.35)

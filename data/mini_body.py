@@ -114,6 +114,10 @@ def _turned(frame: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return np.einsum("tij,...j->ti", frame, vector) if vector.ndim == 1 else np.einsum("tij,tj->ti", frame, vector)
 
 
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
 def forward_of(yaw: np.ndarray) -> np.ndarray:
     """(..., 2) x and z of the forward direction at a heading (...)."""
     return np.stack([np.sin(yaw), np.cos(yaw)], axis=-1)
@@ -210,15 +214,17 @@ def pose_joints(pose: Pose, feet: tuple[Foot, Foot]) -> np.ndarray:
             swung = hip + THIGH[side] * _turned(thigh_frame, down) + SHIN[side] * _turned(shin_frame, down)
             pointed = _turned(shin_frame @ rotation(0, np.full(len(toe), 25.0)), np.array([0.0, -0.35, 0.94]))
             ankle, toe_way = ankle * (1 - free) + swung * free, (toe - ankle) * (1 - free) + pointed * free * FOOT[side]
+            # The swinging foot bends the knee rather than touch the floor.
+            low = np.minimum(ankle[:, 1] - ANKLE_HEIGHT, ankle[:, 1] + FOOT[side] * _unit(toe_way)[:, 1]) - 0.03
+            ankle[:, 1] += np.minimum(foot.free * 4.0, 1.0) * 0.015 * np.logaddexp(0.0, -low / 0.015)
         else:
             toe_way = toe - ankle
         spread = np.cross(np.array([0.0, 1.0, 0.0]), np.stack([np.sin(foot.yaw), 0 * foot.yaw, np.cos(foot.yaw)], -1))
         hinge = 0.6 * hip_frame[:, :, 0] + 0.4 * spread
         knee, reached = _leg(hip, ankle, hinge, side)
-        toe_way = toe_way / np.linalg.norm(toe_way, axis=-1, keepdims=True)
         joints[:, 1 + side], joints[:, 4 + side] = hip, knee
         joints[:, 7 + side] = reached
-        joints[:, 10 + side] = reached + FOOT[side] * toe_way
+        joints[:, 10 + side] = reached + FOOT[side] * _unit(toe_way)
 
     frame = hip_frame
     parent = 0

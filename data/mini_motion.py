@@ -339,8 +339,12 @@ def make_clip(segments: Sequence[Segment], rng: np.random.Generator) -> np.ndarr
         if hasattr(action, "steps"):
             trip.extra += action.steps(trip)
     times = before + np.arange(n_frames) / FPS
-    pose = base_pose(trip, times, rng)
-    stage = act.Stage(times, pose, feet_of(trip, times), trip)
+    feet = feet_of(trip, times)
+    while not (feet[LEFT].planted[0] or feet[RIGHT].planted[0]):
+        # In mid-flight of a run: the clip begins where a foot is on the floor.
+        times = times + 0.5 / FPS
+        feet = feet_of(trip, times)
+    stage = act.Stage(times, base_pose(trip, times, rng), feet, trip)
     for action in scene.actions:
         action.apply(stage)  # type: ignore[attr-defined]
-    return canonicalize(pose_joints(pose, stage.feet))
+    return canonicalize(pose_joints(stage.pose, stage.feet))

@@ -409,18 +409,16 @@ def _punch(signals: Signals, segment: Segment) -> list[Finding]:
     times: tuple[list[float], list[float]] = ([], [])
     for side in (LEFT, RIGHT):
         for stretch in _thrusts(signals, side):
-            before = signals.wrist[max(stretch.start - 7, 0) : stretch.start + 1, side]
-            after = signals.wrist[stretch.stop - 1 : stretch.stop + 8, side]
-            # From a guard beside the chest and back to it.
-            if (
-                before[:, 2].min() < 0.30
-                and before[:, 1].max() < 0.16
-                and before[:, 1].min() > -0.36
-                and after[:, 2].min() < 0.34
-            ):
-                if after[:, 1].min() > -0.40:
-                    times[side].append(_middle(signals, stretch))
+            # From a guard before the chest, and back to it.
+            before = signals.wrist[max(stretch.start - 5, 0) : stretch.start, side]
+            after = signals.wrist[stretch.stop : stretch.stop + 7, side]
+            if _has_guard(before) and _has_guard(after) and before[:, 1].max() < 0.17:
+                times[side].append(_middle(signals, stretch))
     return _sided(signals, segment, times)
+
+
+def _has_guard(wrist: np.ndarray) -> bool:
+    return bool(((wrist[:, 2] < 0.36) & (wrist[:, 1] > -0.28)).any())
 
 
 def _thrusts(signals: Signals, side: int) -> list[slice]:

@@ -148,6 +148,21 @@ class PartTMRConfig:
 
 
 @dataclass(frozen=True)
+class EvaluatorConfig:
+    """Our own evaluator, for datasets that have none of Guo's: captions and motions into one space."""
+
+    layout: Literal["humanml3d", "kit"] = option("humanml3d", LAYOUT_HELP)
+    text_encoder: TextEncoderName = option("minilm", "frozen encoder of the captions: minilm works offline")
+    latent_dim: int = option(384, "width of both encoders")
+    n_heads: int = option(6, "attention heads")
+    text_layers: int = option(2, "transformer layers over the caption's token states")
+    motion_layers: int = option(4, "transformer layers over the motion, in steps of four frames")
+    embed_dim: int = option(256, "dimension of the joint space")
+    dropout: float = option(0.1, "dropout")
+    temperature: float = option(0.07, "softmax temperature")
+
+
+@dataclass(frozen=True)
 class SamplingSettings:
     """How tokens are drawn; the same object for every front end."""
 

@@ -87,4 +87,22 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "save_every": 200,
         },
     },
+    "evaluator": {
+        "paper": {},
+        "mini": {
+            **_MINI_RUN,
+            "text_encoder": "minilm",
+            "latent_dim": 192,
+            "n_heads": 4,
+            "text_layers": 1,
+            "motion_layers": 2,
+            "embed_dim": 64,
+            "batch_size": 64,
+            "max_epoch": 40,
+            "lr": 5e-4,
+            "warm_up_iter": 100,
+            "eval_every_e": 2,
+            "save_every": 200,
+        },
+    },
 }

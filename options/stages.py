@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from data.specs import get_spec
 from models.configs import (
+    EvaluatorConfig,
     LengthEstimatorConfig,
     MaskedTransformerConfig,
     PartTMRConfig,
@@ -169,6 +170,21 @@ class RetrieverOptions:
     )
 
     def resolve(self) -> RetrieverOptions:
+        """See `_resolve_run`."""
+        return _resolve_run(self)
+
+
+@dataclass(frozen=True)
+class EvaluatorOptions:
+    """train_evaluator.py"""
+
+    run: RunOptions = RunOptions(name="evaluator")
+    model: EvaluatorConfig = EvaluatorConfig()
+    train: TrainSettings = TrainSettings(
+        batch_size=64, max_epoch=100, lr=3e-4, warm_up_iter=500, schedule="cosine", gamma=0.01, weight_decay=1e-2
+    )
+
+    def resolve(self) -> EvaluatorOptions:
         """See `_resolve_run`."""
         return _resolve_run(self)
 

@@ -118,7 +118,7 @@ class Body:
         return np.concatenate([joints, np.stack(points, axis=1)], axis=1)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def get_body(dataset: str) -> Body:
     """The mannequin of a dataset's skeleton ("humanml3d", "kit" or an alias)."""
     skeleton = get_skeleton(dataset)

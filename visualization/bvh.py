@@ -56,7 +56,7 @@ def rig_motion(
 
     Args:
         foot_locking: keeps planted feet in place.
-        contacts: (T, 4) of left ankle, left toe, right ankle, right toe, for the locking; found in the joints when None.
+        contacts: (T, 4) of left ankle, left toe, right ankle, right toe, for the locking; found when None.
 
     Raises:
         UserError: bad joints, fps or contacts.

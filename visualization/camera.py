@@ -33,7 +33,7 @@ class Camera:
     centre: tuple[float, float]
 
     def project(self, points: np.ndarray, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """World points (..., 3) -> pixels (..., 2) and depth (...) in metres, seen in one frame (the last one stays)."""
+        """World points (..., 3) -> pixels (..., 2) and depth (...) in metres. Past the end the last frame stays."""
         local = (points - self.positions[min(frame, len(self.positions) - 1)]) @ self.basis.T
         depth = np.maximum(local[..., 2], 1e-3)
         x = self.centre[0] + self.focal * local[..., 0] / depth

@@ -127,7 +127,8 @@ def _paint_capsule(
 ) -> None:
     """One tapered limb into `canvas` (pixels, 3) and the depth buffer `nearest` (pixels), both in place.
 
-    `places` (h, w): where the limb's box lies in these lists. `x`, `y`: pixel centres relative to the limb's start; `axis`: its end there; `thickness`: mean radius in metres.
+    `places` (h, w): where the limb's box lies in these lists. `x`, `y`: pixel centres relative to the limb's
+    start; `axis`: its end there; `radius`: pixels, `depth`: metres at both ends; `thickness`: mean radius in metres.
     """
     y = y[:, None]
     length = max(axis @ axis, np.float32(1e-6))

@@ -1,8 +1,8 @@
 """Joint positions to joint rotations and back, for animation files.
 
-Positions leave the twist of every bone open. Here pelvis and chest take it from their rigid triangles of joints (hips and
-spine, collars and neck), the spine between shares the difference, and upper arms and thighs take it from the plane in
-which elbow and knee bend, smoothly over time: a straight limb has no such plane and must not spin.
+Positions leave the twist of every bone open. Here pelvis and chest take it from their rigid triangles of joints (hips
+and spine, collars and neck), the spine between shares the difference, and upper arms and thighs take it from the plane
+in which elbow and knee bend, smoothly over time: a straight limb has no such plane and must not spin.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def forward(rig: Rig, root: np.ndarray, local: np.ndarray) -> np.ndarray:
     return position
 
 
-# Joints whose one child bends like a hinge, and about which axis in the rest pose: thighs to the back, arms to the front.
+# Joints whose one child bends like a hinge, and about which rest axis: shins to the back, forearms to the front.
 _HINGES = {
     "left_hip": (1.0, 0.0, 0.0),
     "right_hip": (1.0, 0.0, 0.0),

@@ -86,7 +86,7 @@ def render_sequence(
 
 
 def _spread(moments: np.ndarray, right: np.ndarray, gap: float) -> np.ndarray:
-    """How to move each pose (K, J, 3) so that the figures stand apart: (K, 3), zeros where the motion itself does it."""
+    """How to move each pose (T, J, 3) so that the figures stand apart: (T, 3), zeros where they do already."""
     along = moments[:, 0] @ right
     steps = np.abs(np.diff(along))
     if len(moments) < 2 or np.median(steps) > 0.5 * gap:

@@ -50,3 +50,10 @@ def test_part_loss_is_the_mean_over_parts_and_directions() -> None:
         for first, second in ((texts, parts), (parts, texts))
     ]
     torch.testing.assert_close(part_info_nce(texts, parts, nothing, 0.07), torch.stack(each).mean())
+
+
+def test_mixed_precision_does_not_blur_the_similarities() -> None:
+    queries, keys, nothing = unit(3, 64), unit(5, 64), torch.zeros(3, 5, dtype=torch.bool)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = info_nce(queries, keys, nothing, 0.01)
+    torch.testing.assert_close(loss, info_nce(queries, keys, nothing, 0.01))

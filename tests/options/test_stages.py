@@ -21,6 +21,7 @@ SCHEMAS = {
     "train_mask_transformer.py": stages.MaskedOptions,
     "train_res_transformer.py": stages.ResidualOptions,
     "train_length_estimator.py": stages.LengthOptions,
+    "train_evaluator.py": stages.EvaluatorOptions,
     "Part_TMR.scripts.train": stages.RetrieverOptions,
     "Part_TMR.scripts.test": stages.RetrieverEvalOptions,
     "build_rag_database.py": stages.DatabaseOptions,
@@ -36,6 +37,7 @@ STAGES = {
     "rtrans": stages.ResidualOptions,
     "length": stages.LengthOptions,
     "tmr": stages.RetrieverOptions,
+    "evaluator": stages.EvaluatorOptions,
 }
 PROMISED = [
     "train_vq.py --name vq --gpu_id 0 --dataset_name humanml3d --batch_size 256 --num_quantizers 6 --max_epoch 50"
@@ -45,6 +47,7 @@ PROMISED = [
     "train_res_transformer.py --name rtrans --gpu_id 0,1 --dataset_name humanml3d --batch_size 64 --vq_name vq"
     " --cond_drop_prob 0.01 --share_weight --max_epoch 2000 --attnj --attnt",
     "train_length_estimator.py --dataset_name t2m --gpu_id -1",
+    "train_evaluator.py --name evaluator --dataset_name mini --gpu_id -1",
     "Part_TMR.scripts.train",
     "Part_TMR.scripts.test",
     "build_rag_database.py",

@@ -1,0 +1,81 @@
+"""What an evaluator is. Letters: B batch, T frames, D dimensions of the joint space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.vq.tokenise import state_hash
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from data.clips import Caption
+
+FRAMES_PER_STEP = 4
+
+
+class Evaluator(ABC):
+    """Frozen encoders of captions and motions. An embedding never depends on what else is embedded with it.
+
+    Args:
+        name: `guo` or `own`, for tables and files.
+        network: put into evaluation mode and frozen.
+        n_features: width of a raw feature row.
+        dimension: D.
+
+    Attributes:
+        fingerprint: tells these weights and statistics from others: numbers of two evaluators are not comparable.
+    """
+
+    def __init__(self, name: str, network: nn.Module, n_features: int, dimension: int) -> None:
+        self.name, self.n_features, self.dimension = name, n_features, dimension
+        self.network = network.eval().requires_grad_(False)
+        self.fingerprint = state_hash(network)
+
+    @abstractmethod
+    def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
+        """Captions -> (B, D) float32.
+
+        Raises:
+            UserError: a caption that this evaluator cannot read; it is named.
+        """
+
+    @abstractmethod
+    def embed_motion(self, motions: Sequence[np.ndarray]) -> np.ndarray:
+        """Raw features, (T, n_features) each, T at least 4 -> (B, D) float32.
+
+        Raises:
+            UserError: a motion of another width, too short, too long, or not finite; its number is named.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(iter(self.network.parameters())).device
+
+    def _checked(self, motions: Sequence[np.ndarray], max_frames: int | None = None) -> list[Tensor]:
+        """The motions as float32 CPU tensors."""
+        checked = []
+        for number, motion in enumerate(motions):
+            rows = torch.from_numpy(np.array(motion, dtype=np.float32))
+            if rows.ndim != 2 or rows.shape[1] != self.n_features:
+                raise UserError(f"motion {number} must have the shape (frames, {self.n_features}), not {rows.shape}")
+            if len(rows) < FRAMES_PER_STEP or (max_frames is not None and len(rows) > max_frames):
+                limits = f"at least {FRAMES_PER_STEP}" if max_frames is None else f"{FRAMES_PER_STEP} to {max_frames}"
+                raise UserError(f"motion {number} has {len(rows)} frames: the evaluator reads {limits}")
+            if not torch.isfinite(rows).all():
+                raise UserError(f"motion {number} has values that are not finite")
+            checked.append(rows)
+        return checked
+
+
+def chunks_by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Numbers of at most `size` items of like length at once, so that little is padded."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

@@ -1,0 +1,158 @@
+"""Our own evaluator, for datasets that have none: captions and motions into one space, trained contrastively.
+
+Letters: B batch, T frames, N = T / 4 steps, L tokens of a caption, C width, D dimensions of the joint space.
+Masks: True = valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from models.configs import EvaluatorConfig
+from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
+from models.transformer.blocks import Attention, FeedForward
+from models.transformer.token_grid import sinusoid
+from options.schema import from_dict
+from utils.checkpoint import load_state, read_checkpoint
+from utils.errors import UserError
+from utils.files import read_json
+from utils.normalizer import Normalizer
+from utils.representation import get_layout
+
+if TYPE_CHECKING:
+    from data.clips import Caption
+    from models.text_encoder import TextEncoder, TextFeatures
+
+# Best first: what an exported run holds, then what a training leaves.
+WEIGHT_FILES = ("weights.safetensors", "net_best_r_precision_top1.tar", "latest.tar")
+MOTIONS_AT_ONCE = 32
+
+
+class SequenceEncoder(nn.Module):
+    """A transformer whose class token, read out at the end, becomes an embedding of unit length."""
+
+    def __init__(self, width: int, n_heads: int, n_layers: int, dropout: float, dimension: int) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.attention = nn.ModuleList(Attention(width, n_heads, dropout) for _ in range(n_layers))
+        self.feed_forward = nn.ModuleList(FeedForward(width, 2 * width, dropout) for _ in range(n_layers))
+        self.output = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dimension))
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """rows (B, L, C), mask (B, L) -> (B, D)."""
+        rows = rows + sinusoid(torch.arange(rows.shape[1], device=rows.device), rows.shape[2])
+        rows = torch.cat([self.class_token.expand(len(rows), -1, -1), rows], dim=1)
+        allowed = functional.pad(mask, (1, 0), value=True)[:, None, None]
+        for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
+            rows = feed_forward(attention(rows, allowed))
+        return functional.normalize(self.output(rows[:, 0]), dim=-1)
+
+
+class EvaluatorNetwork(nn.Module):
+    """Both encoders and the statistics of the motions they were trained on.
+
+    The motion encoder sees whole feature rows. Two strided convolutions make steps of four frames of them; frames past a
+    motion's end are zero before each, which is what the convolutions find beyond a whole motion too.
+
+    Args:
+        config: the architecture.
+        text_dim: channels of the text encoder's states.
+        normalizer: statistics of the training data; none: to be loaded with the weights.
+    """
+
+    def __init__(self, config: EvaluatorConfig, text_dim: int, normalizer: Normalizer | None = None) -> None:
+        super().__init__()
+        n_features, width = get_layout(config.layout).n_features, config.latent_dim
+        sizes = {"n_heads": config.n_heads, "dropout": config.dropout, "dimension": config.embed_dim}
+        self.config = config
+        self.normalizer = normalizer or Normalizer(n_features)
+        self.stem = nn.ModuleList([nn.Conv1d(n_features, width, 4, 2, 1), nn.Conv1d(width, width, 4, 2, 1)])
+        self.motion_encoder = SequenceEncoder(width, n_layers=config.motion_layers, **sizes)
+        self.text_input = nn.Linear(text_dim, width)
+        self.text_encoder = SequenceEncoder(width, n_layers=config.text_layers, **sizes)
+
+    def encode_motion(self, motion: Tensor, mask: Tensor) -> Tensor:
+        """Raw features (B, T, D_f), mask (B, T) -> (B, D) of unit length. What padding holds does not matter."""
+        n_steps = -(-motion.shape[1] // FRAMES_PER_STEP)
+        missing = n_steps * FRAMES_PER_STEP - motion.shape[1]
+        rows = functional.pad(self.normalizer.normalize(motion), (0, 0, 0, missing)).transpose(1, 2)
+        mask = functional.pad(mask, (0, missing), value=False)
+        for convolution in self.stem:
+            rows = functional.gelu(convolution(rows.masked_fill(~mask[:, None], 0.0)))
+            mask = mask.view(len(mask), -1, 2).any(dim=-1)
+        return self.motion_encoder(rows.transpose(1, 2), mask)
+
+    def encode_text(self, features: TextFeatures) -> Tensor:
+        """Token states of B captions -> (B, D) of unit length."""
+        return self.text_encoder(self.text_input(features.states), features.mask)
+
+
+class OwnEvaluator(Evaluator):
+    """A trained `EvaluatorNetwork` with its sentence encoder."""
+
+    def __init__(self, network: EvaluatorNetwork, text_encoder: TextEncoder) -> None:
+        super().__init__("own", network, len(network.normalizer.mean), network.config.embed_dim)
+        self.text_encoder = text_encoder
+
+    @classmethod
+    def load(
+        cls, run_dir: Path | str, device: torch.device | str = "cpu", text_encoder: TextEncoder | None = None
+    ) -> OwnEvaluator:
+        """Loads a run of `train_evaluator.py`.
+
+        Args:
+            run_dir: holds config.json and model/.
+            device: where to run.
+            text_encoder: used if it is the one that the run was trained with; else that one is built.
+
+        Raises:
+            UserError: no such run, no weights, or those of something else.
+        """
+        run_dir = Path(run_dir)
+        path = run_dir / "config.json"
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("stage") != "evaluator":
+            raise UserError(f"{path} is not the config of an evaluator")
+        config = from_dict(EvaluatorConfig, content.get("model"), f"{path}: model")
+        weights = next((run_dir / "model" / name for name in WEIGHT_FILES if (run_dir / "model" / name).is_file()), None)
+        if weights is None:
+            raise UserError(f"{run_dir / 'model'} holds no weights ({', '.join(WEIGHT_FILES)})")
+        if text_encoder is None or text_encoder.name != config.text_encoder:
+            from models.text_encoder import build_text_encoder
+
+            text_encoder = build_text_encoder(config.text_encoder, device=device)
+        network = EvaluatorNetwork(config, text_encoder.dim)
+        load_state(network, read_checkpoint(weights).get("model", {}), weights)
+        return cls(network.to(device), text_encoder)
+
+    @torch.no_grad()
+    def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
+        """See `Evaluator.embed_text`; only the sentences are read."""
+        texts = [caption.text for caption in captions]
+        if (empty := next((number for number, text in enumerate(texts) if not text.strip()), None)) is not None:
+            raise UserError(f"caption {empty} is empty")
+        rows = torch.empty(len(texts), self.dimension)
+        for chosen in chunks_by_length([len(text) for text in texts], 256):
+            features = self.text_encoder.features([texts[number] for number in chosen]).to(self.device)
+            rows[chosen] = self.network.encode_text(features).cpu()
+        return rows.numpy()
+
+    @torch.no_grad()
+    def embed_motion(self, motions: Sequence[np.ndarray]) -> np.ndarray:
+        """See `Evaluator.embed_motion`."""
+        checked = self._checked(motions)
+        rows = torch.empty(len(checked), self.dimension)
+        for chosen in chunks_by_length([len(motion) for motion in checked], MOTIONS_AT_ONCE):
+            padded = pad_sequence([checked[number] for number in chosen], batch_first=True).to(self.device)
+            lengths = torch.tensor([len(checked[number]) for number in chosen], device=self.device)
+            mask = torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
+            rows[chosen] = self.network.encode_motion(padded, mask).cpu()
+        return rows.numpy()

@@ -1,0 +1,211 @@
+"""Exported skeletons: exact forward kinematics, no jumps, planted feet, clear refusals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.visualization.motions import make_walk
+from utils.errors import UserError
+from utils.skeleton import get_skeleton
+from visualization.bvh import BVH, read_bvh, rig_motion, write_bvh
+from visualization.contacts import detect_contacts
+from visualization.kinematics import forward
+
+
+def export(path: Path, joints: np.ndarray, dataset: str = "humanml3d", **options) -> tuple[BVH, np.ndarray]:
+    """The written file and its joints (T, J, 3) in metres by forward kinematics."""
+    motion = read_bvh(write_bvh(path, joints, 20, dataset, **options))
+    order = [motion.names.index(name) for name in get_skeleton(dataset).joint_names]
+    return motion, motion.positions()[:, order] / 100
+
+
+def largest_turn(motion: BVH) -> float:
+    """The largest rotation of any joint between two frames, degrees."""
+    cosine = np.abs((motion.rotations[1:] * motion.rotations[:-1]).sum(-1))
+    return float(np.rad2deg(2 * np.arccos(np.clip(cosine, 0, 1))).max())
+
+
+def slide(joints: np.ndarray, contacts: np.ndarray) -> float:
+    """Mean horizontal way of foot joints between two frames of contact, metres."""
+    feet = [7, 10, 8, 11]
+    step = np.linalg.norm(np.diff(joints[:, feet][..., [0, 2]], axis=0), axis=-1)
+    both = contacts[1:] & contacts[:-1]
+    return float(step[both].mean())
+
+
+@pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
+def test_forward_kinematics_returns_the_joints(tmp_path: Path, dataset: str) -> None:
+    joints = make_walk(dataset, turns=0.4)
+    motion, again = export(tmp_path / "walk.bvh", joints, dataset)
+    assert np.abs(again - joints).max() < 1e-4
+    assert motion.fps == pytest.approx(20)
+    assert np.isfinite(motion.ends[[i for i in range(len(motion.names)) if i not in motion.parents]]).all()
+
+
+def test_forward_kinematics_of_real_motion(
+    tmp_path: Path, real_clips: list[np.ndarray], reference_clip: np.ndarray
+) -> None:
+    for joints in [*real_clips, reference_clip]:
+        motion, again = export(tmp_path / "clip.bvh", joints)
+        assert np.linalg.norm(again - joints, axis=-1).max() < 0.01
+        # 60 degrees in a twentieth of a second is the fastest arm in these clips.
+        assert largest_turn(motion) < 62
+
+
+def test_uneven_bones_do_not_add_up_along_a_limb(tmp_path: Path) -> None:
+    joints = make_walk()
+    noisy = joints + 0.004 * np.random.default_rng(0).standard_normal(joints.shape)
+    _, again = export(tmp_path / "noisy.bvh", noisy)
+    error = np.linalg.norm(again - noisy, axis=-1)
+    assert error.mean() < 0.006
+    assert np.percentile(error, 99) < 0.02
+
+
+@pytest.mark.parametrize("start", [0, 90, 179, 180, -90])
+@pytest.mark.parametrize("turns", [3.0, -3.0])
+def test_full_turns_have_no_jumps(tmp_path: Path, start: float, turns: float) -> None:
+    joints = make_walk(frames=100, turns=turns, speed=0.5, start=start)
+    motion, again = export(tmp_path / "turns.bvh", joints)
+    assert np.abs(again - joints).max() < 1e-4
+    assert largest_turn(motion) < 25
+    assert np.abs(np.diff(motion.angles, axis=0)).max() < 60
+    # The heading winds up instead of wrapping at 180 degrees.
+    heading = motion.angles[:, 0, motion.orders[0].index("Y")]
+    assert abs(heading[-1] - heading[0]) == pytest.approx(abs(turns) * 360, abs=40)
+
+
+def test_straight_limbs_do_not_spin(tmp_path: Path) -> None:
+    """Arms and legs that pass through straight have no bending plane there: their twist must stay calm."""
+    joints = make_walk(frames=60, speed=0)
+    skeleton = get_skeleton("humanml3d")
+    for shoulder, elbow, wrist in ((16, 18, 20), (17, 19, 21)):
+        upper = joints[:, elbow] - joints[:, shoulder]
+        straight = upper / np.linalg.norm(upper, axis=-1, keepdims=True)
+        wobble = 0.004 * np.random.default_rng(1).standard_normal((60, 3))
+        joints[:, wrist] = joints[:, elbow] + skeleton.bone_lengths[wrist] * straight + wobble
+    motion, _ = export(tmp_path / "straight.bvh", joints)
+    assert largest_turn(motion) < 20
+
+
+def test_bone_lengths_are_medians_and_rest_pose_faces_forward(tmp_path: Path, walk: np.ndarray) -> None:
+    motion, _ = export(tmp_path / "walk.bvh", walk)
+    offsets = dict(zip(motion.names, motion.offsets, strict=True))
+    assert offsets["left_hip"][0] > 0 > offsets["right_hip"][0]
+    assert offsets["left_knee"][1] < 0
+    assert offsets["left_foot"][2] > 0
+    assert np.linalg.norm(offsets["left_knee"]) == pytest.approx(39.362, abs=1e-2)
+
+
+def test_units(tmp_path: Path, walk: np.ndarray) -> None:
+    metres = read_bvh(write_bvh(tmp_path / "m.bvh", walk, 20, unit="m"))
+    centimetres = read_bvh(write_bvh(tmp_path / "cm.bvh", walk, 20))
+    np.testing.assert_allclose(metres.positions() * 100, centimetres.positions(), atol=0.01)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("foot_locking", [False, True])
+def test_shortest_motions(tmp_path: Path, frames: int, foot_locking: bool) -> None:
+    motion, again = export(tmp_path / "short.bvh", make_walk(frames=frames), foot_locking=foot_locking)
+    assert len(motion.root) == frames
+    assert np.isfinite(again).all()
+
+
+def test_collapsed_joints_stay_finite(tmp_path: Path) -> None:
+    _, again = export(tmp_path / "zero.bvh", np.zeros((10, 22, 3)), foot_locking=True)
+    assert np.isfinite(again).all()
+
+
+def test_foot_locking_takes_the_slide_out() -> None:
+    joints = make_walk(frames=100, speed=1.3)  # faster than its legs: the feet slide
+    contacts = detect_contacts(joints, 20)
+    rig, pose = rig_motion(joints, 20, foot_locking=True)
+    locked = forward(rig, pose.root, pose.local)
+    assert contacts.mean() > 0.1
+    assert slide(locked, contacts) < slide(joints, contacts) / 3
+
+
+def test_foot_locking_of_real_motion(real_clips: list[np.ndarray]) -> None:
+    before, after = [], []
+    for joints in real_clips:
+        drifting = joints.copy()
+        drifting[..., [0, 2]] += 0.15 * joints[:, :1, [0, 2]]  # 15 per cent too fast for its steps
+        contacts = detect_contacts(drifting, 20)
+        rig, pose = rig_motion(drifting, 20, foot_locking=True)
+        locked = forward(rig, pose.root, pose.local)
+        before.append(slide(drifting, contacts))
+        after.append(slide(locked, contacts))
+        # Knees bend the human way and never reach through: hip to ankle stays shorter than the straight leg.
+        for hip, knee, ankle in ((1, 4, 7), (2, 5, 8)):
+            reach = np.linalg.norm(locked[:, hip] - locked[:, ankle], axis=-1)
+            assert reach.max() < np.linalg.norm(rig.offsets[[knee, ankle]], axis=-1).sum()
+        lengths = np.linalg.norm(locked[:, 1:] - locked[:, list(rig.parents[1:])], axis=-1)
+        assert lengths.std(axis=0).max() < 1e-6
+        # The upper body goes where it went: only the legs and a little height change.
+        assert np.abs((locked - drifting)[:, [0, 15, 20, 21]]).max() < 0.10
+        jerk, raw_jerk = (np.abs(np.diff(motion, 2, axis=0)).max() for motion in (locked, drifting))
+        assert jerk < raw_jerk + 0.06
+    assert np.mean(after) < np.mean(before) / 3
+
+
+def test_locking_uses_the_contacts_it_is_given() -> None:
+    joints = make_walk(frames=60, speed=0.8)
+    contacts = np.zeros((60, 4))
+    contacts[20:30, 1] = 1
+    rig, pose = rig_motion(joints, 20, foot_locking=True, contacts=contacts)
+    toe = forward(rig, pose.root, pose.local)[20:30, 10]
+    assert np.ptp(toe, axis=0).max() < 0.005
+
+
+def test_hundred_motions_are_quick(tmp_path: Path) -> None:
+    joints = make_walk(frames=120)
+    start = time.process_time()
+    for index in range(20):
+        write_bvh(tmp_path / f"{index}.bvh", joints, 20, foot_locking=True)
+    assert time.process_time() - start < 2.0  # 100 of them in 10 s
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda joints: joints[:, :21], r"shape \(50, 21, 3\)"),
+        (lambda joints: joints[0], "shape"),
+        (lambda joints: joints[:0], "no frames"),
+        (lambda joints: np.where(np.arange(50)[:, None, None] == 7, np.nan, joints), "frame 7"),
+        (lambda joints: joints * np.inf, "NaN or infinity"),
+        (lambda joints: np.full(joints.shape, "a"), "numbers"),
+    ],
+)
+def test_bad_joints_are_refused(tmp_path: Path, walk: np.ndarray, change, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        write_bvh(tmp_path / "bad.bvh", change(walk), 20)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_bad_input_is_refused(tmp_path: Path, walk: np.ndarray) -> None:
+    for options, match in [
+        ({"fps": 0}, "fps"),
+        ({"fps": "x"}, "fps"),
+        ({"unit": "inch"}, "unit"),
+        ({"dataset": "cmu"}, "cmu"),
+    ]:
+        with pytest.raises(UserError, match=match):
+            write_bvh(tmp_path / "bad.bvh", **{"joints": walk, "fps": 20, **options})
+    with pytest.raises(UserError, match="contacts"):
+        write_bvh(tmp_path / "bad.bvh", walk, 20, foot_locking=True, contacts=np.zeros((3, 4)))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        write_bvh(tmp_path / "file" / "walk.bvh", walk, 20)
+
+
+def test_reader_refuses_what_is_not_bvh(tmp_path: Path, walk: np.ndarray) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_bvh(tmp_path / "none.bvh")
+    path = write_bvh(tmp_path / "walk.bvh", walk, 20)
+    for content in ["", "hello", path.read_text()[:2000], path.read_text()[:-500]]:
+        (tmp_path / "broken.bvh").write_text(content)
+        with pytest.raises(UserError, match="not a complete BVH"):
+            read_bvh(tmp_path / "broken.bvh")

@@ -1,0 +1,178 @@
+"""Videos and pictures: they play everywhere, hold the whole figure, and refuse bad input."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image, ImageFont
+
+from tests.visualization.motions import make_walk
+from utils.errors import UserError
+from visualization.body import COLOURS, get_body
+from visualization.camera import plan_camera
+from visualization.lettering import font_for, wrap
+from visualization.sequence import render_sequence
+from visualization.video import Stage, render_comparison, render_video
+
+
+def probe(path: Path) -> str:
+    """What ffmpeg says about a file."""
+    return subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True).stderr
+
+
+def frames_of(path: Path) -> np.ndarray:
+    """(T, H, W, 3) decoded pictures."""
+    reader = imageio_ffmpeg.read_frames(str(path))
+    width, height = next(reader)["size"]
+    return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
+
+
+def near(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Pixels whose hue is that of a body part: each channel's share of the sum within a few per cent."""
+    share = picture / np.maximum(picture.sum(-1, keepdims=True, dtype=float), 1)
+    return np.abs(share - np.array(colour) / sum(colour)).max(-1) < 0.04
+
+
+@pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
+def test_video_plays_and_moves(tmp_path: Path, dataset: str) -> None:
+    path = render_video(tmp_path / "a" / "walk.mp4", make_walk(dataset, frames=12), 12.5, "a person walks", dataset)
+    about = probe(path)
+    assert "h264" in about and "yuv420p" in about and "854x480" in about and "12.5" in about
+    pictures = frames_of(path)
+    assert len(pictures) == 12
+    assert np.abs(pictures[0].astype(int) - pictures[-1]).mean() > 0.3
+    for part in ("left_leg", "right_leg"):
+        assert near(pictures[5], COLOURS[part]).sum() > 300
+    assert [entry.name for entry in path.parent.iterdir()] == ["walk.mp4"]
+
+
+def test_left_is_warm_and_on_the_right_of_the_picture() -> None:
+    """Seen from the front, the figure's left leg is on the picture's right side."""
+    stage = Stage(make_walk(frames=1), 20, "humanml3d", (320, 240), (0, 0, 320, 240), azimuth=0.0)
+    picture = stage.picture(0)
+    left = np.nonzero(near(picture, COLOURS["left_leg"]))[1].mean()
+    right = np.nonzero(near(picture, COLOURS["right_leg"]))[1].mean()
+    assert left > right + 5
+
+
+@pytest.mark.parametrize("turns", [0.0, 2.0])
+@pytest.mark.parametrize("speed", [0.0, 1.5, 6.0])
+def test_figure_stays_inside_the_picture(turns: float, speed: float) -> None:
+    body = get_body("humanml3d")
+    points = body.display_points(make_walk(frames=100, turns=turns, speed=speed))
+    size, safe = (854, 480), (30.0, 60.0, 824.0, 450.0)
+    camera = plan_camera(points, body, size, safe, 20)
+    heights = []
+    for frame in range(100):
+        pixels, depth = camera.project(points[frame], frame)
+        assert depth.min() > 0.5
+        assert (pixels.min(axis=0) >= [safe[0], safe[1]]).all() and (pixels.max(axis=0) <= [safe[2], safe[3]]).all()
+        heights.append(np.ptp(pixels[:, 1]))
+    assert np.median(heights) > 100  # and it is not lost in the distance
+    # The camera glides: its speed changes little from frame to frame.
+    assert np.abs(np.diff(camera.positions, 2, axis=0)).max() < 0.03
+
+
+def test_feet_stand_on_the_ground() -> None:
+    joints = make_walk(frames=40)
+    stage = Stage(joints, 20, "humanml3d", (320, 240), (0, 0, 320, 240))
+    lowest = joints[..., 1].min(axis=1)
+    assert np.abs(lowest - stage.floor - 0.034 * stage.scale).max() < 0.02
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("suffix", ["mp4", "gif"])
+def test_shortest_motions(tmp_path: Path, frames: int, suffix: str) -> None:
+    path = render_video(tmp_path / f"short.{suffix}", make_walk(frames=frames), 20, size=(160, 120))
+    assert len(frames_of(path)) >= 1
+    if suffix == "gif":
+        with Image.open(path) as image:
+            assert image.size == (160, 120) and getattr(image, "n_frames", 1) == frames
+
+
+def test_comparison_shows_every_motion(tmp_path: Path) -> None:
+    motions = [make_walk(frames=4), make_walk(frames=6, turns=0.3), make_walk(frames=3, speed=0)]
+    path = render_comparison(tmp_path / "c.mp4", motions, 20, ["one", "two", "three"], "a title", size=(720, 240))
+    pictures = frames_of(path)
+    assert pictures.shape == (6, 240, 720, 3)
+    for column in range(3):
+        assert near(pictures[-1][:, 240 * column : 240 * (column + 1)], COLOURS["left_leg"]).sum() > 40
+
+
+def test_titles_of_every_kind(tmp_path: Path) -> None:
+    long = "a person " + "walks and walks " * 60
+    for index, title in enumerate(["", "   ", long, "x" * 400, "une élève s'assoit – 一个人 走路 🙂", "a\nb\tc"]):
+        render_video(tmp_path / f"{index}.mp4", make_walk(frames=1), 20, title, size=(200, 150))
+
+
+def test_wrapping_loses_no_word() -> None:
+    text = "someone walks in a circle, sits down and gets up again"
+    font = font_for(text, 20)
+    lines = wrap(text, font, 200, 9)
+    assert " ".join(lines) == text
+    assert max(font.getlength(line) for line in lines) <= 200
+    cut = wrap(text, font, 200, 2)
+    assert len(cut) == 2 and cut[-1].endswith("…") and font.getlength(cut[-1]) <= 200
+    assert isinstance(font, ImageFont.FreeTypeFont)
+
+
+def test_sequence_picture(tmp_path: Path) -> None:
+    for index, joints in enumerate([make_walk(frames=60), make_walk(frames=60, speed=0), make_walk(frames=1)]):
+        path = render_sequence(tmp_path / f"{index}.png", joints, 20, "a person walks", size=(800, 300))
+        with Image.open(path) as image:
+            assert image.size == (800, 300)
+            assert near(np.asarray(image), COLOURS["right_leg"]).sum() > 200
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("a.avi", {}, r"\.mp4 or \.gif"),
+        ("a.mp4", {"fps": -1}, "fps"),
+        ("a.mp4", {"size": (20, 20)}, "20x20"),
+        ("a.mp4", {"joints": np.zeros((5, 21, 3))}, "shape"),
+        ("a.mp4", {"joints": np.full((5, 22, 3), np.nan)}, "NaN"),
+        ("a.mp4", {"dataset": "kit"}, "kit needs"),
+    ],
+)
+def test_bad_input_is_refused(tmp_path: Path, walk: np.ndarray, name: str, options: dict, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        render_video(tmp_path / name, **{"joints": walk, "fps": 20, **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_places_are_refused(tmp_path: Path, walk: np.ndarray) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        render_video(tmp_path / "file" / "a.mp4", walk, 20)
+    with pytest.raises(UserError, match="cannot write"):
+        render_sequence(tmp_path / "file" / "a.png", walk, 20)
+    if os.geteuid() != 0:
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=0o500)
+        with pytest.raises(UserError, match="cannot write"):
+            render_video(locked / "a.mp4", walk, 20)
+
+
+def test_comparison_refuses_wrong_counts(tmp_path: Path, walk: np.ndarray) -> None:
+    with pytest.raises(UserError, match="at least one"):
+        render_comparison(tmp_path / "a.mp4", [], 20)
+    with pytest.raises(UserError, match="1 labels for 2 motions"):
+        render_comparison(tmp_path / "a.mp4", [walk, walk], 20, ["one"])
+
+
+def test_rendering_is_quick(tmp_path: Path) -> None:
+    """120 frames at 480p: at most 3 s on two idle cores; counted here as processor time of the painter."""
+    joints = make_walk(frames=120)
+    render_video(tmp_path / "warm.mp4", joints[:2], 20)
+    start = time.process_time()
+    path = render_video(tmp_path / "walk.mp4", joints, 20, "a person walks")
+    assert time.process_time() - start < 5
+    assert re.search(r"Duration: 00:00:06\.00", probe(path))

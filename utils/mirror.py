@@ -1,0 +1,91 @@
+"""Left and right exchanged: in joints, in features, in captions. Letters: T frames, J joints, D feature columns."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.representation import get_layout
+from utils.skeleton import get_skeleton
+
+Features = TypeVar("Features")  # a NumPy array or a torch tensor
+
+# Signs that a reflection of x gives to a position or velocity, and to the first two columns of a rotation matrix.
+VECTOR_SIGNS = (-1, 1, 1)
+SIXD_SIGNS = (1, -1, -1, -1, 1, 1)
+
+COUNTER = r"(?:counter|anti)[ -]?clockwise"
+SIDED = re.compile(rf"\b(?:{COUNTER}|clockwise|left|right)(?=(?:-?handed|wards?|s)?\b)", re.IGNORECASE)
+# After these, "right" names no side.
+NOT_A_SIDE = re.compile(r"\bright (?:away|after|before|angles?|now)\b", re.IGNORECASE)
+
+
+def mirror_joints(joints: np.ndarray, dataset: str = "humanml3d") -> np.ndarray:
+    """The motion of a body whose left and right are exchanged: joints (..., J, 3) with x to the body's left.
+
+    The two sides of a dataset's skeleton need not be equally long: `canonicalize` gives the mirrored body the dataset's
+    bones again.
+
+    Raises:
+        UserError: another number of joints.
+    """
+    skeleton = get_skeleton(dataset)
+    joints = np.asarray(joints)
+    if joints.shape[-2:] != (skeleton.n_joints, 3):
+        raise UserError(f"joints must have the shape (..., {skeleton.n_joints}, 3), not {joints.shape}")
+    return joints[..., list(skeleton.mirror), :] * np.array(VECTOR_SIGNS, dtype=joints.dtype)
+
+
+def mirror_features(features: Features, dataset: str = "humanml3d") -> Features:
+    """Raw features (..., D), NumPy or torch, of the mirrored motion: the columns change places and signs, nothing else.
+
+    It is exact: `joints_to_features(mirror_joints(joints))` gives the same.
+
+    Raises:
+        UserError: another number of columns.
+    """
+    columns, signs = _mirrored_columns(get_layout(dataset).name)
+    if features.shape[-1] != len(columns):
+        raise UserError(f"features must have {len(columns)} columns, not {features.shape[-1]}")
+    if isinstance(features, np.ndarray):
+        return features[..., columns] * signs.astype(features.dtype)
+    import torch
+
+    order = torch.from_numpy(columns).to(features.device)
+    return features.index_select(-1, order) * torch.from_numpy(signs).to(features)
+
+
+def mirror_caption(caption: str) -> str:
+    """The caption with the words for sides exchanged (left and right, clockwise and counterclockwise); others stay."""
+    kept = {match.start() for match in NOT_A_SIDE.finditer(caption)}
+
+    def exchange(match: re.Match[str]) -> str:
+        word = match.group()
+        if match.start() in kept:
+            return word
+        other = {"left": "right", "right": "left", "clockwise": "counterclockwise"}.get(word.lower(), "clockwise")
+        if word.isupper():
+            return other.upper()
+        return other.capitalize() if word[0].isupper() else other
+
+    return SIDED.sub(exchange, caption)
+
+
+@lru_cache
+def _mirrored_columns(layout_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) the column that each mirrored column is taken from, and (D,) its sign."""
+    layout = get_layout(layout_name)
+    columns = np.arange(layout.n_features)
+    signs = np.ones(layout.n_features, dtype=np.float32)
+    signs[:2] = -1  # yaw velocity and root velocity in x; z and height stay
+    for joint, other in enumerate(layout.skeleton.mirror):
+        own = layout.joint_columns(joint)
+        columns[own] = layout.joint_columns(other)
+        signs[own] = VECTOR_SIGNS if joint == 0 else (*VECTOR_SIGNS, *SIXD_SIGNS, *VECTOR_SIGNS)
+    contacts = np.arange(layout.contacts.start, layout.contacts.stop)
+    columns[contacts] = np.roll(contacts, len(contacts) // 2)  # the left foot's two, then the right foot's
+    return columns, signs
