@@ -37,7 +37,7 @@ def main() -> None:
         retrieval=not options.no_retrieval,
         deterministic_length=options.deterministic_length,
     )
-    write_results(folder, motions, options)
+    write_results(folder, motions, t2m.spec.layout, options)
 
 
 if __name__ == "__main__":

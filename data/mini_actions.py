@@ -105,10 +105,10 @@ class Clap:
 
     def __init__(self, rng: np.random.Generator, sides: Sequence[int], start: float, end: float) -> None:
         self.start, self.end = start, end
-        self.rate = rng.uniform(1.5, 2.2)
+        self.rate = rng.uniform(1.3, 1.8)
         self.raised = rng.uniform(38, 52)
         self.phase = rng.uniform(0, 2 * np.pi)
-        self.open = rng.uniform(24, 32)
+        self.open = rng.uniform(30, 38)
 
     def apply(self, stage: Stage) -> None:
         """Writes the action into the pose."""
@@ -118,8 +118,8 @@ class Clap:
         for side in (LEFT, RIGHT):
             angles = np.empty((len(times), 4))
             angles[:, 0] = self.raised
-            angles[:, 1] = 6.0 + 10.0 * beat
-            angles[:, 2] = -40.0 + self.open * beat
+            angles[:, 1] = 6.0 + 12.0 * beat
+            angles[:, 2] = -41.0 + self.open * beat
             angles[:, 3] = 70.0
             blend_arm(stage, side, weight, angles)
 

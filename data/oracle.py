@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data.oracle_rules import RULES, Finding, Signals, read_signals
+from data.oracle_rules import RULES, Finding, Signals, is_body, read_signals
 
 Attributes = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
 
     Returns:
         One entry a scored attribute, named `"0.locomotion"` (segment and key), and `"order"` for two segments.
+        Joints that are no moving body (broken bones, trembling, NaN) show nothing.
 
     Raises:
         ValueError: the joints have another shape, or an attribute is unknown.
@@ -34,7 +35,7 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
     joints = np.asarray(joints, dtype=np.float64)
     if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) < 8:
         raise ValueError(f"joints must have the shape (at least 8 frames, 22, 3), not {joints.shape}")
-    if not np.isfinite(joints).all():
+    if not np.isfinite(joints).all() or not is_body(joints, fps):
         return {name: False for name in _names(attributes)}
     signals = read_signals(joints, fps)
     scores: dict[str, bool] = {}

@@ -129,6 +129,15 @@ def read_signals(joints: np.ndarray, fps: float) -> Signals:
     )
 
 
+def is_body(joints: np.ndarray, fps: float) -> bool:
+    """Whether joints (T, 22, 3) move like one body: bones keep their length, nothing trembles."""
+    parents = np.array(get_skeleton("humanml3d").parents)
+    bones = np.linalg.norm(joints[:, 1:] - joints[:, parents[1:]], axis=-1)
+    steady = np.median(bones.std(axis=0) / np.maximum(bones.mean(axis=0), 1e-6)) < 0.12
+    trembling = np.linalg.norm(np.diff(joints, n=2, axis=0), axis=-1) * fps**2
+    return bool(steady and np.median(trembling) < 45.0)
+
+
 def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter1d(values, sigma, axis=0, mode="nearest")
 
@@ -208,7 +217,7 @@ def _gait_findings(signals: Signals, segment: Segment, wanted: str) -> list[Find
     return findings
 
 
-RUN_SPEED = 2.52
+RUN_SPEED = 2.45
 SLOW_SPEED, FAST_SPEED = 0.82, 1.5
 
 
@@ -346,13 +355,15 @@ def _lunge(signals: Signals, segment: Segment) -> list[Finding]:
 def _stand(signals: Signals, segment: Segment) -> list[Finding]:
     moved = np.linalg.norm(signals.pelvis - signals.pelvis.mean(axis=0), axis=-1).max()
     quiet = moved < 0.12 and np.ptp(signals.yaw) < 25 and signals.pelvis[:, 1].min() > 0.86
-    quiet = quiet and np.ptp(signals.wrist, axis=0).max() < 0.2 and signals.floor_gap.max() < 0.08
+    hands = _smoothed(signals.wrist, 0.1 * signals.fps)
+    quiet = quiet and np.ptp(hands, axis=0).max() < 0.2 and np.percentile(signals.floor_gap, 98) < 0.08
     quiet = quiet and _head_swing(signals) < 0.028
     return [Finding(_middle(signals, slice(0, signals.n_frames)))] if quiet else []
 
 
 def _head_swing(signals: Signals) -> float:
-    return float(max(np.ptp(signals.head[:, 0]), np.ptp(signals.head[:, 2])) / 2)
+    head = _smoothed(signals.head, 0.1 * signals.fps)
+    return float(max(np.ptp(head[:, 0]), np.ptp(head[:, 2])) / 2)
 
 
 # -- arms ----------------------------------------------------------------------------------------------------------
@@ -400,7 +411,7 @@ def _clap(signals: Signals, segment: Segment) -> list[Finding]:
     findings = []
     for stretch in runs(front, 0.6 * signals.fps, gap=3):
         hands = signals.hands[stretch]
-        if hands.min() < 0.19 and beats(hands, 0.11) >= 3:
+        if hands.min() < 0.21 and beats(hands, 0.085) >= 3:
             findings.append(Finding(_middle(signals, stretch)))
     return findings
 

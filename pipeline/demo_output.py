@@ -15,7 +15,7 @@ from visualization.bvh import write_bvh
 from visualization.video import render_video
 
 
-def write_results(folder: Path, motions: Sequence[Motion], options: DemoOptions) -> None:
+def write_results(folder: Path, motions: Sequence[Motion], layout: str, options: DemoOptions) -> None:
     """Writes every motion into `folder/NN_prompt/` and an index of all into `folder/result.json`."""
     samples = []
     for number, motion in enumerate(tqdm(motions, desc="writing", unit="motion", disable=len(motions) < 2)):
@@ -23,8 +23,8 @@ def write_results(folder: Path, motions: Sequence[Motion], options: DemoOptions)
         target = folder / name
         write_array(target / "joints.npy", motion.joints)
         write_array(target / "features.npy", motion.features)
-        write_bvh(target / "motion.bvh", motion.joints, motion.fps, dataset=options.dataset_name)
-        render_video(target / "motion.mp4", motion.joints, motion.fps, title=motion.text, dataset=options.dataset_name)
+        write_bvh(target / "motion.bvh", motion.joints, motion.fps, dataset=layout)
+        render_video(target / "motion.mp4", motion.joints, motion.fps, title=motion.text, dataset=layout)
         samples.append(
             {
                 "prompt": motion.text,

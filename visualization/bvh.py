@@ -71,7 +71,9 @@ def rig_motion(
     pose = solve(joints, rig, fps)
     if foot_locking:
         even = forward(rig, pose.root, pose.local)[:, rig.node_of_joint]
-        pose = solve(lock_feet(even, fps, dataset, contacts), rig, fps)
+        thighs = [rig.names.index("left_hip"), rig.names.index("right_hip")]
+        knee_fronts = quaternion.rotate(pose.world[:, thighs], np.array([0.0, 0.0, 1.0]))
+        pose = solve(lock_feet(even, knee_fronts, fps, dataset, contacts), rig, fps)
     return rig, pose
 
 

@@ -17,12 +17,17 @@ DEEPEST_DROP = 0.20  # metres by which the body may sink so that both feet reach
 
 
 def lock_feet(
-    joints: np.ndarray, fps: float, dataset: str = "humanml3d", contacts: np.ndarray | None = None
+    joints: np.ndarray,
+    knee_fronts: np.ndarray,
+    fps: float,
+    dataset: str = "humanml3d",
+    contacts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Joints (T, J, 3) whose feet do not slide while they stand; bone lengths of the input are kept.
 
     Args:
         joints: (T, J, 3) metres, with constant bone lengths.
+        knee_fronts: (T, 2, 3) where the front of the left and the right thigh points, steady also in straight legs.
         contacts: (T, 4) bool of left ankle, left toe, right ankle, right toe; read from the joints when None.
     """
     skeleton, scale = get_skeleton(dataset), get_body(dataset).scale(joints)
@@ -35,8 +40,8 @@ def lock_feet(
         feet[side] = _place_foot(joints, skeleton, side, contacts[:, columns], blend, floor, scale)
     result = joints.copy()
     result[..., 1] -= _drop(joints, skeleton, feet, scale, fps)[:, None]
-    for side, foot in feet.items():
-        _reach(result, joints, skeleton, side, foot)
+    for index, (side, foot) in enumerate(feet.items()):
+        _reach(result, joints, skeleton, side, foot, knee_fronts[:, index])
     return result
 
 
@@ -141,8 +146,13 @@ def _leg_lengths(joints: np.ndarray, skeleton: Skeleton, side: str) -> np.ndarra
     return np.array([np.median(np.linalg.norm(hip - knee, axis=-1)), np.median(np.linalg.norm(knee - ankle, axis=-1))])
 
 
-def _reach(result: np.ndarray, joints: np.ndarray, skeleton: Skeleton, side: str, foot: np.ndarray) -> None:
-    """Bends one leg of `result` (T, J, 3), in place, so that its foot gets to `foot` (T, F, 3), ankle first."""
+def _reach(
+    result: np.ndarray, joints: np.ndarray, skeleton: Skeleton, side: str, foot: np.ndarray, bend: np.ndarray
+) -> None:
+    """Bends one leg of `result` (T, J, 3), in place, so that its foot gets to `foot` (T, F, 3), ankle first.
+
+    The knee goes towards `bend` (T, 3).
+    """
     hip, knee, ankle = leg_joints(skeleton, side)
     thigh, shin = _leg_lengths(joints, skeleton, side)
     start = result[:, hip]
@@ -150,14 +160,9 @@ def _reach(result: np.ndarray, joints: np.ndarray, skeleton: Skeleton, side: str
     wanted = np.linalg.norm(away, axis=-1, keepdims=True)
     axis = away / np.maximum(wanted, 1e-9)
     distance = np.clip(wanted, abs(thigh - shin) + 1e-3, STRAIGHT * (thigh + shin))
-    # The knee keeps its side; a straight leg bends the way the toes point.
-    toes = foot[:, -1] - foot[:, 0]
-    side_way = (
-        joints[:, knee] - joints[:, hip] + 0.05 * toes / np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-9)
-    )
-    side_way = side_way - (side_way * axis).sum(-1, keepdims=True) * axis
-    side_way = side_way / np.maximum(np.linalg.norm(side_way, axis=-1, keepdims=True), 1e-9)
+    bend = bend - (bend * axis).sum(-1, keepdims=True) * axis
+    bend = bend / np.maximum(np.linalg.norm(bend, axis=-1, keepdims=True), 1e-9)
     along = (thigh**2 - shin**2 + distance**2) / (2 * np.maximum(distance, 1e-9))
-    result[:, knee] = start + along * axis + np.sqrt(np.maximum(thigh**2 - along**2, 0)) * side_way
+    result[:, knee] = start + along * axis + np.sqrt(np.maximum(thigh**2 - along**2, 0)) * bend
     shift = start + distance * axis - foot[:, 0]  # where even the bent body cannot reach
     result[:, list(foot_joints(skeleton, side))] = foot + shift[:, None]

@@ -202,7 +202,7 @@ def _trunk(rig: Rig) -> dict[int, tuple[int, int, float]]:
 
 def _branch_vectors(rig: Rig, target: np.ndarray, node: int) -> tuple[np.ndarray, np.ndarray]:
     """Rest (K, 3) and seen (T, K, 3) vectors that fix the rotation of a branching node."""
-    children = [child for child in rig.children[node] if np.any(rig.offsets[child])]
+    children = [child for child in rig.children[node] if rig.joints[child] != rig.joints[node]]
     rest = [rig.offsets[child] for child in children]
     seen = [target[:, child] - target[:, node] for child in children]
     if len(children) < 3 and rig.parents[node] >= 0:
@@ -229,7 +229,7 @@ def _rigid_fit(rest: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _fit_branch(rig: Rig, target: np.ndarray, node: int) -> None:
     """Sets the offsets of a branching node's children to their mean place in its own frame (lengths stay medians)."""
-    children = [child for child in rig.children[node] if np.any(rig.offsets[child])]
+    children = [child for child in rig.children[node] if rig.joints[child] != rig.joints[node]]
     seen = np.stack([target[:, child] - target[:, node] for child in children], axis=1)
     left = next(i for i, child in enumerate(children) if rig.names[child].startswith("left"))
     right = next(i for i, child in enumerate(children) if rig.names[child].startswith("right"))

@@ -43,7 +43,7 @@ def make_walk(
     frames: int = 80,
     fps: float = 20.0,
     turns: float = 0.0,
-    speed: float = 1.0,
+    speed: float = 1.3,
     start: float = 0.0,
 ) -> np.ndarray:
     """(T, J, 3) of a person who strides with swinging arms.

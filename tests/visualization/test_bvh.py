@@ -120,7 +120,7 @@ def test_collapsed_joints_stay_finite(tmp_path: Path) -> None:
 
 
 def test_foot_locking_takes_the_slide_out() -> None:
-    joints = make_walk(frames=100, speed=1.3)  # faster than its legs: the feet slide
+    joints = make_walk(frames=100, speed=1.7)  # faster than its legs: the feet slide
     contacts = detect_contacts(joints, 20)
     rig, pose = rig_motion(joints, 20, foot_locking=True)
     locked = forward(rig, pose.root, pose.local)
@@ -152,11 +152,14 @@ def test_foot_locking_of_real_motion(real_clips: list[np.ndarray]) -> None:
 
 
 def test_locking_uses_the_contacts_it_is_given() -> None:
-    joints = make_walk(frames=60, speed=0.8)
+    joints = make_walk(frames=60, speed=1.5)
+    speed = np.convolve(np.linalg.norm(np.diff(joints[:, 10], axis=0), axis=-1), np.ones(8), "valid")
+    first = int(speed.argmin())
     contacts = np.zeros((60, 4))
-    contacts[20:30, 1] = 1
+    contacts[first : first + 9, 1] = 1
     rig, pose = rig_motion(joints, 20, foot_locking=True, contacts=contacts)
-    toe = forward(rig, pose.root, pose.local)[20:30, 10]
+    toe = forward(rig, pose.root, pose.local)[first : first + 9, 10]
+    assert np.ptp(joints[first : first + 9, 10], axis=0).max() > 0.02
     assert np.ptp(toe, axis=0).max() < 0.005
 
 
@@ -175,7 +178,7 @@ def test_hundred_motions_are_quick(tmp_path: Path) -> None:
         (lambda joints: joints[0], "shape"),
         (lambda joints: joints[:0], "no frames"),
         (lambda joints: np.where(np.arange(50)[:, None, None] == 7, np.nan, joints), "frame 7"),
-        (lambda joints: joints * np.inf, "NaN or infinity"),
+        (lambda joints: np.where(joints > 1, np.inf, joints), "NaN or infinity"),
         (lambda joints: np.full(joints.shape, "a"), "numbers"),
     ],
 )

@@ -1,0 +1,108 @@
+"""Training our own evaluator: motions and captions, and both of them mirrored -> contrastive losses.
+
+Letters: B batch, T frames, D dimensions of the joint space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.retriever_task import TEXT_BATCH, CaptionTexts
+from engine.task import Task
+from models.evaluator.own import EvaluatorNetwork
+from Part_TMR.losses import info_nce, not_negatives
+from utils import metrics
+from utils.mirror import mirror_caption, mirror_features
+
+CANDIDATES = 32
+
+
+def with_mirrored(captions: Sequence[str]) -> list[str]:
+    """The captions, then each of them with the words for sides exchanged."""
+    return [*captions, *map(mirror_caption, captions)]
+
+
+class EvaluatorTask(Task):
+    """InfoNCE text -> motion and motion -> text over the batch and its mirror image.
+
+    Each motion meets its mirrored version as a negative wherever the caption names a side. The mirrored version is the
+    positive of the mirrored caption, so that being mirrored tells nothing by itself. Clips of one take and equal captions
+    are not negatives of each other.
+
+    Args:
+        model: what is trained.
+        texts: captions of the training split as `with_mirrored` gives them.
+        validation_texts: captions of the validation split, not mirrored.
+    """
+
+    best = {"r_precision_top1": "max"}
+    loss_weights = {"text_to_motion": 0.5, "motion_to_text": 0.5}
+
+    def __init__(self, model: EvaluatorNetwork, texts: CaptionTexts, validation_texts: CaptionTexts) -> None:
+        super().__init__()
+        self.model, self.texts, self.validation_texts = model, texts, validation_texts
+        self.n_captions = len(texts.captions) // 2
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """batch: motion (B, T, D_f), mask (B, T), caption_index and take_index (B,)."""
+        device, size = batch["motion"].device, len(batch["motion"])
+        motion = torch.cat([batch["motion"], self._mirrored(batch["motion"])])
+        index = torch.cat([batch["caption_index"], batch["caption_index"] + self.n_captions])
+        motions = self.model.encode_motion(motion, batch["mask"].repeat(2, 1))
+        texts = self.model.encode_text(self.texts.rows(index, device))
+        captions = self.texts.distinct[index.cpu()].to(device)
+        takes = batch["take_index"].repeat(2)
+        ignored = not_negatives(takes, captions, takes, captions)
+        rows = torch.arange(2 * size, device=device)
+        other_side = (rows + size) % (2 * size)
+        ignored[rows, other_side] = captions == captions[other_side]  # the same take, yet a negative if sides are named
+        temperature = self.model.config.temperature
+        first = (texts @ motions.T).detach().argmax(dim=1)
+        return {
+            "text_to_motion": info_nce(texts, motions, ignored, temperature),
+            "motion_to_text": info_nce(motions, texts, ignored, temperature),
+            "metric/batch_r1": (first == rows).float().mean(),
+        }
+
+    @torch.no_grad()
+    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+        """R-precision, matching score of real and of shuffled pairs, and how often a motion beats its mirror image.
+
+        R-precision averages over rounds with another caption of each clip; the mirror image counts for captions that
+        name a side.
+        """
+        motions, mirrored, clips = [], [], []
+        for batch in loader:
+            motions.append(self.model.encode_motion(batch["motion"], batch["mask"]))
+            mirrored.append(self.model.encode_motion(self._mirrored(batch["motion"]), batch["mask"]))
+            clips.append(batch["clip_index"])
+        order = torch.cat(clips).argsort()
+        motion, mirror = (torch.cat(each)[order].float().cpu().numpy() for each in (motions, mirrored))
+        texts, owners = self.validation_texts, self.validation_texts.clips
+        rows = torch.arange(len(texts.captions)).split(TEXT_BATCH)
+        text = torch.cat([self.model.encode_text(texts.rows(chunk, order.device)) for chunk in rows])
+        text = text.float().cpu().numpy()
+
+        counts = np.bincount(owners)
+        first = np.cumsum(counts) - counts
+        shuffle = np.random.default_rng(0).permutation(len(motion))
+        rounds = [
+            metrics.r_precision(text[caption], motion[shuffle], batch_size=min(CANDIDATES, len(motion)))
+            for caption in ((first + number % counts)[shuffle] for number in range(counts.max()))
+        ]
+        result = {f"r_precision_top{k}": value for k, value in enumerate(np.mean(rounds, axis=0).tolist(), start=1)}
+        result["matching_score"] = metrics.matching_score(text, motion[owners])
+        result["shuffled_matching_score"] = metrics.matching_score(text, np.roll(motion, 1, axis=0)[owners])
+        sided = np.array([mirror_caption(caption) != caption for caption in texts.captions])
+        if sided.any():
+            own, other = ((text * rows[owners]).sum(axis=1)[sided] for rows in (motion, mirror))
+            result["mirror_rejected"] = float((own > other).mean())
+        return result
+
+    def _mirrored(self, motion: Tensor) -> Tensor:
+        return mirror_features(motion, self.model.config.layout)

@@ -1,0 +1,52 @@
+"""Prompts from the command line and from files."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.prompts import Request, read_requests
+from utils.errors import UserError
+
+
+def test_prompt_file_with_lengths_comments_and_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("# two motions\na person waves=80   # short\n\nshe walks: 2 + 2 = four steps=100\na jump\n", encoding="utf-8")
+    requests = read_requests(None, str(path), 60, 2, 5)
+    assert requests == [
+        Request("a person waves", 80, 5, 0),
+        Request("a person waves", 80, 6, 1),
+        Request("she walks: 2 + 2 = four steps", 100, 5, 0),
+        Request("she walks: 2 + 2 = four steps", 100, 6, 1),
+        Request("a jump", 60, 5, 0),
+        Request("a jump", 60, 6, 1),
+    ]
+
+
+def test_no_length_means_estimated() -> None:
+    assert read_requests("a  person\nwaves", None, 0, 1, 0) == [Request("a person waves", None, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("", "no prompt"),
+        ("# only a comment", "no prompt"),
+        ("a person waves=soon", "line 1: 'soon' is no length"),
+        ("walk\na person waves=0", "line 2"),
+        ("=80", "no prompt before"),
+        ("x" * 3000, "3000 characters"),
+    ],
+)
+def test_bad_prompt_files_are_named(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=words):
+        read_requests(None, str(path), 0, 1, 0)
+
+
+def test_unreadable_prompt_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_requests(None, str(tmp_path / "absent.txt"), 0, 1, 0)
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00walk")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_requests(None, str(tmp_path / "binary.txt"), 0, 1, 0)

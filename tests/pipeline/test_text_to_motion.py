@@ -1,0 +1,93 @@
+"""The shipped models through the public Python surface."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.configs import SamplingSettings
+from pipeline import Motion, TextToMotion
+from utils.errors import UserError
+
+PRETRAINED = Path(__file__).parents[2] / "pretrained"
+PROMPTS = ["a person waves", "a man walks forward quickly", "someone is sitting down"]
+
+
+@pytest.fixture(scope="module")
+def t2m() -> TextToMotion:
+    return TextToMotion.load(checkpoints_dir=PRETRAINED, dataset_name="mini", mtrans_name="mtrans", rtrans_name="rtrans")
+
+
+@pytest.fixture(scope="module")
+def together(t2m: TextToMotion) -> list[Motion]:
+    return t2m.generate(PROMPTS, lengths=[60, 120, 80], seed=3)
+
+
+def test_shapes_units_and_order(together: list[Motion]) -> None:
+    assert [motion.text for motion in together] == PROMPTS
+    for motion, frames in zip(together, (60, 120, 80), strict=True):
+        assert motion.features.shape == (frames, 263) and motion.features.dtype == np.float32
+        assert motion.joints.shape == (frames, 22, 3) and motion.joints.dtype == np.float32
+        assert motion.fps == 20 and np.isfinite(motion.joints).all()
+        assert 0.6 < motion.joints[0, 0, 1] < 1.1, "the pelvis is not at the height of a standing body, in metres"
+        assert len(motion.retrieved) == 2 and motion.retrieved[0][2] >= motion.retrieved[1][2]
+
+
+def test_a_prompt_with_a_seed_is_the_same_alone_and_in_any_batch(t2m: TextToMotion, together: list[Motion]) -> None:
+    for motion, frames in zip(together, (60, 120, 80), strict=True):
+        alone = t2m.generate([motion.text], lengths=frames, seed=3)[0]
+        np.testing.assert_allclose(alone.features, motion.features, atol=1e-4)
+    again = t2m.generate(PROMPTS[::-1] * 2, lengths=[80, 120, 60] * 2, seed=3, batch_size=2)
+    for motion, other in zip(again, together[::-1] * 2, strict=True):
+        np.testing.assert_allclose(motion.features, other.features, atol=1e-4)
+    assert not np.allclose(t2m.generate(PROMPTS[:1], lengths=60, seed=4)[0].features, together[0].features)
+
+
+def test_save_and_load_give_identical_motions(together: list[Motion]) -> None:
+    other = TextToMotion.load(checkpoints_dir=str(PRETRAINED))
+    again = other.generate(PROMPTS, lengths=[60, 120, 80], seed=3)
+    for motion, expected in zip(again, together, strict=True):
+        assert np.array_equal(motion.features, expected.features)
+
+
+def test_estimated_lengths_follow_the_seed_and_stay_in_range(t2m: TextToMotion) -> None:
+    first, second = (t2m.generate(PROMPTS, seed=[1, 2, 3]) for _ in range(2))
+    assert [len(motion.features) for motion in first] == [len(motion.features) for motion in second]
+    assert all(40 <= len(motion.features) <= 120 and len(motion.features) % 4 == 0 for motion in first)
+    modes = [len(t2m.generate(PROMPTS[:1], seed=seed, deterministic_length=True)[0].features) for seed in (0, 9)]
+    assert modes[0] == modes[1]
+
+
+def test_retrieval_off_and_other_retrieval_change_the_motion(t2m: TextToMotion, together: list[Motion]) -> None:
+    without = t2m.generate(PROMPTS, lengths=[60, 120, 80], seed=3, retrieval=False)
+    assert all(motion.retrieved == () for motion in without)
+    other = t2m.generate(PROMPTS, lengths=[60, 120, 80], seed=3, retrieved=torch.tensor([[0, 1]] * 3))
+    for motions in (without, other):
+        assert any(not np.allclose(a.features, b.features) for a, b in zip(motions, together, strict=True))
+
+
+def test_sampling_settings_are_used(t2m: TextToMotion) -> None:
+    greedy = SamplingSettings(time_steps=4, temperature=0.0)
+    first, second = (t2m.generate(PROMPTS[:1], lengths=60, seed=seed, sampling=greedy)[0] for seed in (0, 1))
+    assert np.array_equal(first.features, second.features)
+
+
+@pytest.mark.parametrize(
+    "texts, lengths, words",
+    [
+        ([" \n"], None, "empty"),
+        ([""], None, "empty"),
+        (["a person waves"], 20, "40 to 120 frames"),
+        (["a person waves"], 400, "out of range"),
+        (["a person waves"], [60, 80], "2 lengths for 1 prompts"),
+    ],
+)
+def test_bad_requests(t2m: TextToMotion, texts: list[str], lengths: object, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        t2m.generate(texts, lengths=lengths)
+
+
+def test_unknown_runs_are_named_with_those_there_are() -> None:
+    with pytest.raises(UserError, match="mtrans"):
+        TextToMotion.load(checkpoints_dir=PRETRAINED, mtrans_name="no_such_run")

@@ -1,0 +1,148 @@
+"""The commands as users type them: what is missing is named, bad input ends with exit code 2, the smoke pipeline runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = [
+    ("python -m Part_TMR.scripts.train", "dataset/HumanML3D"),
+    ("python build_rag_database.py", "logs/humanml3d/tmr"),
+    ("bash run_rvq.sh vq 0 humanml3d --batch_size 256 --num_quantizers 6", "dataset/HumanML3D"),
+    ("bash run_mtrans.sh mtrans 1 0 humanml3d --vq_name pretrain_vq --attnj --attnt", "dataset/HumanML3D"),
+    ("bash run_rtrans.sh rtrans 1 humanml3d --vq_name vq --share_weight --attnj --attnt", "dataset/HumanML3D"),
+    ("python train_length_estimator.py --dataset_name kit", "dataset/KIT-ML"),
+    ("python -m Part_TMR.scripts.test", "humanml3d"),
+    ("python eval_vq.py --gpu_id -1 --name pretrain_vq --dataset_name humanml3d --ext eval", "dataset/HumanML3D"),
+    ("python eval_mask.py --dataset_name humanml3d --mtrans_name pretrain_mtrans --which_epoch fid", "dataset/HumanML3D"),
+    ("python eval_res.py --dataset_name kit --mtrans_name pretrain_mtrans_kit --traverse_res", "dataset/KIT-ML"),
+    ('python demo.py --text_prompt "a person waves" --checkpoints_dir logs --dataset_name humanml3d', "logs/humanml3d"),
+]  # fmt: skip
+
+
+def run(command: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command line in `folder` with the interpreter of the tests."""
+    words = shlex.split(command)
+    if words[0] == "python":
+        words[0] = sys.executable
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "VIRTUAL_ENV": sys.prefix, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2 and one error line with these words (a line of warning about a missing GPU may stand before it)."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(scope="module")
+def empty_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code without any dataset, run or database in place."""
+    folder = tmp_path_factory.mktemp("checkout")
+    left_out = {"dataset", "logs", "database", "checkpoints", "outputs", ".git", ".venv"}
+    for entry in ROOT.iterdir():
+        if entry.name not in left_out:
+            (folder / entry.name).symlink_to(entry)
+    for script in ROOT.glob("*.sh"):  # these change into the folder that they really lie in
+        (folder / script.name).unlink()
+        (folder / script.name).write_bytes(script.read_bytes())
+    for script in ROOT.glob("*.py"):
+        (folder / script.name).unlink()
+        (folder / script.name).write_bytes(script.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("command, place", PUBLISHED)
+def test_what_is_missing_is_named_with_its_place(command: str, place: str, empty_checkout: Path) -> None:
+    assert_refused(run(command, empty_checkout), place)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ("", ["--text_prompt"]),
+        ('--text_prompt "  "', ["empty"]),
+        ('--text_prompt "a person waves" --motion_length 7', ["40 to 120 frames"]),
+        ('--text_prompt "a person waves" --motion_length 5000', ["out of range"]),
+        ('--text_prompt "a person waves" --mtrans_name nothing', ["nothing", "mtrans"]),
+        ('--text_prompt "a person waves" --output_dir /proc/nowhere', ["/proc/nowhere"]),
+        ('--text_prompt "a person waves" --cond_scale much', ["cond_scale"]),
+        ("--text_path /no/such/file.txt", ["/no/such/file.txt"]),
+        ('--text_prompt "a person waves" --dataset_name nowhere', ["nowhere"]),
+        ('--text_prompt "a person waves" --ext ../../away', ["--ext"]),
+    ],
+)
+def test_the_demo_refuses_bad_input_in_one_line(arguments: str, words: list[str], tmp_path: Path) -> None:
+    output = "" if "--output_dir" in arguments else f" --output_dir {tmp_path}"
+    result = run(f"python demo.py {arguments}{output}")
+    assert_refused(result, *words)
+    assert not list(tmp_path.rglob("*.*")), "something was written"
+
+
+def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a person waves=48\n../../evil: somebody's \"jump\"=40\n", encoding="utf-8")
+    result = run(f"python demo.py --text_path {prompts} --repeat_times 2 --ext exp1 --output_dir {tmp_path}/out")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "out" / "exp1"
+    index = json.loads((folder / "result.json").read_text())
+    assert [(sample["prompt"], sample["seed"], sample["motion_length"]) for sample in index["samples"]] == [
+        ("a person waves", 0, 48),
+        ("a person waves", 1, 48),
+        ("../../evil: somebody's \"jump\"", 0, 40),
+        ("../../evil: somebody's \"jump\"", 1, 40),
+    ]
+    for sample in index["samples"]:
+        assert len(sample["retrieved"]) == 2 and sample["retrieved"][0]["caption"]
+        files = {kind: folder / name for kind, name in sample["files"].items()}
+        assert all(path.resolve().is_relative_to(folder.resolve()) for path in files.values())
+        assert np.load(files["joints"]).shape == (sample["motion_length"], 22, 3)
+        assert np.load(files["features"]).shape == (sample["motion_length"], 263)
+        assert b"ftyp" in files["video"].read_bytes()[:32] and files["bvh"].read_text().startswith("HIERARCHY")
+    assert index["settings"]["sampling"]["cond_scale"] == 4.0
+
+
+@pytest.mark.slow
+def test_smoke_pipeline_from_nothing_to_a_motion_and_evaluations(tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = run(f"bash reproduce_mini.sh --smoke {tmp_path}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert time.monotonic() - started < 240, "the smoke pipeline takes more than four minutes"
+    assert list((tmp_path / "outputs").rglob("motion.mp4"))
+    weights = sum(path.stat().st_size for path in (tmp_path / "pretrained").rglob("*"))
+    assert weights < 25e6
+    dataset, runs = tmp_path / "dataset" / "mini", f"--checkpoints_dir {tmp_path}/pretrained"
+    once = f"--dataset_name {dataset} {runs} --repeat_times 1"
+    for command in (
+        f"python eval_vq.py {once} --name vq",
+        f"python eval_mask.py {once} --time_steps 2",
+        f"python eval_res.py {once} --time_steps 2 --retrieval off",
+        f"python eval_res.py {once} --gt_base",
+        f"python -m Part_TMR.scripts.test --dataset_name {dataset} {runs}",
+    ):
+        result = run(command)
+        assert result.returncode == 0, result.stderr
+        assert "real" in result.stdout or "R@1" in result.stdout, result.stdout
+    # The same command again goes on where the run stopped, and a changed architecture is refused.
+    train = f"python train_vq.py --name vq --preset mini --dataset_name {dataset} --checkpoints_dir {tmp_path}/logs"
+    result = run(f"{train} --max_steps 5 --batch_size 16")
+    assert result.returncode == 0 and "resumed" in result.stdout, result.stdout + result.stderr
+    assert_refused(run(f"{train} --max_steps 5 --batch_size 16 --width 64"), "another config", "width")
