@@ -1,4 +1,4 @@
-"""Trains our own evaluator, for datasets that have none: `python train_evaluator.py --dataset_name mini --preset mini`."""
+"""Trains our own evaluator, for datasets that have none: `python train_evaluator.py --preset mini`."""
 
 from options.presets import PRESETS
 from options.schema import parse

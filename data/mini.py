@@ -27,8 +27,9 @@ from utils.errors import UserError, run_script
 from utils.files import read_json, write_json
 from utils.representation import get_layout, joints_to_features
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # another number makes `ensure` write the folder anew
 N_CLIPS = 2400
+WORKERS = 2
 SPLITS = ("train", "val", "test")
 
 Recipe = tuple[float, list[dict[str, str]]]
@@ -102,7 +103,8 @@ def recipes() -> list[Recipe]:
         add(weight, _segment(locomotion="lunge", leg_side=side))
 
     for arm, sides in {
-        "wave": {"left": 34, "right": 34, "both": 36, None: 44}, "raise": {"left": 34, "right": 34, "both": 36, None: 14},
+        "wave": {"left": 34, "right": 34, "both": 36, None: 44},
+        "raise": {"left": 34, "right": 34, "both": 36, None: 14},
         "clap": {None: 56}, "punch": {"left": 48, "right": 48, None: 12}, "throw": {"left": 48, "right": 48, None: 14},
         "point": {"left": 40, "right": 40, None: 12},
     }.items():  # fmt: skip
@@ -210,7 +212,7 @@ def _statistics(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = 2) -> None:
+def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = WORKERS) -> None:
     """Writes the whole folder, in a temporary folder beside it first; an older folder of ours is replaced.
 
     Raises:
@@ -229,11 +231,22 @@ def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = 2) ->
     try:
         _fill(temporary, seed, n_clips, workers)
         temporary.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
+        _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(temporary: Path, out: Path) -> None:
+    """Puts the finished folder in place; if another process was quicker, its folder stays."""
+    if out.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
+        out.rename(aside / out.name)
+        shutil.rmtree(aside)
+    try:
+        temporary.rename(out)
+    except OSError:
+        if not (out / "dataset.json").is_file():
+            raise
 
 
 def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
@@ -242,11 +255,11 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
     planned = plan(n_clips, seed)
     jobs = [(index, segments, split) for index, (segments, split) in enumerate(planned)]
     train, names = [], {split: [] for split in SPLITS}
-    for (index, _, split), features in zip(jobs, _entries(folder, seed, jobs, workers)):
+    for (index, _, split), features in zip(jobs, _entries(folder, seed, jobs, workers), strict=True):
         names[split].append(f"{index:06d}")
         if split == "train":
             train.append(features)
-    for file, values in zip(("Mean.npy", "Std.npy"), _statistics(train)):
+    for file, values in zip(("Mean.npy", "Std.npy"), _statistics(train), strict=True):
         np.save(folder / file, values, allow_pickle=False)
     for split in SPLITS:
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names[split]), encoding="utf-8")
@@ -271,7 +284,7 @@ def ensure(root: Path) -> None:
     if description.is_file() and read_json(description).get("format_version") == FORMAT_VERSION:
         return
     print(f"making the mini dataset in {root} (under a minute) ...", file=sys.stderr, flush=True)
-    write(Path(root))
+    write(Path(root), n_clips=N_CLIPS, workers=WORKERS)
 
 
 def main() -> None:
@@ -282,7 +295,7 @@ def main() -> None:
         "--seed", type=int, default=0, help="the same seed writes the same files (default: %(default)s)"
     )
     parser.add_argument("--n_clips", type=int, default=N_CLIPS, help="number of clips (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="processes (default: %(default)s)")
     options = parser.parse_args()
     write(options.out, options.seed, options.n_clips, options.workers)
     print(f"{options.n_clips} clips in {options.out}")

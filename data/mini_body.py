@@ -1,4 +1,4 @@
-"""The body of the mini dataset: from pose channels (angles, pelvis path, foot placements) to joints, bone lengths fixed.
+"""The body of the mini dataset: from pose channels (angles, pelvis path, foot placements) to joints, bones rigid.
 
 y is up, the body faces +z at yaw 0 and its left is +x. Angles are degrees in the channels. T frames.
 """
@@ -194,7 +194,7 @@ def pose_joints(pose: Pose, feet: tuple[Foot, Foot]) -> np.ndarray:
     joints = np.zeros((pose.n_frames, SKELETON.n_joints, 3))
     pelvis = np.stack([pose.path[:, 0], pose.height, pose.path[:, 1]], axis=-1)
     hip_frame = _hip_frames(pose)
-    points = [foot_points(foot, side) for side, foot in zip(SIDES, feet)]
+    points = [foot_points(foot, side) for side, foot in zip(SIDES, feet, strict=True)]
     ankles = [ankle for ankle, _ in points]
     hips = np.stack([_turned(hip_frame, OFFSETS[1 + side]) for side in SIDES], axis=1) + pelvis[:, None]
     for _ in range(2):
@@ -228,7 +228,7 @@ def pose_joints(pose: Pose, feet: tuple[Foot, Foot]) -> np.ndarray:
 
     frame = hip_frame
     parent = 0
-    for joint, share in zip((3, 6, 9), SPINE_SHARES):
+    for joint, share in zip((3, 6, 9), SPINE_SHARES, strict=True):
         joints[:, joint] = joints[:, parent] + _turned(frame, OFFSETS[joint])
         frame = frame @ rotation(1, pose.turn * share) @ rotation(0, pose.bend * share)
         frame = frame @ rotation(2, -pose.lean * share)

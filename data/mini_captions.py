@@ -19,8 +19,8 @@ TEST_ONLY = frozenset({"strolls", "sprints", "hops", "delivers", "hurls", "the c
                       | {"in a weary way", "merrily", "afterwards", "an individual"})  # fmt: skip
 
 SUBJECTS = (
-    "a person", "a person", "a person", "someone", "a man", "a woman", "the figure", "the person", "a human", "he", "she",
-    "the man", "a guy", "somebody", "the character", "an individual",
+    "a person", "a person", "a person", "someone", "a man", "a woman", "the figure", "the person", "a human", "he",
+    "she", "the man", "a guy", "somebody", "the character", "an individual",
 )  # fmt: skip
 
 
@@ -39,11 +39,13 @@ def _verbs(*rows: tuple[str, str] | tuple[str, str, str]) -> tuple[Verb, ...]:
 
 WALK = _verbs(("walks", "walking"), ("walks", "walking"), ("steps", "stepping"), ("strolls", "strolling"))
 VERBS: dict[str, tuple[Verb, ...]] = {
-    "stand": _verbs(("stands", "standing", "still|ADV"), ("stands", "standing", "in place"), ("stays", "staying", "still|ADV")),
+    "stand": _verbs(("stands", "standing", "still|ADV"), ("stands", "standing", "in place"),
+                    ("stays", "staying", "still|ADV")),
     "walk": WALK,
     "jog": _verbs(("jogs", "jogging"), ("jogs", "jogging"), ("trots", "trotting")),
     "run": _verbs(("runs", "running"), ("runs", "running"), ("sprints", "sprinting")),
-    "sidestep": _verbs(("sidesteps", "sidestepping"), ("steps", "stepping", "sideways"), ("shuffles", "shuffling", "sideways")),
+    "sidestep": _verbs(("sidesteps", "sidestepping"), ("steps", "stepping", "sideways"),
+                        ("shuffles", "shuffling", "sideways")),
     "turn": _verbs(("turns", "turning"), ("turns", "turning"), ("rotates", "rotating")),
     "jump": _verbs(("jumps", "jumping"), ("jumps", "jumping"), ("leaps", "leaping"), ("hops", "hopping")),
     "squat": _verbs(("squats", "squatting", "down"), ("squats", "squatting"), ("does", "doing", "a squat|NOUN"),
@@ -52,16 +54,20 @@ VERBS: dict[str, tuple[Verb, ...]] = {
                   ("takes", "taking", "a seat")),
     "kneel": _verbs(("kneels", "kneeling", "down"), ("kneels", "kneeling"), ("kneels", "kneeling", "on the ground"),
                     ("gets", "getting", "down on the knees")),
-    "lunge": _verbs(("lunges", "lunging", "forward"), ("does", "doing", "a lunge|NOUN"), ("performs", "performing", "a lunge|NOUN")),
+    "lunge": _verbs(("lunges", "lunging", "forward"), ("does", "doing", "a lunge|NOUN"),
+                    ("performs", "performing", "a lunge|NOUN")),
     "wave": _verbs(("waves", "waving"), ("waves", "waving")),
     "raise": _verbs(("raises", "raising"), ("lifts", "lifting"), ("puts", "putting")),
     "clap": _verbs(("claps", "clapping"), ("claps", "clapping", "{their} hands"), ("applauds", "applauding")),
-    "punch": _verbs(("punches", "punching"), ("throws", "throwing", "a punch|NOUN"), ("punches", "punching", "forward")),
-    "throw": _verbs(("throws", "throwing", "something"), ("throws", "throwing", "a ball"), ("throws", "throwing", "an object"),
-                    ("hurls", "hurling", "something")),
+    "punch": _verbs(("punches", "punching"), ("throws", "throwing", "a punch|NOUN"),
+                    ("punches", "punching", "forward")),
+    "throw": _verbs(("throws", "throwing", "something"), ("throws", "throwing", "a ball"),
+                    ("throws", "throwing", "an object"), ("hurls", "hurling", "something")),
     "point": _verbs(("points", "pointing"), ("points", "pointing", "forward"), ("points", "pointing", "ahead")),
-    "kick": _verbs(("kicks", "kicking"), ("kicks", "kicking"), ("does", "doing", "a kick|NOUN"), ("delivers", "delivering", "a kick|NOUN")),
-    "nod": _verbs(("nods", "nodding"), ("nods", "nodding", "{their} head"), ("nods", "nodding", "{their} head up|ADV and down")),
+    "kick": _verbs(("kicks", "kicking"), ("kicks", "kicking"), ("does", "doing", "a kick|NOUN"),
+                   ("delivers", "delivering", "a kick|NOUN")),
+    "nod": _verbs(("nods", "nodding"), ("nods", "nodding", "{their} head"),
+                  ("nods", "nodding", "{their} head up|ADV and down")),
     "shake": _verbs(("shakes", "shaking", "{their} head"), ("shakes", "shaking", "{their} head in disagreement")),
     "look": _verbs(("looks", "looking"), ("turns", "turning", "{their} head"), ("looks", "looking")),
 }  # fmt: skip
@@ -290,11 +296,11 @@ _NOUNS = {
 _TAGS = {
     "DET": "a an the his her their both an",
     "PRON": "he she they someone somebody something",
-    "NOUN": "person man woman figure human guy character individual hand arm leg foot fist head circle pace way chair seat ball "
-    "object ground place air disagreement time front crouch degree knee one",
+    "NOUN": "person man woman figure human guy character individual hand arm leg foot fist head circle pace way chair "
+    "seat ball object ground place air disagreement time front crouch degree knee one",
     "ADJ": "slow fast tired happy leisurely weary same",
-    "ADV": "forward forwards backward backwards ahead straight sideways slowly quickly briskly tiredly wearily happily merrily "
-    "cheerfully sneakily stealthily clockwise counterclockwise counter down then afterwards around all together",
+    "ADV": "forward forwards backward backwards ahead straight sideways slowly quickly briskly tiredly wearily happily "
+    "merrily cheerfully sneakily stealthily clockwise counterclockwise counter down then afterwards around all",
     "ADP": "with in on at to into like above of while before",
     "CCONJ": "and",
     "AUX": "is",

@@ -138,21 +138,22 @@ def travel(spans: list[GaitSpan], duration: float, first_foot: int) -> Travel:
     for name in (item.name for item in fields(Gait)):
         rest = getattr(idle, name)
         channels[name] = rest + sum(
-            (weight * (getattr(span.gait, name) - rest) for weight, span in zip(weights, spans)), np.zeros(len(times))
+            (weight * (getattr(span.gait, name) - rest) for weight, span in zip(weights, spans, strict=True)),
+            np.zeros(len(times)),
         )
     moving = weights.sum(axis=0)
     # The stride keeps its beat while speed is gained or lost: steps get shorter, not slower.
     early = weights**0.15
     channels["cadence"] = sum(
-        (eager * span.gait.cadence for eager, span in zip(early, spans)), np.zeros(len(times))
+        (eager * span.gait.cadence for eager, span in zip(early, spans, strict=True)), np.zeros(len(times))
     ) / np.maximum(early.sum(axis=0), 1.0)
     channels["duty"] = idle.duty + sum(
-        (eager * (span.gait.duty - idle.duty) for eager, span in zip(early, spans)), np.zeros(len(times))
+        (eager * (span.gait.duty - idle.duty) for eager, span in zip(early, spans, strict=True)), np.zeros(len(times))
     ) / np.maximum(early.sum(axis=0), 1.0)
     active = moving > 0.002
 
     rate = np.zeros(len(times))
-    for weight, span in zip(weights, spans):
+    for weight, span in zip(weights, spans, strict=True):
         turned = weight * span.gait.turn_rate
         if span.angle is not None:
             turned = weight * (span.angle / max(weight.sum() * STEP, 1e-6))
@@ -168,10 +169,16 @@ def travel(spans: list[GaitSpan], duration: float, first_foot: int) -> Travel:
         stops = np.flatnonzero(~active[begin:])
         end = begin + int(stops[0]) if len(stops) else len(times)
         gained = np.cumsum(channels["cadence"][begin:end]) * STEP
+        before = phase[begin - 1 if begin else 0]
+        aside = channels["sideways"][begin:end].sum()
+        rest = REST_PHASE + (0.5 if aside > 0 else 0.0)  # the foot on the side of the way steps first, the other last
+        if begin and aside and (before - rest) % 1.0 > 0.25:
+            before += 0.5  # during the stand, where it changes nothing else
         if len(stops) and gained[-1] > 0.1:
             # Whole steps only, so that the halt finds both feet on the floor.
-            gained *= max(np.round(gained[-1] * 2.0), 2.0) / 2.0 / gained[-1]
-        phase[begin:end] = phase[begin - 1 if begin else 0] + gained
+            steps, goal = (1.0, (rest - before) % 1.0) if aside else (0.5, 0.0)
+            gained *= max(np.round((gained[-1] - goal) / steps) * steps + goal, 0.9) / gained[-1]
+        phase[begin:end] = before + gained
         phase[end:] = phase[end - 1]
     return Travel(times, channels, yaw, path, phase, active)
 
@@ -254,7 +261,10 @@ def place_foot(start: tuple[np.ndarray, float], swings: list[Swing], times: np.n
         # Low steps gain and lose their speed gently, as the foot is near the floor then; high ones (a run's) need not.
         quick = np.clip((swing.height - 0.06) / 0.15, 0.0, 1.0)
         s = quick * smooth(u**1.25) + (1 - quick) * gentle(u)
-        flat[during] = place + s[:, None] * (swing.place - place)
+        chord = swing.place - place
+        # On a curve the foot follows the arc that bends as far as its heading does, not the chord.
+        aside = np.array([-chord[1], chord[0]]) * 0.5 * np.tan((swing.yaw - yaw) / 4)
+        flat[during] = place + s[:, None] * chord + (4 * s * (1 - s))[:, None] * aside
         heading[during] = yaw + s * (swing.yaw - yaw)
         arc = 4.0 * u * (1.0 - u) if swing.ballistic else np.sin(np.pi * u**swing.skew)
         height[during] = swing.height * arc + swing.hover * np.sin(np.pi * u**3)

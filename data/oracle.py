@@ -1,19 +1,21 @@
 """The semantic oracle of the mini dataset: reads a clip's attributes back from joints alone.
 
 `score_attributes(joints, attributes)` answers, attribute by attribute, whether the motion shows what its caption says.
-Every rule looks for an event anywhere in the clip, so that timing and length are free; of two segments, the event of the
-first has to come before that of the second. T frames; positions in metres, y up.
+Every rule looks for an event anywhere in the clip, so that timing and length are free; of two segments, the event of
+the first has to come before that of the second. T frames; positions in metres, y up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from data.oracle_rules import RULES, Finding, Signals, is_body, read_signals
+from data.oracle_rules import RULES, Finding
+from data.oracle_signals import Signals, is_body, read_signals
 
 Attributes = Mapping[str, Any]
 
@@ -44,7 +46,7 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
         found = _segment_findings(signals, segment, scores, index)
         findings.append(found)
     if len(findings) > 1:
-        scores["order"] = all(_in_order(first, second) for first, second in zip(findings[:-1], findings[1:]))
+        scores["order"] = all(_in_order(first, second) for first, second in pairwise(findings))
     return scores
 
 

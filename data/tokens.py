@@ -27,6 +27,9 @@ class TokenDataset(Dataset):
         seed: of captions and crops.
         first_caption: number of the first caption where several splits share one numbering.
         random_crop: also drops a step at either end of a third of the motions.
+
+    Attributes:
+        lengths: token steps of each item, for batches of like length.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class TokenDataset(Dataset):
         self.tokens = list(tokens)
         self.max_steps, self.seed, self.random_crop = max_steps, seed, random_crop
         self.epoch = 0
+        self.lengths = [min(len(rows), max_steps) for rows in self.tokens]
         counts = [len(clip.captions) for clip in clips]
         self._captions = np.split(first_caption + np.arange(sum(counts)), np.cumsum(counts)[:-1])
 

@@ -31,8 +31,8 @@ class EvaluatorTask(Task):
     """InfoNCE text -> motion and motion -> text over the batch and its mirror image.
 
     Each motion meets its mirrored version as a negative wherever the caption names a side. The mirrored version is the
-    positive of the mirrored caption, so that being mirrored tells nothing by itself. Clips of one take and equal captions
-    are not negatives of each other.
+    positive of the mirrored caption, so that being mirrored tells nothing by itself. Clips of one take and equal
+    captions are not negatives of each other.
 
     Args:
         model: what is trained.

@@ -41,7 +41,8 @@ class Harness:
     """Trains a task, with resume, validation, best checkpoints, mixed precision and several processes.
 
     Randomness is a function of (seed, step, process), the order of samples one of (seed, epoch): a run that is killed
-    and started again continues with the same losses. A dataset may offer `set_epoch(epoch)` for its own random choices.
+    and started again continues with the same losses. A dataset may offer `set_epoch(epoch)` for its own random choices, and
+    `lengths` (one a sample) so that samples of like length share a batch.
 
     Args:
         run_dir: the run's folder, see `engine.run_state.prepare_run`.
@@ -280,7 +281,8 @@ class Harness:
 
     def _batches(self, epoch: int) -> list[list[int]]:
         count = len(self.train_dataset)
-        return epoch_batches(count, self.settings.batch_size, self.settings.seed, epoch, self.rank, self.world)
+        lengths = getattr(self.train_dataset, "lengths", None)
+        return epoch_batches(count, self.settings.batch_size, self.settings.seed, epoch, self.rank, self.world, lengths)
 
     def _loader(self, dataset: Any, batches: Sequence[list[int]]) -> Iterable[Any]:
         settings = self.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,12 +35,23 @@ def seed_everything(*numbers: int) -> None:
     torch.manual_seed(int(words[2]) << 31 | int(words[3]) >> 1)
 
 
+# So many batches are sorted by length together: little padding, and still other company in every epoch.
+BATCHES_A_POOL = 12
+
+
 def epoch_batches(
-    n_samples: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
+    n_samples: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world: int = 1,
+    lengths: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """The epoch's batches of sample indices, as this process sees them: its share of every global batch.
 
-    The incomplete last batch is left out (other samples every epoch); a set smaller than a batch is one batch.
+    The incomplete last batch is left out (other samples every epoch); a set smaller than a batch is one batch. With
+    `lengths` samples of like length share a batch, so that little is computed for padding.
 
     Raises:
         ValueError: fewer samples than processes, or a batch size that the processes cannot share evenly.
@@ -47,6 +59,12 @@ def epoch_batches(
     batch_size = min(batch_size, n_samples // world * world)
     if batch_size < world or batch_size % world:
         raise ValueError(f"{batch_size} samples a step cannot be shared evenly by {world} processes")
-    order = np.random.default_rng((seed, epoch)).permutation(n_samples)
-    starts = range(0, n_samples - batch_size + 1, batch_size)
+    generator = np.random.default_rng((seed, epoch))
+    order = generator.permutation(n_samples)
+    starts = np.arange(0, n_samples - batch_size + 1, batch_size)
+    if lengths is not None:
+        pool = BATCHES_A_POOL * batch_size
+        pools = (order[first : first + pool] for first in range(0, len(starts) * batch_size, pool))
+        order = np.concatenate([part[np.argsort(np.asarray(lengths)[part], kind="stable")] for part in pools])
+        generator.shuffle(starts)
     return [order[start + rank : start + batch_size : world].tolist() for start in starts]

@@ -24,12 +24,14 @@ _MINI_TRANSFORMER: Preset = {
     **_MINI_RUN,
     **_MINI_SCHEDULE,
     "text_encoder": "minilm",
-    "latent_dim": 192,
+    "latent_dim": 160,
     "n_heads": 4,
     "n_layers": 4,
-    "ff_size": 384,
+    "ff_size": 320,
     "block": "interleaved",
+    "n_retrieved": 1,
     "weight_decay": 0.01,
+    "eval_every_e": 4,
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -50,8 +52,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "eval_every_e": 1,
         },
     },
-    "mtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 40}},
-    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 20}},
+    "mtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 28}},
+    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 12}},
     "length": {
         "paper": {},
         "mini": {

@@ -111,7 +111,7 @@ def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
         ("../../evil: somebody's \"jump\"", 1, 40),
     ]
     for sample in index["samples"]:
-        assert len(sample["retrieved"]) == 2 and sample["retrieved"][0]["caption"]
+        assert sample["retrieved"][0]["caption"]
         files = {kind: folder / name for kind, name in sample["files"].items()}
         assert all(path.resolve().is_relative_to(folder.resolve()) for path in files.values())
         assert np.load(files["joints"]).shape == (sample["motion_length"], 22, 3)

@@ -50,14 +50,18 @@ def spine_joints(skeleton: Skeleton) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Capsule:
-    """A tapered limb between two display points, radii in metres for an adult (scaled by leg length)."""
+    """A tapered limb between two display points, radii in metres for an adult (scaled by leg length).
+
+    `bone` is the joint whose rotation moves it, `end_bone` the one that moves its far end (-1: the same).
+    """
 
     start: int
     end: int
     start_radius: float
     end_radius: float
     group: str
-    bone: int  # the joint whose rotation moves it
+    bone: int
+    end_bone: int = -1
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,10 @@ def get_body(dataset: str) -> Body:
     capsules += [Capsule(0, waist, 0.090, 0.094, "trunk", 0), Capsule(waist, chest, 0.094, 0.098, "trunk", waist)]
     capsules += [
         Capsule(chest, neck, 0.096, 0.050, "trunk", chest),
-        Capsule(left_side, left_shoulder, 0.088, 0.050, "trunk", chest),
-        Capsule(right_side, right_shoulder, 0.088, 0.050, "trunk", chest),
-        Capsule(left_hip, left_side, 0.074, 0.088, "trunk", chest),
-        Capsule(right_hip, right_side, 0.074, 0.088, "trunk", chest),
+        Capsule(left_side, left_shoulder, 0.088, 0.050, "trunk", chest, parents[left_shoulder]),
+        Capsule(right_side, right_shoulder, 0.088, 0.050, "trunk", chest, parents[right_shoulder]),
+        Capsule(left_hip, left_side, 0.074, 0.088, "trunk", 0, chest),
+        Capsule(right_hip, right_side, 0.074, 0.088, "trunk", 0, chest),
         Capsule(neck, head, 0.046, 0.044, "head", neck),
         Capsule(head, skull, 0.068, 0.092, "head", head),
         Capsule(left_brow, right_brow, 0.042, 0.042, "face", head),

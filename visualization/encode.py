@@ -54,8 +54,8 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int,
             "split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"
         )
         command += ["-vf", palette, "-loop", "0"]
-    with atomic_path(path) as temporary:
-        process = subprocess.Popen([*command, str(temporary)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with atomic_path(path) as temporary, subprocess.Popen([*command, str(temporary)], **pipes) as process:
         assert process.stdin is not None and process.stderr is not None
         try:
             for frame in frames:
@@ -65,7 +65,6 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int,
             pass  # ffmpeg has given up; its own message follows below
         except BaseException:
             process.kill()
-            process.wait()
             raise
         message = process.stderr.read().decode(errors="replace").strip()
         if process.wait() != 0:

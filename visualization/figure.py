@@ -58,7 +58,7 @@ class FigurePainter:
                 (end[index] - start[index]).astype(np.float32),
                 (np.float32(start_radius[index]), np.float32(end_radius[index])),
                 (np.float32(start_depth[index]), np.float32(end_depth[index])),
-                np.float32(self.radii[index].mean()),
+                (np.float32(self.radii[index, 0]), np.float32(self.radii[index, 1])),
                 self.colours[index],
             )
         canvas = canvas.reshape(region.shape)
@@ -122,13 +122,13 @@ def _paint_capsule(
     axis: np.ndarray,
     radius: tuple[np.float32, np.float32],
     depth: tuple[np.float32, np.float32],
-    thickness: np.float32,
+    thickness: tuple[np.float32, np.float32],
     colour: np.ndarray,
 ) -> None:
     """One tapered limb into `canvas` (pixels, 3) and the depth buffer `nearest` (pixels), both in place.
 
     `places` (h, w): where the limb's box lies in these lists. `x`, `y`: pixel centres relative to the limb's
-    start; `axis`: its end there; `radius`: pixels, `depth`: metres at both ends; `thickness`: mean radius in metres.
+    start; `axis`: its end there; `radius`: pixels, `depth`: metres at both ends; `thickness`: radii in metres.
     """
     y = y[:, None]
     length = max(axis @ axis, np.float32(1e-6))
@@ -144,7 +144,7 @@ def _paint_capsule(
     cover = np.minimum(edge[inside], 1)
     inverse = 1 / np.maximum(local_radius, np.float32(0.5))
     height = np.sqrt(np.maximum(1 - (distance * inverse) ** 2, 0))  # of the surface towards the eye, in radii
-    surface = depth[0] + along * (depth[1] - depth[0]) - height * thickness
+    surface = depth[0] + along * (depth[1] - depth[0]) - height * (thickness[0] + along * (thickness[1] - thickness[0]))
     behind = nearest[places]
     solid = cover > 0.5
     cover *= np.clip((behind - surface) / np.float32(SOFT_DEPTH) + np.float32(0.5), 0, 1)

@@ -63,7 +63,7 @@ def _place_foot(
     along = placed[:, toe] - placed[:, heel]
     distance = np.linalg.norm(along, axis=-1, keepdims=True)
     missing = (distance - length) * along / np.maximum(distance, 1e-9)
-    give = 1.05 - weights
+    give = 1.01 - weights
     share = give / give.sum(axis=1, keepdims=True)
     placed[:, : heel + 1] += (share[:, :1] * missing)[:, None]
     placed[:, toe] -= share[:, 1:] * missing

@@ -28,8 +28,8 @@ SPECIAL_WORDS = {
     "Loc_VIP": "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
     "Body_VIP": "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
     "Obj_VIP": "stair dumbbell chair window floor car ball handrail baseball basketball",
-    "Act_VIP": "walk run swing pick bring kick put squat throw hop dance jump turn stumble stop sit lift lower raise wash"
-    " stand kneel stroll rub bend balance flap jog shuffle lean rotate spin spread climb",
+    "Act_VIP": "walk run swing pick bring kick put squat throw hop dance jump turn stumble stop sit lift lower raise"
+    " wash stand kneel stroll rub bend balance flap jog shuffle lean rotate spin spread climb",
     "Desc_VIP": "slowly carefully fast careful slow quickly happy angry sad happily angrily sadly",
 }
 CLASS_OF_WORD = {word: name for name, words in SPECIAL_WORDS.items() for word in words.split()}
@@ -76,7 +76,9 @@ class WordVectors:
         if vectors.ndim != 2 or vectors.dtype.kind != "f" or not np.isfinite(vectors).all():
             raise UserError(f"{source}: word vectors must be a finite array of words by dimensions")
         if outside := [word for word, row in rows.items() if not 0 <= row < len(vectors)]:
-            raise UserError(f"{source}: the word {outside[0]!r} has no vector, row {rows[outside[0]]} of {len(vectors)}")
+            raise UserError(
+                f"{source}: the word {outside[0]!r} has no vector, row {rows[outside[0]]} of {len(vectors)}"
+            )
         if missing := [mark for mark in (START, END, UNKNOWN) if mark not in rows]:
             raise UserError(f"{source}: the words {', '.join(missing)} are missing")
         self._vectors, self._rows = vectors.astype(np.float32), rows
@@ -119,7 +121,9 @@ class WordVectors:
                 raise UserError(f"the token {token!r} is not of the form word/POS")
             known = word in self._rows
             rows.append(self._rows[word if known else UNKNOWN])
-            tags.append(TAG_NUMBERS.get(CLASS_OF_WORD.get(word, tag), TAG_NUMBERS[OTHER]) if known else TAG_NUMBERS[OTHER])
+            tags.append(
+                TAG_NUMBERS.get(CLASS_OF_WORD.get(word, tag), TAG_NUMBERS[OTHER]) if known else TAG_NUMBERS[OTHER]
+            )
         return self._vectors[rows], np.eye(len(POS_TAGS), dtype=np.float32)[tags]
 
 

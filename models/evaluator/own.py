@@ -59,8 +59,8 @@ class SequenceEncoder(nn.Module):
 class EvaluatorNetwork(nn.Module):
     """Both encoders and the statistics of the motions they were trained on.
 
-    The motion encoder sees whole feature rows. Two strided convolutions make steps of four frames of them; frames past a
-    motion's end are zero before each, which is what the convolutions find beyond a whole motion too.
+    The motion encoder sees whole feature rows. Two strided convolutions make steps of four frames of them; frames past
+    a motion's end are zero before each, which is what the convolutions find beyond a whole motion too.
 
     Args:
         config: the architecture.
@@ -122,7 +122,9 @@ class OwnEvaluator(Evaluator):
         if not isinstance(content, dict) or content.get("stage") != "evaluator":
             raise UserError(f"{path} is not the config of an evaluator")
         config = from_dict(EvaluatorConfig, content.get("model"), f"{path}: model")
-        weights = next((run_dir / "model" / name for name in WEIGHT_FILES if (run_dir / "model" / name).is_file()), None)
+        weights = next(
+            (run_dir / "model" / name for name in WEIGHT_FILES if (run_dir / "model" / name).is_file()), None
+        )
         if weights is None:
             raise UserError(f"{run_dir / 'model'} holds no weights ({', '.join(WEIGHT_FILES)})")
         if text_encoder is None or text_encoder.name != config.text_encoder:

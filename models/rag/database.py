@@ -197,14 +197,17 @@ class RAGDatabase:
     def gather(self, indices: Tensor) -> Retrieved:
         """What a generator sees of motions (B, K): R_t (mean of a motion's captions), R_m, parts, and tokens if any."""
         indices = indices.to(self.embedded.motion.device)
-        tokens, steps = self.embedded.tokens, self.embedded.steps
+        tokens = steps = None
+        if self.embedded.tokens is not None:
+            steps = self.embedded.steps[indices].long()
+            tokens = self.embedded.tokens[indices][:, :, : int(steps.max())].long()
         return Retrieved(
             text=self.motion_text[indices],
             motion=self.embedded.motion[indices],
             mask=torch.ones_like(indices, dtype=torch.bool),
             parts=self.embedded.parts[indices],
-            tokens=None if tokens is None else tokens[indices].long(),
-            steps=None if steps is None else steps[indices].long(),
+            tokens=tokens,
+            steps=steps,
         )
 
     def add(self, others: Embedded) -> RAGDatabase:

@@ -69,3 +69,16 @@ def test_seeds_reach_all_generators_and_differ() -> None:
     assert draw(1, 2, 0) == draws[1, 2, 0]
     for values in zip(*draws.values(), strict=True):
         assert len(set(values)) == 4
+
+
+def test_batches_of_like_length_hold_every_sample_once() -> None:
+    lengths = np.random.default_rng(0).integers(10, 50, 400).tolist()
+    batches = epoch_batches(400, 8, 1, 0, lengths=lengths)
+    assert sorted(index for batch in batches for index in batch) == list(range(400))
+    spread = [np.ptp([lengths[index] for index in batch]) for batch in batches]
+    plain = [np.ptp([lengths[index] for index in batch]) for batch in epoch_batches(400, 8, 1, 0)]
+    assert np.mean(spread) < 0.3 * np.mean(plain)
+    assert batches != epoch_batches(400, 8, 1, 1, lengths=lengths)
+    shares = [epoch_batches(400, 8, 1, 0, rank, 2, lengths) for rank in (0, 1)]
+    for whole, *parts in zip(batches, *shares, strict=True):
+        assert sorted(whole) == sorted(parts[0] + parts[1])

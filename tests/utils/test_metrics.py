@@ -34,7 +34,9 @@ def reference_precision(text: np.ndarray, motion: np.ndarray, top_k: int, batch_
     hits = [0] * top_k
     for start in range(0, len(text), batch_size):
         for own in range(batch_size):
-            distances = [np.sqrt(((text[start + own] - other) ** 2).sum()) for other in motion[start : start + batch_size]]
+            distances = [
+                np.sqrt(((text[start + own] - other) ** 2).sum()) for other in motion[start : start + batch_size]
+            ]
             rank = sorted(range(batch_size), key=distances.__getitem__).index(own)
             for k in range(top_k):
                 hits[k] += rank <= k
@@ -144,7 +146,8 @@ def test_diversity_and_multimodality_follow_their_draws() -> None:
 def test_joint_errors() -> None:
     reference, other = GENERATOR.normal(size=(9, 22, 3)), GENERATOR.normal(size=(9, 22, 3))
     distances = [
-        [np.sqrt(sum((reference[t, j, a] - other[t, j, a]) ** 2 for a in range(3))) for j in range(22)] for t in range(9)
+        [np.sqrt(sum((reference[t, j, a] - other[t, j, a]) ** 2 for a in range(3))) for j in range(22)]
+        for t in range(9)
     ]
     np.testing.assert_allclose(metrics.joint_error(reference, other), np.mean(distances), **CLOSE)
     moved = reference + np.array([1.0, 2.0, 2.0])
@@ -162,9 +165,15 @@ def test_joint_errors() -> None:
     [
         (lambda: metrics.frechet_distance(np.zeros((4, 3)), np.zeros((4, 2))), "3 dimensions and generated 2"),
         (lambda: metrics.frechet_distance(np.zeros((1, 3)), np.zeros((4, 3))), "at least two samples, real has 1"),
-        (lambda: metrics.frechet_distance(np.zeros(3), np.zeros((4, 3))), "real must be a filled array of 2 dimensions"),
+        (
+            lambda: metrics.frechet_distance(np.zeros(3), np.zeros((4, 3))),
+            "real must be a filled array of 2 dimensions",
+        ),
         (lambda: metrics.matching_score(np.zeros((4, 3)), np.zeros((5, 3))), "pairs of one shape"),
-        (lambda: metrics.r_precision(np.full((40, 3), np.nan), np.zeros((40, 3))), "text has values that are not finite"),
+        (
+            lambda: metrics.r_precision(np.full((40, 3), np.nan), np.zeros((40, 3))),
+            "text has values that are not finite",
+        ),
         (lambda: metrics.r_precision(np.zeros((40, 3)), np.zeros((40, 3)), top_k=0), "at least 1"),
         (lambda: metrics.diversity(np.zeros((4, 3)), 5, GENERATOR), "between 1 and the number of motions, 4, not 5"),
         (lambda: metrics.multimodality(np.zeros((4, 3, 2)), 5, GENERATOR), "number of repeats, 3, not 5"),

@@ -37,7 +37,9 @@ def motions(n_features: int = 263) -> list[np.ndarray]:
 def test_reference_outputs() -> None:
     path = REFERENCE / "evaluator_small_finest.tar"
     network = GuoNetwork(torch.load(path, weights_only=True), Normalizer(263), path).eval()
-    cases = {name: torch.from_numpy(values) for name, values in np.load(REFERENCE / "evaluator_small_cases.npz").items()}
+    cases = {
+        name: torch.from_numpy(values) for name, values in np.load(REFERENCE / "evaluator_small_cases.npz").items()
+    }
     order = cases["align_idx"]
     with torch.no_grad():
         text = network.text_encoder(cases["word_embs"], cases["cap_lens"], cases["pos_onehot"])

@@ -1,0 +1,109 @@
+"""The page is one file, survives hostile captions, and plays in a real browser where there is one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.visualization.motions import make_walk
+from utils.errors import UserError
+from visualization.body import get_body
+from visualization.html import Panel, write_html
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=4000"]
+HOSTILE = "</script><script>document.title='taken'</script><!-- \" ' & \u2028 /*MOTIONS*/ 走"
+# Runs inside the page: what a person would do, and what they would see.
+VISIT = """
+<script>
+const seen = {};
+const pixels = () => document.querySelector("canvas").toDataURL();
+seen.first = pixels();
+setTimeout(() => {
+  seen.playedTo = Number(document.documentElement.dataset.frame);
+  seen.moved = pixels() !== seen.first;
+  document.getElementById("play").click();
+  const paused = document.documentElement.dataset.frame;
+  setTimeout(() => {
+    seen.pauses = document.documentElement.dataset.frame === paused;
+    const scrub = document.getElementById("scrub");
+    scrub.value = 5;
+    scrub.dispatchEvent(new Event("input"));
+    seen.scrubbedTo = Number(document.documentElement.dataset.frame);
+    const before = pixels(), canvas = document.querySelector("canvas");
+    canvas.dispatchEvent(new PointerEvent("pointermove", { buttons: 1, movementX: 80, movementY: 10 }));
+    seen.turns = pixels() !== before;
+    document.getElementById("view").click();
+    seen.resets = pixels() === before;
+    document.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+    seen.steppedTo = Number(document.documentElement.dataset.frame);
+    seen.title = document.title;
+    seen.prompts = [...document.querySelectorAll(".prompt")].map(e => e.textContent);
+    seen.retrieved = [...document.querySelectorAll("li")].map(e => e.textContent);
+    const result = document.createElement("pre");
+    result.id = "seen";
+    result.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(seen))));
+    document.body.append(result);
+  }, 300);
+}, 800);
+</script>
+"""
+
+
+def content_of(path: Path) -> dict:
+    """The data inside a page."""
+    found = re.search(r'<script id="motions" type="application/json">(.*?)</script>', path.read_text("utf-8"), re.S)
+    assert found
+    return json.loads(found.group(1))
+
+
+def test_page_holds_everything(tmp_path: Path) -> None:
+    joints = make_walk(frames=30)
+    panels = [Panel(joints, HOSTILE, "a", [("000001", HOSTILE, 0.5)]), Panel(joints[:7], "b")]
+    path = write_html(tmp_path / "page.html", panels, 20, title=HOSTILE)
+    text = path.read_text("utf-8")
+    assert not re.search(r"https?://|src=|href=|@import|url\(", text)
+    assert text.count("<script") == text.count("</script>") == 2
+    content = content_of(path)
+    assert content["title"] == content["motions"][0]["prompt"] == HOSTILE
+    assert content["motions"][0]["retrieved"] == [["000001", HOSTILE, "0.500"]]
+    points = np.frombuffer(base64.b64decode(content["motions"][1]["points"]), "<f4").reshape(7, -1, 3)
+    np.testing.assert_allclose(points, get_body("humanml3d").display_points(joints[:7]), atol=1e-5)
+
+
+def test_bad_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least one"):
+        write_html(tmp_path / "a.html", [], 20)
+    with pytest.raises(UserError, match="shape"):
+        write_html(tmp_path / "a.html", [Panel(np.zeros((3, 4, 3)))], 20)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
+@pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
+def test_page_works_in_a_browser(tmp_path: Path, dataset: str) -> None:
+    joints = make_walk(dataset, frames=60)
+    panels = [Panel(joints, HOSTILE, "label", [("000001", "someone walks", 0.875)]), Panel(joints[:1], "one frame")]
+    path = write_html(tmp_path / "page.html", panels, 20, dataset, title="two figures")
+    path.write_text(path.read_text("utf-8").replace("</body>", VISIT + "</body>"), "utf-8")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout)
+    assert found, done.stdout[-2000:]
+    seen = json.loads(base64.b64decode(found.group(1)))
+    assert seen["playedTo"] > 3 and seen["moved"]
+    assert seen["pauses"] and seen["scrubbedTo"] == 6 and seen["turns"] and seen["resets"]
+    assert seen["steppedTo"] == 8
+    assert seen["title"] == "two figures"
+    assert seen["prompts"] == [HOSTILE, "one frame"]
+    assert seen["retrieved"] == ["0.875someone walks"]

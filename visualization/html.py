@@ -1,0 +1,121 @@
+"""Motions as one HTML file that needs nothing else: figures to turn, a time line, the prompt, what was retrieved."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from utils.errors import UserError
+from utils.files import atomic_path
+from visualization.body import COLOURS, get_body
+from visualization.camera import FOLLOW_SECONDS, choose_azimuth
+from visualization.checks import check_fps, check_joints
+from visualization.contacts import standing_floor
+
+TEMPLATE = Path(__file__).with_name("viewer.html")
+PLACE = "/*MOTIONS*/"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of a page.
+
+    Attributes:
+        joints: (T, J, 3) metres, y up.
+        prompt: the caption that it shows.
+        label: a small line above the caption, for example the settings.
+        retrieved: (motion id, caption, score) of each retrieved motion, best first.
+    """
+
+    joints: np.ndarray
+    prompt: str = ""
+    label: str = ""
+    retrieved: Sequence[tuple[str, str, float]] = ()
+
+
+def write_html(
+    path: Path | str, panels: Sequence[Panel], fps: float, dataset: str = "humanml3d", title: str = ""
+) -> Path:
+    """Writes a self-contained page with one animated figure a panel, side by side and in step.
+
+    The page loads nothing from anywhere and runs offline. Dragging turns the figures, the wheel zooms.
+
+    Args:
+        panels: at least one; shorter motions hold their last frame.
+        fps: frames per second, the same for all.
+        dataset: whose skeleton the joints are of.
+        title: heading of the page.
+
+    Raises:
+        UserError: bad joints or fps, no panel, or the folder cannot be written.
+    """
+    if not panels:
+        raise UserError("nothing to show: give at least one motion")
+    fps = check_fps(fps)
+    checked = [check_joints(panel.joints, dataset) for panel in panels]
+    # All figures are seen from the same side and distance, so that they compare.
+    azimuth = choose_azimuth(checked[0], get_body(dataset))
+    motions = [_motion(panel, joints, fps, dataset) for panel, joints in zip(panels, checked, strict=True)]
+    reach = max(motion.pop("reach") for motion in motions)
+    content = {
+        "title": title,
+        "fps": fps,
+        "azimuth": round(azimuth, 5),
+        "reach": round(reach, 4),
+        "colours": COLOURS,
+        "motions": motions,
+    }
+    # "<" never appears in the data, so no caption can end the script element.
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    template = TEMPLATE.read_text(encoding="utf-8")
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(template.replace(PLACE, text), encoding="utf-8")
+    return path
+
+
+def _motion(panel: Panel, joints: np.ndarray, fps: float, dataset: str) -> dict[str, Any]:
+    """What the page needs of one motion."""
+    body = get_body(dataset)
+    scale = body.scale(joints)
+    points = body.display_points(joints)
+    flat = joints[..., [0, 2]]
+    middle = (flat.min(axis=1) + flat.max(axis=1)) / 2
+    path = np.empty((len(joints), 3))
+    path[:, [0, 2]] = gaussian_filter1d(middle, FOLLOW_SECONDS * fps, axis=0, mode="nearest")
+    low, high = joints[..., 1].min(), points[..., 1].max()
+    path[:, 1] = (low + max(high, low + 1.3 * scale)) / 2
+    reach = np.linalg.norm(points - path[:, None], axis=-1).max() / 1.05
+    return {
+        "prompt": panel.prompt,
+        "label": panel.label,
+        "retrieved": [[str(name), str(text), f"{float(score):.3f}"] for name, text, score in panel.retrieved],
+        "frames": len(joints),
+        "points": _encode(points),
+        "path": _encode(path),
+        "floor": round(standing_floor(joints, dataset), 4),
+        "scale": round(scale, 4),
+        "reach": max(float(reach), 0.8 * scale),
+        "limbs": [
+            [
+                capsule.start,
+                capsule.end,
+                round(capsule.start_radius * scale, 4),
+                round(capsule.end_radius * scale, 4),
+                capsule.group,
+            ]
+            for capsule in body.capsules
+        ],
+    }
+
+
+def _encode(array: np.ndarray) -> str:
+    """Little-endian float32 in base64."""
+    return base64.b64encode(np.ascontiguousarray(array, dtype="<f4").tobytes()).decode("ascii")
