@@ -1,4 +1,4 @@
-"""Evaluates the full pipeline (protocol res: text -> base -> residual -> motion), or with --gt_base the residual stage alone."""
+"""Evaluates the full pipeline (protocol res: text -> base -> residual); --gt_base: the residual stage alone."""
 
 from options.schema import parse
 from options.stages import EvalResOptions

@@ -35,8 +35,10 @@ stage "residual transformer"
 python train_res_transformer.py --name rtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" "${limit[@]}"
 stage "length estimator"
 python train_length_estimator.py --name length --preset mini "${runs[@]}" "${limit[@]}"
+stage "evaluator"
+python train_evaluator.py --name evaluator --preset mini "${runs[@]}" "${limit[@]}"
 stage "export"
-for run in tmr vq mtrans rtrans length; do
+for run in tmr vq mtrans rtrans length evaluator; do
     python export_run.py --run "$logs/mini/$run" --out "$out/mini/$run"
 done
 rm -rf "$out/mini/database"

@@ -11,8 +11,8 @@ def main() -> None:
     options = parse(MaskedOptions, presets=PRESETS["mtrans"], description=__doc__)
 
     from engine.token_tasks import MaskedTask
-    from pipeline.token_training import train_on_tokens
     from pipeline.loader import build_masked
+    from pipeline.token_training import train_on_tokens
 
     train_on_tokens(options, "mtrans", build_masked, MaskedTask)
 

@@ -11,8 +11,8 @@ def main() -> None:
     options = parse(ResidualOptions, presets=PRESETS["rtrans"], description=__doc__)
 
     from engine.token_tasks import ResidualTask
-    from pipeline.token_training import train_on_tokens
     from pipeline.loader import build_residual
+    from pipeline.token_training import train_on_tokens
 
     train_on_tokens(options, "rtrans", build_residual, ResidualTask)
 

@@ -177,7 +177,8 @@ def travel(spans: list[GaitSpan], duration: float, first_foot: int) -> Travel:
         if len(stops) and gained[-1] > 0.1:
             # Whole steps only, so that the halt finds both feet on the floor.
             steps, goal = (1.0, (rest - before) % 1.0) if aside else (0.5, 0.0)
-            gained *= max(np.round((gained[-1] - goal) / steps) * steps + goal, 0.9) / gained[-1]
+            whole = max(np.round((gained[-1] - goal) / steps) * steps, 1.0) + goal
+            gained *= whole / gained[-1]
         phase[begin:end] = before + gained
         phase[end:] = phase[end - 1]
     return Travel(times, channels, yaw, path, phase, active)

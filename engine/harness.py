@@ -41,8 +41,8 @@ class Harness:
     """Trains a task, with resume, validation, best checkpoints, mixed precision and several processes.
 
     Randomness is a function of (seed, step, process), the order of samples one of (seed, epoch): a run that is killed
-    and started again continues with the same losses. A dataset may offer `set_epoch(epoch)` for its own random choices, and
-    `lengths` (one a sample) so that samples of like length share a batch.
+    and started again continues with the same losses. A dataset may offer `set_epoch(epoch)` for its own random choices,
+    and `lengths` (one a sample) so that samples of like length share a batch.
 
     Args:
         run_dir: the run's folder, see `engine.run_state.prepare_run`.

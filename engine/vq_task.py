@@ -39,7 +39,7 @@ class VQTask(Task):
 
     @torch.no_grad()
     def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
-        """Joint errors of whole clips in metres (all levels, and the base level alone) and level 0's share of codes used."""
+        """Joint errors of whole clips in metres (all levels, base level alone), and level 0's share of codes used."""
         layout, codebook_size = self.model.layout, self.model.config.nb_code2d
         errors: dict[str, list[float]] = {"mpjpe": [], "joint_error": [], "mpjpe_base": []}
         used = torch.zeros(codebook_size, dtype=torch.bool)

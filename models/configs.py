@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 
 def option(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
-    """A dataclass field with its help text and inclusive limits, which the option parser and the JSON reader enforce."""
+    """A dataclass field with its help text and inclusive limits, which the options' schema enforces."""
     return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 

@@ -101,7 +101,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "motion_layers": 2,
             "embed_dim": 64,
             "batch_size": 64,
-            "max_epoch": 40,
+            "max_epoch": 30,
             "lr": 5e-4,
             "warm_up_iter": 100,
             "eval_every_e": 2,

@@ -376,7 +376,9 @@ class FitOptions:
     dir: str = option("new_test_npy", "folder of joints (T, 22, 3) as .npy; joints.npy files below it count too")
     save_folder: str = option("new_temp_npy", "folder that NAME_smpl.npz and NAME_mesh.npy are written into")
     cuda: str = option("auto", "device: cuda:0, cuda:1, ..., cpu, or auto: the first GPU if there is one")
-    body_model: str = option("body_models/smpl", "SMPL body model: SMPL_NEUTRAL.npz or .pkl, or the folder that holds it")
+    body_model: str = option(
+        "body_models/smpl", "SMPL body model: SMPL_NEUTRAL.npz or .pkl, or the folder that holds it"
+    )
     gender: Literal["neutral", "male", "female"] = option("neutral", "which body of the folder")
     num_betas: int = option(10, "shape coefficients", minimum=1, maximum=300)
     fps: float = option(20.0, "frames a second of the joints", minimum=1, maximum=240)

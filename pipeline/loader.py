@@ -117,6 +117,6 @@ def check_database_tokens(database: RAGDatabase, folder: Path, expected: str) ->
         raise UserError(f"{folder} holds no base tokens: build it with build_rag_database.py --vq_name NAME")
     if database.tokenizer_hash != expected:
         raise UserError(
-            f"{folder} holds base tokens of the RVQ-VAE {database.tokenizer_hash}, not of {expected}: build it again with"
-            " build_rag_database.py --vq_name NAME"
+            f"{folder} holds base tokens of the RVQ-VAE {database.tokenizer_hash}, not of {expected}:"
+            " build it again with build_rag_database.py --vq_name NAME"
         )

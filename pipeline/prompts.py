@@ -37,7 +37,7 @@ def read_requests(
         motion_length: frames of prompts that name none; 0: estimated.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or has no prompt; a prompt is empty or too long, or a length no number.
+        UserError: the file is missing, not UTF-8 or has no prompt; a prompt is too long, or a length no number.
     """
     prompts = [(text_prompt, motion_length)] if text_prompt is not None else _read_file(text_path or "", motion_length)
     for text, _ in prompts:

@@ -1,4 +1,4 @@
-"""The commands as users type them: what is missing is named, bad input ends with exit code 2, the smoke pipeline runs."""
+"""The commands as users type them: what is missing is named, bad input ends with code 2, the smoke pipeline runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLISHED = [
     ("python train_length_estimator.py --dataset_name kit", "dataset/KIT-ML"),
     ("python -m Part_TMR.scripts.test", "humanml3d"),
     ("python eval_vq.py --gpu_id -1 --name pretrain_vq --dataset_name humanml3d --ext eval", "dataset/HumanML3D"),
-    ("python eval_mask.py --dataset_name humanml3d --mtrans_name pretrain_mtrans --which_epoch fid", "dataset/HumanML3D"),
+    ("python eval_mask.py --dataset_name t2m --mtrans_name pretrain_mtrans --which_epoch fid", "dataset/HumanML3D"),
     ("python eval_res.py --dataset_name kit --mtrans_name pretrain_mtrans_kit --traverse_res", "dataset/KIT-ML"),
     ('python demo.py --text_prompt "a person waves" --checkpoints_dir logs --dataset_name humanml3d', "logs/humanml3d"),
 ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_the_demo_refuses_bad_input_in_one_line(arguments: str, words: list[str]
 
 def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("a person waves=48\n../../evil: somebody's \"jump\"=40\n", encoding="utf-8")
+    prompts.write_text('a person waves=48\n../../evil: somebody\'s "jump"=40\n', encoding="utf-8")
     result = run(f"python demo.py --text_path {prompts} --repeat_times 2 --ext exp1 --output_dir {tmp_path}/out")
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "out" / "exp1"
@@ -107,8 +107,8 @@ def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
     assert [(sample["prompt"], sample["seed"], sample["motion_length"]) for sample in index["samples"]] == [
         ("a person waves", 0, 48),
         ("a person waves", 1, 48),
-        ("../../evil: somebody's \"jump\"", 0, 40),
-        ("../../evil: somebody's \"jump\"", 1, 40),
+        ('../../evil: somebody\'s "jump"', 0, 40),
+        ('../../evil: somebody\'s "jump"', 1, 40),
     ]
     for sample in index["samples"]:
         assert sample["retrieved"][0]["caption"]

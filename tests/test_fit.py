@@ -115,7 +115,7 @@ def test_command_fits_a_folder(body_file: Path, tmp_path: Path) -> None:
 
     from visualization.smpl_model import load_body_model
 
-    motions = {"walk": made_motion(body_file, 40), "spin": made_motion(body_file, 30, seed=1, turns=3.0)}
+    motions = {"walk": made_motion(body_file, 40), "spin": made_motion(body_file, 40, seed=1, turns=3.0)}
     (tmp_path / "in" / "00_spin").mkdir(parents=True)
     np.save(tmp_path / "in" / "walk.npy", motions["walk"])
     np.save(tmp_path / "in" / "00_spin" / "joints.npy", motions["spin"])
@@ -145,13 +145,13 @@ def test_command_fits_a_folder(body_file: Path, tmp_path: Path) -> None:
 
 
 @needs_smplx
-@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("frames", [1, 2, 4])
 def test_short_motions(body_file: Path, frames: int) -> None:
     from visualization.smpl_fit import FitSettings, fit_motion, mesh_of
     from visualization.smpl_model import load_body_model
 
     model = load_body_model(body_file)
-    fitted = fit_motion(made_motion(body_file, frames), model, settings=FitSettings(iterations=20))
+    fitted = fit_motion(made_motion(body_file, 40)[:frames], model, settings=FitSettings(iterations=20))
     assert fitted.joint_error < 0.02 and mesh_of(fitted, model).shape == (frames, 192, 3)
 
 

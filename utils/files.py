@@ -78,7 +78,7 @@ def write_array(path: Path | str, array: np.ndarray) -> None:
 
 
 def slugify(text: str, max_length: int = 60) -> str:
-    """A file name made from free text: lower-case letters, digits and single underscores; never empty, no path parts."""
+    """A file name made from free text: lower-case letters, digits, single underscores; never empty."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "_", ascii_text.lower()).strip("_")[:max_length].rstrip("_")
     return slug or "motion"

@@ -331,7 +331,7 @@ def features_to_joints(features: np.ndarray, dataset: str = "humanml3d") -> np.n
 
 
 def features_to_grid(features: torch.Tensor, layout: FeatureLayout) -> torch.Tensor:
-    """Feature rows (B, T, D) as a grid of joint slots (B, T, slots, 12); empty cells are 0. Exact: see `grid_to_features`."""
+    """Feature rows (B, T, D) -> grid of joint slots (B, T, slots, 12), empty cells 0; `grid_to_features` inverts it."""
     import torch
 
     columns = torch.as_tensor(layout.grid_columns.ravel(), device=features.device)
@@ -350,8 +350,8 @@ def grid_to_features(grid: torch.Tensor, layout: FeatureLayout) -> torch.Tensor:
 def feature_statistics(rows: np.ndarray, layout: FeatureLayout) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std (D,) float32 of raw feature rows (R, D), as the published `Mean.npy` and `Std.npy`.
 
-    The std is averaged within each group of columns (yaw, velocity, height, positions, rotations, velocities, contacts), so
-    that nearly constant columns are not blown up.
+    The std is averaged within each group of columns (yaw, velocity, height, positions, rotations, velocities,
+    contacts), so that nearly constant columns are not blown up.
     """
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     groups = [

@@ -66,9 +66,30 @@ PART_NAMES = ("spine", "left_leg", "right_leg", "head", "left_arm", "right_arm")
 _HUMANML3D = Skeleton(
     name="humanml3d",
     joint_names=tuple(
-        "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
-        "neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-        "right_wrist".split()
+        [
+            "pelvis",
+            "left_hip",
+            "right_hip",
+            "spine1",
+            "left_knee",
+            "right_knee",
+            "spine2",
+            "left_ankle",
+            "right_ankle",
+            "spine3",
+            "left_foot",
+            "right_foot",
+            "neck",
+            "left_collar",
+            "right_collar",
+            "head",
+            "left_shoulder",
+            "right_shoulder",
+            "left_elbow",
+            "right_elbow",
+            "left_wrist",
+            "right_wrist",
+        ]
     ),
     parents=(-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19),
     directions=np.array(
@@ -109,8 +130,29 @@ _HUMANML3D = Skeleton(
 _KIT = Skeleton(
     name="kit",
     joint_names=tuple(
-        "pelvis spine chest neck head right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist "
-        "right_hip right_knee right_ankle right_heel right_toe left_hip left_knee left_ankle left_heel left_toe".split()
+        [
+            "pelvis",
+            "spine",
+            "chest",
+            "neck",
+            "head",
+            "right_shoulder",
+            "right_elbow",
+            "right_wrist",
+            "left_shoulder",
+            "left_elbow",
+            "left_wrist",
+            "right_hip",
+            "right_knee",
+            "right_ankle",
+            "right_heel",
+            "right_toe",
+            "left_hip",
+            "left_knee",
+            "left_ankle",
+            "left_heel",
+            "left_toe",
+        ]
     ),
     parents=(-1, 0, 1, 2, 3, 3, 5, 6, 3, 8, 9, 0, 11, 12, 13, 14, 0, 16, 17, 18, 19),
     directions=np.array(

@@ -105,7 +105,7 @@ class Body:
         up = _unit(_unit(joints[:, head] - joints[:, neck]) + 0.8 * spine)
         front = _unit(np.cross(across, up))
         skull = joints[:, head] + 0.085 * scale * up + 0.005 * scale * front
-        brow = skull + 0.058 * scale * front + 0.008 * scale * up
+        brow = skull + 0.068 * scale * front + 0.008 * scale * up
         ear = 0.032 * scale * _unit(np.cross(up, front))
         chest = joints[:, spine_joints(skeleton)[-1]]
         sides = [0.5 * chest + 0.5 * joints[:, shoulder] for shoulder in (left_shoulder, right_shoulder)]
@@ -135,15 +135,15 @@ def get_body(dataset: str) -> Body:
     spine = spine_joints(skeleton)
     neck, head = names.index("neck"), names.index("head")
     chest = spine[-1]
-    capsules = [Capsule(left_hip, right_hip, 0.080, 0.080, "trunk", 0)]
+    capsules = [Capsule(left_hip, right_hip, 0.070, 0.070, "trunk", 0)]
     waist = spine[len(spine) // 2]
     capsules += [Capsule(0, waist, 0.090, 0.094, "trunk", 0), Capsule(waist, chest, 0.094, 0.098, "trunk", waist)]
     capsules += [
         Capsule(chest, neck, 0.096, 0.050, "trunk", chest),
         Capsule(left_side, left_shoulder, 0.088, 0.050, "trunk", chest, parents[left_shoulder]),
         Capsule(right_side, right_shoulder, 0.088, 0.050, "trunk", chest, parents[right_shoulder]),
-        Capsule(left_hip, left_side, 0.074, 0.088, "trunk", 0, chest),
-        Capsule(right_hip, right_side, 0.074, 0.088, "trunk", 0, chest),
+        Capsule(left_hip, left_side, 0.068, 0.088, "trunk", 0, chest),
+        Capsule(right_hip, right_side, 0.068, 0.088, "trunk", 0, chest),
         Capsule(neck, head, 0.046, 0.044, "head", neck),
         Capsule(head, skull, 0.068, 0.092, "head", head),
         Capsule(left_brow, right_brow, 0.042, 0.042, "face", head),

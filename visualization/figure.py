@@ -9,7 +9,7 @@ from visualization.body import COLOURS, Body
 from visualization.camera import Camera
 
 LIGHT = np.array([-0.42, 0.72, 0.55], dtype=np.float32) / np.float32(np.linalg.norm([-0.42, 0.72, 0.55]))
-SOFT_DEPTH = 0.012  # metres over which a nearer limb takes over from a farther one
+SOFT_DEPTH = 0.008  # metres over which a nearer limb takes over from a farther one
 SHADOW_SCALE = 4  # shadows are blurred anyway: drawn at a quarter of the size
 
 

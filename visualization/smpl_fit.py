@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from tqdm import tqdm
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 N_GIVEN = 22
 FEET = (7, 10, 8, 11)  # in the order of the columns of `detect_contacts`
 POSE_SHARE = 0.4  # of the iterations go to the pose alone, the others to pose and shape
+STILL = 0.015  # metres a frame by which a foot that stands may seem to move
 STEP = 5  # iterations between two reports
 MESH_CHUNK = 64  # frames whose vertices are computed at once
 
@@ -52,7 +54,7 @@ class FitSettings:
     Attributes:
         iterations: L-BFGS iterations in all.
         prior: of squared turns away from the rest pose (radians squared, times `PRIOR`).
-        joint_smoothness: of squared changes of velocity of the joints, (metres a frame a frame) squared.
+        joint_smoothness: of squared third differences in time of the joints (metres): noise, not quick motion.
         turn_smoothness: the same of the rotation matrices.
         contact: of squared steps (metres a frame) of feet that stand.
         shape: of squared shape coefficients.
@@ -60,7 +62,7 @@ class FitSettings:
 
     iterations: int = 60
     prior: float = 1e-4
-    joint_smoothness: float = 0.1
+    joint_smoothness: float = 0.03
     turn_smoothness: float = 1e-3
     contact: float = 0.5
     shape: float = 1e-5
@@ -272,6 +274,18 @@ def _common_rotation(own: np.ndarray, given: np.ndarray) -> np.ndarray:
     return left @ right
 
 
+def _standing(joints: np.ndarray, contacts: np.ndarray) -> np.ndarray:
+    """How surely a foot joint stands still from one frame to the next, (T - 1, 4) between 0 and 1.
+
+    Contacts count rolling and pivoting feet too; those keep their motion.
+    """
+    if len(joints) < 2:
+        return np.zeros((0, len(FEET)))
+    feet = gaussian_filter1d(joints[:, FEET], 1.0, axis=0, mode="nearest")
+    step = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
+    return (contacts[1:] & contacts[:-1]) / (1 + (step / STILL) ** 2) ** 2
+
+
 class _Problem:
     """The variables of one fit and what is to be minimised.
 
@@ -296,7 +310,7 @@ class _Problem:
 
         self._body, self._settings = body, settings
         self._given, self._start = tensor(joints), tensor(rotations)
-        self._stands = tensor(contacts[1:] & contacts[:-1])  # (T - 1, 4) both ends of a step
+        self._stands = tensor(_standing(joints, contacts))
         self._prior = tensor(PRIOR)
         self.turns = torch.zeros(len(joints), N_JOINTS, 3, device=body.device, dtype=torch.float64)
         self.translation, self.betas = tensor(translation), tensor(betas)
@@ -322,9 +336,9 @@ class _Problem:
         if len(joints) > 1:
             steps = joints[1:, FEET] - joints[:-1, FEET]
             total = total + settings.contact * (steps.square().sum(-1) * self._stands).sum()
-        if len(joints) > 2:
-            total = total + settings.joint_smoothness * joints.diff(n=2, dim=0).square().sum()
-            total = total + settings.turn_smoothness * rotations.diff(n=2, dim=0).square().sum()
+        if len(joints) > 3:
+            total = total + settings.joint_smoothness * joints.diff(n=3, dim=0).square().sum()
+            total = total + settings.turn_smoothness * rotations.diff(n=3, dim=0).square().sum()
         return total / len(joints) + settings.shape * self.betas.square().sum()
 
     def minimise(self, variables: list[Tensor], iterations: int) -> Iterator[int]:

@@ -102,7 +102,7 @@ class Condition(_Batch):
         )
 
     def randomly_withheld(self, both: float, text: float, retrieval: float) -> Condition:
-        """For training with guidance: withholds both, the text alone or the retrieval alone with these probabilities."""
+        """For training with guidance: withholds both, the text or the retrieval with these probabilities."""
         draw = torch.rand(len(self.text), device=self.text.device)
         drop_both = draw < both
         drop_text = (draw >= both) & (draw < both + text)

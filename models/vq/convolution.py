@@ -1,7 +1,9 @@
 """Masked 2D convolutions over time x joint slots: the encoder and the decoder of the RVQ-VAE.
 
-Every convolution that looks along time sees zeros past a sample's end, as it does past the end of the tensor, so padding
-never changes a valid frame. Letters: B batch, C channels, T frames, S joint slots, J part rows, N = T / 4 token steps.
+Every convolution that looks along time sees zeros past a sample's end, as it does past the end of the tensor, so that
+padding never changes a valid frame.
+
+Letters: B batch, C channels, T frames, S joint slots, J part rows, N = T / 4 token steps.
 """
 
 from __future__ import annotations
@@ -72,10 +74,10 @@ def _residual_blocks(config: RVQConfig, deepest_first: bool) -> MaskedSequential
 
 
 class PartMerge(nn.Module):
-    """Merges the joint slots of each part, and pairs of frames, with weights of the part's own: (B, 12, T, S) -> (B, C, T/2, J).
+    """Merges each part's slots, and pairs of frames, by weights of the part's own: (B, 12, T, S) -> (B, C, T/2, J).
 
-    Each part being its own group of a grouped convolution costs no more than sharing the weights, and lets a leg be read
-    differently from a head.
+    Each part being its own group of a grouped convolution costs no more than sharing the weights, and lets a leg be
+    read differently from a head.
     """
 
     def __init__(self, layout: FeatureLayout, width: int):

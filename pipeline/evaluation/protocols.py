@@ -1,7 +1,7 @@
 """Where the motions of a table row come from. The name of a row is the name of its protocol.
 
-real: the clips themselves. vq: their reconstruction. mask: text -> base tokens. res: text -> base -> residual tokens, the full
-pipeline. gt-base: ground-truth base tokens + residual tokens from the text, a diagnosis and never a result.
+real: the clips themselves. vq: their reconstruction. mask: text -> base tokens. res: text -> base -> residual tokens,
+the full pipeline. gt-base: ground-truth base tokens + residual tokens from the text, a diagnosis and never a result.
 """
 
 from __future__ import annotations

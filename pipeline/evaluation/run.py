@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from data.clips import Clip, load_split
 from data.specs import DatasetSpec
-from models.evaluator.interface import load_evaluator
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import tokenise
 from options.stages import ProtocolOptions
@@ -40,7 +39,7 @@ class Evaluation:
         self.clips: list[Clip] = load_split(spec, protocol.split)
         attributes_path = spec.root / "attributes.json"
         attributes = read_json(attributes_path) if attributes_path.is_file() else None
-        evaluator = load_evaluator(spec, checkpoints_dir, device)
+        evaluator = self._evaluator(spec, checkpoints_dir, device, needed=attributes is None)
         self.scorer = Scorer(self.clips, spec.layout, spec.fps, evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]
         codes = tokenise(vq, features)

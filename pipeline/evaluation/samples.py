@@ -30,7 +30,7 @@ class Sample:
 def draw_samples(
     clips: Sequence[Clip], seed: int, repeat: int, max_frames: int, all_captions: bool = False
 ) -> list[Sample]:
-    """Each clip with one caption, drawn by (seed, repeat); with `all_captions` each with all of them. No clip is left out."""
+    """Each clip with one caption, drawn by (seed, repeat), or with all of them. No clip is left out."""
     generator = np.random.default_rng((seed, repeat))
     samples, first = [], 0
     for index, clip in enumerate(clips):

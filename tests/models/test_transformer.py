@@ -148,7 +148,7 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(retrieved: str, cond_scale: f
     before = condition.text.clone()
     base = sample_base(model, condition, steps, Noise(seeds, steps), settings)
     codes = sample_residual(residual, base, condition, steps, settings)
-    assert codes.shape == (3, 10, PARTS, LEVELS) and 0 <= int(codes.min()) and int(codes.max()) < CODES
+    assert codes.shape == (3, 10, PARTS, LEVELS) and int(codes.min()) >= 0 and int(codes.max()) < CODES
     assert torch.equal(codes[..., 0], base) and torch.equal(condition.text, before)
     for row in range(3):
         one, length = condition.rows(torch.tensor([row])), int(steps[row])

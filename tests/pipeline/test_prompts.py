@@ -10,7 +10,9 @@ from utils.errors import UserError
 
 def test_prompt_file_with_lengths_comments_and_repeats(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
-    path.write_text("# two motions\na person waves=80   # short\n\nshe walks: 2 + 2 = four steps=100\na jump\n", encoding="utf-8")
+    path.write_text(
+        "# two motions\na person waves=80   # short\n\nshe walks: 2 + 2 = four steps=100\na jump\n", encoding="utf-8"
+    )
     requests = read_requests(None, str(path), 60, 2, 5)
     assert requests == [
         Request("a person waves", 80, 5, 0),

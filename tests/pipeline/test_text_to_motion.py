@@ -16,7 +16,9 @@ PROMPTS = ["a person waves", "a man walks forward quickly", "someone is sitting 
 
 @pytest.fixture(scope="module")
 def t2m() -> TextToMotion:
-    return TextToMotion.load(checkpoints_dir=PRETRAINED, dataset_name="mini", mtrans_name="mtrans", rtrans_name="rtrans")
+    return TextToMotion.load(
+        checkpoints_dir=PRETRAINED, dataset_name="mini", mtrans_name="mtrans", rtrans_name="rtrans"
+    )
 
 
 @pytest.fixture(scope="module")

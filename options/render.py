@@ -1,0 +1,120 @@
+"""The options of render.py: defaults, then the lines of its --cfg file, then flags.
+
+Needs nothing but the standard library, since it also runs in Blender's Python, which may lack PyYAML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from options.schema import flags_of, option, parse
+from utils.errors import UserError
+
+_LINE = re.compile(r"""(?P<name>\w+)\s*:(?:\s+(?P<value>"[^"]*"|'[^']*'|[^#]*?))?\s*(?:\s#.*)?""")
+_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """render.py"""
+
+    cfg: str | None = option(None, "file of `name: value` lines that replace the defaults below")
+    dir: str | None = option(None, "folder of joints (T, J, 3) as .npy, or of the NAME_mesh.npy that fit.py writes")
+    npy: str | None = option(None, "one such file instead of a folder")
+    mode: Literal["video", "sequence"] = option("video", "an mp4 of each motion, or one picture of ghosted poses")
+    joint_type: Literal["HumanML3D", "humanml3d", "kit"] = option("HumanML3D", "whose skeleton the joints are of")
+    out: str | None = option(None, "folder of the results; none: beside each motion")
+    width: int = option(960, "pixels", minimum=64, maximum=8192)
+    height: int = option(540, "pixels", minimum=64, maximum=8192)
+    fps: float = option(0.0, "frames a second of the motions; 0: the dataset's", minimum=0, maximum=240)
+    frame_rate: float = option(0.0, "frames a second of the video; 0: as the motion", minimum=0, maximum=240)
+    seconds: float = option(0.0, "render only so much of each motion; 0: all of it", minimum=0)
+    samples: int = option(32, "light paths a pixel", minimum=1, maximum=65536)
+    denoise: bool = option(True, "remove the grain that few samples leave")
+    device: Literal["auto", "cpu", "gpu"] = option("auto", "where Cycles renders; auto: a GPU if there is one")
+    poses: int = option(7, "poses of a sequence", minimum=1, maximum=100)
+
+    def __post_init__(self) -> None:
+        for flag in ("fps", "frame_rate"):
+            if 0 < getattr(self, flag) < 1:
+                raise UserError(f"--{flag} must be 0 or at least 1, not {getattr(self, flag)}")
+        if self.mode == "video" and (self.width % 2 or self.height % 2):
+            raise UserError(f"--width and --height of a video must be even, not {self.width}x{self.height}")
+
+    def resolve(self) -> RenderOptions:
+        """The same, checked.
+
+        Raises:
+            UserError: no input, or two.
+        """
+        if (self.dir is None) == (self.npy is None):
+            raise UserError("give either --dir (a folder of motions) or --npy (one file)")
+        return self
+
+    @property
+    def dataset(self) -> str:
+        """Name of the skeleton."""
+        return self.joint_type.lower()
+
+
+def script_arguments(argv: Sequence[str]) -> list[str]:
+    """What is meant for the script: all after the first bare `--` (Blender keeps what is before), else all."""
+    arguments = list(argv[1:])
+    return arguments[arguments.index("--") + 1 :] if "--" in arguments else arguments
+
+
+def parse_render_options(arguments: Sequence[str], description: str | None = None) -> RenderOptions:
+    """Defaults, then the file of `--cfg`, then the other `arguments`.
+
+    Raises:
+        UserError: the file is missing or has a line that is not understood.
+    """
+    cfg = None
+    for number, argument in enumerate(arguments):
+        if argument == "--cfg" and number + 1 < len(arguments):
+            cfg = arguments[number + 1]
+        elif argument.startswith("--cfg="):
+            cfg = argument.removeprefix("--cfg=")
+    inputs = [argument for argument in arguments if argument.split("=")[0] in ("--dir", "--npy")]
+    from_file = read_cfg(cfg) if cfg is not None else []
+    if inputs:  # an input on the command line replaces the one in the file, whichever of the two it is
+        from_file = [argument for argument in from_file if argument.split("=")[0] not in ("--dir", "--npy")]
+    return parse(RenderOptions, [*from_file, *arguments], description=description)
+
+
+def read_cfg(path: Path | str) -> list[str]:
+    """The lines of a configuration file as command-line arguments; `null` leaves the default.
+
+    Raises:
+        UserError: missing file, unknown name, or a line that is not `name: value`.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        raise UserError(f"--cfg {path}: {reason}") from error
+    flags, arguments = flags_of(RenderOptions), []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.strip() == "---" or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line.rstrip())
+        if match is None:
+            raise UserError(f"{path}, line {number}: {line.strip()!r} is not `name: value`")
+        name, value = match["name"], (match["value"] or "").strip()
+        if name not in flags or name == "cfg":
+            raise UserError(f"{path}, line {number}: render.py has no setting {name!r}")
+        if value[:1] in ("'", '"'):
+            value = value[1:-1]
+        elif value.lower() in ("", "null", "none", "~"):
+            continue
+        if isinstance(flags[name].default, bool):
+            if value.lower() not in _TRUTH:
+                raise UserError(f"{path}, line {number}: {name} must be true or false, not {value!r}")
+            arguments.append(f"--{name}" if _TRUTH[value.lower()] else f"--no-{name}")
+        else:
+            arguments.append(f"--{name}={value}")
+    return arguments

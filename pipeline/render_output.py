@@ -1,0 +1,158 @@
+"""Motions -> ray-traced videos and pictures: what render.py does once its options are read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from options.render import RenderOptions
+from utils.errors import UserError
+from utils.files import atomic_path, writable_folder
+from visualization.body_mesh import Figure, figure_of_joints, figure_of_mesh, frame_times
+from visualization.motion_files import MESH_SUFFIX, motion_paths, read_joints, read_mesh
+from visualization.shot import choose_azimuth, frame_points, sequence_offsets, sequence_times
+
+DATASET_FPS = {"humanml3d": 20.0, "kit": 12.5}
+PALEST = 0.72  # how far the first pose of a sequence is on its way to the colour of the floor
+CAMERA_POINTS = 20000  # vertices that the camera is placed by
+
+
+def require_bpy() -> None:
+    """Raises `UserError` outside Blender when pip's `bpy` is not installed either."""
+    try:
+        import bpy  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise UserError(
+            "render.py needs Blender: run it as `blender --background --python render.py -- ...`, "
+            "or pip install -r requirements-render.txt (Python 3.11)"
+        ) from error
+
+
+def render_all(options: RenderOptions) -> list[Path]:
+    """Renders every motion that the options name; all of them are read and checked before the first is rendered.
+
+    Returns:
+        the files written: NAME.mp4 or NAME_sequence.png, beside the motion or in `options.out`.
+
+    Raises:
+        UserError: an input is missing or bad, an output cannot be written, or Blender is missing.
+    """
+    paths = {Path(options.npy).stem: Path(options.npy)} if options.npy else motion_paths(str(options.dir), meshes=True)
+    for path in paths.values():
+        read_figure(path, options.dataset)
+    require_bpy()
+    ending = ".mp4" if options.mode == "video" else "_sequence.png"
+    targets = []
+    for name, path in paths.items():
+        folder = writable_folder(options.out or path.parent)
+        target = folder / f"{name if options.out else path.stem}{ending}"
+        render = render_video if options.mode == "video" else render_sequence
+        render(read_figure(path, options.dataset), target, options)
+        print(f"{target}", flush=True)
+        targets.append(target)
+    return targets
+
+
+def read_figure(path: Path, dataset: str) -> Figure:
+    """The moving mesh of a file of joints, or of a NAME_mesh.npy.
+
+    Raises:
+        UserError: missing or bad file.
+    """
+    if path.name.endswith(MESH_SUFFIX):
+        return figure_of_mesh(read_mesh(path))
+    return figure_of_joints(read_joints(path, dataset), dataset)
+
+
+def render_video(figure: Figure, target: Path, options: RenderOptions) -> None:
+    """An .mp4 from a still camera that sees the whole path."""
+    from visualization.blender_scene import Studio, encode_with_blender  # noqa: PLC0415 - imports bpy
+
+    fps = options.fps or DATASET_FPS.get(options.dataset, 20.0)
+    frame_rate = options.frame_rate or fps
+    moving = figure.at(frame_times(len(figure.vertices), fps, frame_rate, options.seconds))
+    studio = Studio(options.width, options.height, options.samples, options.denoise, options.device)
+    azimuth = choose_azimuth(moving.path, figure.front)
+    studio.place_camera(frame_points(_some_points(moving.vertices), azimuth, options.width, options.height))
+    body = studio.add_figure(moving)
+    with tempfile.TemporaryDirectory(prefix=f".{target.stem}_", dir=target.parent) as folder:
+        pictures = []
+        start = time.monotonic()
+        for number, vertices in enumerate(moving.vertices):
+            studio.move_figure(body, vertices)
+            pictures.append(Path(folder) / f"{number:05d}.png")
+            studio.render(pictures[-1])
+            _report(target.name, number + 1, len(moving.vertices), start)
+        with atomic_path(target) as temporary:
+            program = find_ffmpeg()
+            if program is None:
+                encode_with_blender(pictures, frame_rate, temporary)
+            else:
+                encode_with_ffmpeg(program, Path(folder), frame_rate, temporary)
+
+
+def render_sequence(figure: Figure, target: Path, options: RenderOptions) -> None:
+    """One .png with poses along the way, the earlier ones paler."""
+    from visualization.blender_scene import Studio  # noqa: PLC0415 - imports bpy
+
+    times = sequence_times(len(figure.vertices), options.poses)
+    posed = figure.at(times.astype(np.float64))
+    azimuth = choose_azimuth(posed.path, figure.front)
+    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    width = float(np.ptp(posed.vertices @ right, axis=1).max())
+    vertices = posed.vertices + sequence_offsets(posed.path, width, azimuth)[:, None]
+    studio = Studio(options.width, options.height, options.samples, options.denoise, options.device)
+    studio.place_camera(frame_points(_some_points(vertices), azimuth, options.width, options.height))
+    for number, paleness in enumerate(np.linspace(PALEST, 0, len(times)) if len(times) > 1 else [0.0]):
+        studio.move_figure(studio.add_figure(posed, number, float(paleness)), vertices[number])
+    with atomic_path(target) as temporary:
+        studio.render(temporary)
+
+
+def find_ffmpeg() -> str | None:
+    """The ffmpeg of `imageio-ffmpeg`, else the one on PATH, else None."""
+    try:
+        import imageio_ffmpeg  # noqa: PLC0415 - Blender's Python may lack it
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return shutil.which("ffmpeg")
+
+
+def encode_with_ffmpeg(program: str, folder: Path, frame_rate: float, path: Path) -> None:
+    """Writes the pictures 00000.png, 00001.png, ... of a folder as an .mp4 that plays everywhere.
+
+    Raises:
+        UserError: ffmpeg failed.
+    """
+    command = [program, "-hide_banner", "-loglevel", "error", "-y", "-framerate", f"{frame_rate:g}"]
+    command += ["-i", str(folder / "%05d.png"), "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
+    result = subprocess.run([*command, "-movflags", "+faststart", str(path)], capture_output=True, text=True)
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        raise UserError(f"cannot write {path}: ffmpeg says: {lines[-1]}")
+
+
+def _some_points(vertices: np.ndarray) -> np.ndarray:
+    """At most about `CAMERA_POINTS` of all vertices of all frames, and always their outermost ones."""
+    points = vertices.reshape(-1, 3)
+    outermost = [index for axis in range(3) for index in (points[:, axis].argmin(), points[:, axis].argmax())]
+    return np.concatenate([points[:: max(1, len(points) // CAMERA_POINTS)], points[outermost]])
+
+
+def _report(name: str, done: int, total: int, start: float) -> None:
+    """A line of progress on stderr: rewritten in a terminal, a line every tenth elsewhere."""
+    left = (time.monotonic() - start) / done * (total - done)
+    terminal = sys.stderr.isatty()
+    if terminal or done == total or done % max(1, total // 10) == 0:
+        end = "\n" if done == total or not terminal else ""
+        print(
+            f"{chr(13) if terminal else ''}{name}: frame {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr
+        )
+        sys.stderr.flush()
