@@ -77,7 +77,7 @@ class Clap:
             angles = np.empty((len(times), 4))
             angles[:, 0] = self.raised
             angles[:, 1] = 6.0 + 12.0 * beat
-            angles[:, 2] = -41.0 + self.open * beat
+            angles[:, 2] = -50.0 + self.open * beat
             angles[:, 3] = 70.0
             blend_arm(stage, side, weight, angles)
 

@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         },
     },
     "mtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 28}},
-    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 12}},
+    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 10}},
     "length": {
         "paper": {},
         "mini": {

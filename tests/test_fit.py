@@ -90,7 +90,7 @@ def made_motion(body_file: Path, frames: int, seed: int = 0, turns: float = 1.0)
     pose = size * np.sin(phase)
     pose[:, [19, 20, 21, 22]] = 0
     heading = 2 * np.pi * turns * time[:, 0]
-    transl = np.concatenate([2 * time[:, 0], 0.9 + 0.05 * np.sin(6 * heading), np.sin(3 * time[:, 0])], axis=1)
+    transl = np.concatenate([2 * time[:, 0], 0.9 + 0.05 * np.sin(9 * time[:, 0]), np.sin(3 * time[:, 0])], axis=1)
     tensors = {
         "global_orient": np.concatenate([0 * heading, heading, 0 * heading], axis=1),
         "body_pose": pose.reshape(frames, -1),

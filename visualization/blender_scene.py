@@ -121,8 +121,8 @@ class Studio:
         world.use_nodes = True
         background = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
         background.inputs["Color"].default_value = _linear(SKY)
-        background.inputs["Strength"].default_value = 0.62
-        for name, energy, softness, tilt, turn in (("key", 2.3, 14.0, 42.0, 35.0), ("fill", 0.5, 60.0, 55.0, -120.0)):
+        background.inputs["Strength"].default_value = 0.36
+        for name, energy, softness, tilt, turn in (("key", 3.0, 12.0, 42.0, 35.0), ("fill", 0.3, 60.0, 55.0, -120.0)):
             light = bpy.data.lights.new(name, "SUN")
             light.energy, light.angle = energy, np.deg2rad(softness)
             sun = bpy.data.objects.new(name, light)
@@ -139,7 +139,7 @@ def encode_with_blender(pictures: Sequence[Path], frame_rate: float, path: Path)
     scene = bpy.data.scenes.new("video")
     try:
         editor = scene.sequence_editor_create()
-        strips = getattr(editor, "strips", None) or editor.sequences  # called `sequences` before Blender 4.4
+        strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # the name before Blender 4.4
         strip = strips.new_image("pictures", str(pictures[0]), 1, 1)
         for picture in pictures[1:]:
             strip.elements.append(picture.name)
@@ -191,8 +191,9 @@ def _enable_gpu(device: str) -> bool:
     if addon is not None:
         for kind in GPU_KINDS:
             try:
-                addon.preferences.compute_device_type = kind
-                addon.preferences.get_devices()
+                with quiet():
+                    addon.preferences.compute_device_type = kind
+                    addon.preferences.get_devices()
             except TypeError:  # this build of Blender does not know the kind
                 continue
             found = [entry for entry in addon.preferences.devices if entry.type == kind]
