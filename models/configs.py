@@ -164,12 +164,12 @@ class EvaluatorConfig:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How tokens are drawn; the same object for every front end."""
+    """How tokens are drawn; the same object for every front end. The defaults were chosen on mini's validation split."""
 
     time_steps: int = option(10, "passes of the masked transformer", minimum=1)
-    cond_scale: float = option(4.0, "guidance scale of the base tokens; 1: no guidance", minimum=0)
+    cond_scale: float = option(2.0, "guidance scale of the base tokens; 1: no guidance", minimum=0)
     res_cond_scale: float = option(2.0, "guidance scale of the residual tokens; 1: no guidance", minimum=0)
     temperature: float = option(
-        1.0, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0
+        0.6, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0
     )
     topkr: float = option(0.9, "share of the least likely codes that are never drawn", minimum=0, maximum=1)

@@ -117,7 +117,7 @@ def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
         assert np.load(files["joints"]).shape == (sample["motion_length"], 22, 3)
         assert np.load(files["features"]).shape == (sample["motion_length"], 263)
         assert b"ftyp" in files["video"].read_bytes()[:32] and files["bvh"].read_text().startswith("HIERARCHY")
-    assert index["settings"]["sampling"]["cond_scale"] == 4.0
+    assert index["settings"]["sampling"]["cond_scale"] == 2.0
 
 
 @pytest.mark.slow
