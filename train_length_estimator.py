@@ -24,13 +24,11 @@ def main() -> None:
     from utils.device import choose_device
 
     spec = get_spec(options.run.dataset_name)
+    clips = [load_split(spec, split) for split in ("train", "val")]
+    train = MotionTextDataset(clips[0], spec.max_frames, options.train.seed, random_crop=False)
+    val = MotionTextDataset(clips[1], spec.max_frames, random_crop=False, first_caption=len(train.captions))
     device = choose_device(options.run.gpu_id)
     encoder = build_text_encoder(options.model.text_encoder, device=device)
-    train, val = (
-        MotionTextDataset(load_split(spec, split), spec.max_frames, options.train.seed) for split in ("train", "val")
-    )
-    train.random_crop = val.random_crop = False
-    val.first_caption = len(train.captions)
     texts = TextFeatureStore(encoder, train.captions + val.captions, spec.root / "cache")
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     seed_everything(options.train.seed)

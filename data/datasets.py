@@ -70,16 +70,24 @@ class MotionTextDataset(Dataset):
         seed: of captions and crops.
         random_crop: also shortens a third of the motions by one token step, at a random place (training);
             False keeps motions whole, and longer ones from their first frame (evaluation).
+        first_caption: number of the first caption where several splits share one numbering.
 
     Attributes:
-        captions: every caption's text, clip after clip; an item's `caption_index` points into it.
+        captions: every caption's text, clip after clip; an item's `caption_index` less `first_caption` points in it.
         takes: the distinct takes; an item's `take_index` points into it.
 
     Raises:
         UserError: there is no clip, or a clip without captions (names it).
     """
 
-    def __init__(self, clips: Sequence[Clip], max_frames: int = 196, seed: int = 0, random_crop: bool = True) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        max_frames: int = 196,
+        seed: int = 0,
+        random_crop: bool = True,
+        first_caption: int = 0,
+    ) -> None:
         if not clips:
             raise UserError("there is no clip to make a dataset of")
         for clip in clips:
@@ -91,7 +99,7 @@ class MotionTextDataset(Dataset):
         self.max_frames, self.seed, self.random_crop = max_frames, seed, random_crop
         self.epoch = 0
         self.captions = [caption.text for clip in clips for caption in clip.captions]
-        self._first_caption = np.cumsum([0] + [len(clip.captions) for clip in clips])
+        self._first_caption = first_caption + np.cumsum([0] + [len(clip.captions) for clip in clips])
         indices: dict[str, int] = {}
         self._take_indices = [indices.setdefault(clip.take, len(indices)) for clip in clips]
         self.takes = list(indices)

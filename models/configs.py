@@ -164,7 +164,7 @@ class EvaluatorConfig:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How tokens are drawn; the same object for every front end. The defaults were chosen on mini's validation split."""
+    """How tokens are drawn, for every front end alike. The defaults were chosen on mini's validation split."""
 
     time_steps: int = option(10, "passes of the masked transformer", minimum=1)
     cond_scale: float = option(2.0, "guidance scale of the base tokens; 1: no guidance", minimum=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from data.clips import Clip, load_split
 from data.specs import DatasetSpec
+from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import tokenise
 from options.stages import ProtocolOptions
@@ -20,6 +22,7 @@ from pipeline.evaluation.protocols import MotionSource, Real, Reconstructed
 from pipeline.evaluation.report import format_table, save_report
 from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
+from utils.errors import UserError
 from utils.files import read_json
 
 
@@ -48,6 +51,17 @@ class Evaluation:
         )
         decoded = [vq.decode(code[None].to(device))[0].cpu().numpy() for code in codes]
         self.sources: list[MotionSource] = [Real(self.clips), Reconstructed(self.clips, decoded)]
+
+    @staticmethod
+    def _evaluator(spec: DatasetSpec, checkpoints_dir: str, device: Device, needed: bool) -> Evaluator | None:
+        """The dataset's evaluator; where the oracle can still judge, its absence is a warning."""
+        try:
+            return load_evaluator(spec, checkpoints_dir, device)
+        except UserError as error:
+            if needed:
+                raise
+            print(f"warning: {error}: no FID, R-precision, matching score, diversity", file=sys.stderr)
+            return None
 
     def run(
         self, sources: Sequence[MotionSource], title: str, folder: Path, settings: dict[str, Any]
