@@ -27,7 +27,7 @@ from data.mini_captions import captions
 from data.mini_motion import make_clip
 from utils.errors import UserError, run_script
 from utils.files import read_json, write_json
-from utils.representation import get_layout, joints_to_features
+from utils.representation import feature_statistics, get_layout, joints_to_features
 
 FORMAT_VERSION = 3  # another number makes `ensure` write the folder anew
 N_CLIPS = 2400
@@ -195,25 +195,6 @@ def _entries(folder: Path, seed: int, jobs: list, workers: int) -> Iterator[np.n
         yield from pool.map(write, jobs, chunksize=32)
 
 
-def _statistics(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and std (263,) of the train split; the std is shared within each group of columns, as in HumanML3D."""
-    layout = get_layout("mini")
-    rows = np.concatenate(features).astype(np.float64)
-    mean, std = rows.mean(axis=0), rows.std(axis=0)
-    groups = [
-        slice(0, 1),
-        slice(1, 3),
-        slice(3, 4),
-        layout.positions,
-        layout.rotations,
-        layout.velocities,
-        layout.contacts,
-    ]
-    for group in groups:
-        std[group] = std[group].mean()
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
 def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = WORKERS) -> None:
     """Writes the whole folder, in a temporary folder beside it first; an older folder of ours is replaced.
 
@@ -261,7 +242,8 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
         names[split].append(f"{index:06d}")
         if split == "train":
             train.append(features)
-    for file, values in zip(("Mean.npy", "Std.npy"), _statistics(train), strict=True):
+    statistics = feature_statistics(np.concatenate(train).astype(np.float64), get_layout("mini"))
+    for file, values in zip(("Mean.npy", "Std.npy"), statistics, strict=True):
         np.save(folder / file, values, allow_pickle=False)
     for split in SPLITS:
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names[split]), encoding="utf-8")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
 
 from utils.errors import UserError
-from utils.files import read_array
 from utils.representation import FeatureLayout
 
 
@@ -49,12 +46,6 @@ class Normalizer(nn.Module):
         normalizer.mean.copy_(torch.from_numpy(mean))
         normalizer.std.copy_(torch.from_numpy(biased))
         return normalizer
-
-    @classmethod
-    def from_folder(cls, folder: Path, layout: FeatureLayout, feat_bias: float = 1.0) -> Normalizer:
-        """Reads `Mean.npy` and `Std.npy` of a dataset folder."""
-        statistics = read_array(folder / "Mean.npy"), read_array(folder / "Std.npy")
-        return cls.from_statistics(*statistics, layout, feat_bias)
 
     def normalize(self, features: torch.Tensor) -> torch.Tensor:
         """Raw features (..., D) -> normalised."""
