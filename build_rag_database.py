@@ -36,8 +36,9 @@ def main() -> None:
     from Part_TMR.library import embed_library, read_own_clips
     from Part_TMR.retriever import Retriever
     from pipeline.loader import load_vq
-    from pipeline.runs import resolve_checkpoint, run_folder
+    from pipeline.runs import run_folder
     from utils.device import choose_device
+    from utils.run_files import resolve_checkpoint
 
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains the shipped mini models from nothing: data -> retriever -> RVQ-VAE -> database -> masked -> residual -> length.
+# Trains the shipped mini models from nothing:
+# data -> evaluator (it picks checkpoints) -> retriever -> RVQ-VAE -> database -> masked -> residual -> length.
 #   bash reproduce_mini.sh            the real thing: about an hour and a half on two CPU cores; writes into pretrained/
 #   bash reproduce_mini.sh --smoke    the same path on a few clips with a few steps a stage; writes into a temporary folder
 # A run that was interrupted goes on where it stopped when the command is given again.
@@ -23,6 +24,8 @@ stage() { echo "== $1"; }
 
 stage "data"
 [ -f "$data/dataset.json" ] || python -m data.mini --out "$data" --seed 0 --n_clips "$n_clips"
+stage "evaluator"
+python train_evaluator.py --name evaluator --preset mini "${runs[@]}" "${limit[@]}"
 stage "retriever"
 python -m Part_TMR.scripts.train --name tmr --preset mini "${runs[@]}" "${limit[@]}"
 stage "RVQ-VAE"
@@ -35,10 +38,9 @@ stage "residual transformer"
 python train_res_transformer.py --name rtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" "${limit[@]}"
 stage "length estimator"
 python train_length_estimator.py --name length --preset mini "${runs[@]}" "${limit[@]}"
-stage "evaluator"
-python train_evaluator.py --name evaluator --preset mini "${runs[@]}" "${limit[@]}"
 stage "export"
 for run in tmr vq mtrans rtrans length evaluator; do
+    rm -rf "$out/mini/$run"
     python export_run.py --run "$logs/mini/$run" --out "$out/mini/$run"
 done
 rm -rf "$out/mini/database"

@@ -19,6 +19,7 @@ def main() -> None:
     from engine.schedule import seed_everything
     from engine.vq_task import VQTask
     from models.vq.rvq import RVQVAE
+    from pipeline.judging import find_judge
     from pipeline.runs import run_path
     from utils.device import choose_device
     from utils.normalizer import Normalizer
@@ -31,7 +32,7 @@ def main() -> None:
     seed_everything(options.train.seed)
     model = RVQVAE(options.model)
     model.normalizer = Normalizer.from_statistics(*load_statistics(spec), model.layout, options.model.feat_bias)
-    task = VQTask(model, options.data.position_weight, options.data.commit_weight)
+    task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, device, val))
     windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
     whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)
     prepare_run(run_dir, run_config(options, "vq"))

@@ -23,12 +23,11 @@ from Part_TMR.part_encoder import MotionEmbedding
 from utils.checkpoint import load_state, read_checkpoint, to_half
 from utils.errors import UserError
 from utils.files import read_json
+from utils.run_files import resolve_checkpoint
 
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder, TextFeatureStore
 
-# Best first: what an exported run holds, then what a training leaves.
-WEIGHT_FILES = ("weights.safetensors", "net_best_r1.tar", "latest.tar")
 FRAMES_AT_ONCE = 4096
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
@@ -75,7 +74,7 @@ class Retriever:
         text_encoder = text_encoder_of(config, device, text_encoder)
         trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
         model = RetrieverModel(config, text_encoder.dim, text_encoder=trained)
-        path = checkpoint or _default_checkpoint(run_dir)
+        path = checkpoint or resolve_checkpoint(run_dir)
         load_state(model, read_checkpoint(path).get("model", {}), path)
         return cls(model.to(device), text_encoder, run_dir.name)
 
@@ -173,10 +172,3 @@ def _model_config(run_dir: Path) -> PartTMRConfig:
     if not isinstance(content, Mapping) or content.get("stage") != "tmr":
         raise UserError(f"{path} is not the config of a retriever")
     return from_dict(PartTMRConfig, content.get("model"), f"{path}: model")
-
-
-def _default_checkpoint(run_dir: Path) -> Path:
-    for name in WEIGHT_FILES:
-        if (run_dir / "model" / name).is_file():
-            return run_dir / "model" / name
-    raise UserError(f"{run_dir / 'model'} holds no weights ({', '.join(WEIGHT_FILES)})")

@@ -10,21 +10,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.judge import FrechetJudge
 from engine.task import Task
 from models.vq.rvq import RVQVAE
+from options.stages import VQLossWeights
 from utils.metrics import joint_error, root_aligned_joint_error
 from utils.representation import features_to_joints
 
 
 class VQTask(Task):
-    """Smooth-L1 on all features, again on the joint positions, and the commitment loss."""
+    """Smooth-L1 on all features, again on the joint positions, the drift of the path, and the commitment loss.
 
-    best = {"mpjpe": "min"}
+    Args:
+        model: what is trained.
+        weights: of the losses.
+        judge: scores the reconstructed validation motions, or None: joint errors alone pick checkpoints.
+    """
 
-    def __init__(self, model: RVQVAE, position_weight: float, commit_weight: float):
+    def __init__(self, model: RVQVAE, weights: VQLossWeights, judge: FrechetJudge | None = None):
         super().__init__()
-        self.model = model
-        self.loss_weights = {"reconstruction": 1.0, "position": position_weight, "commitment": commit_weight}
+        self.model, self.judge = model, judge
+        self.best = {"mpjpe": "min"} if judge is None else {"fid": "min", "mpjpe": "min"}
+        self.loss_weights = {
+            "reconstruction": 1.0,
+            "position": weights.position_weight,
+            "drift": weights.drift_weight,
+            "commitment": weights.commit_weight,
+        }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: motion (B, T, D) raw windows."""
@@ -33,16 +45,29 @@ class VQTask(Task):
         return {
             "reconstruction": F.smooth_l1_loss(result.output, result.target),
             "position": F.smooth_l1_loss(result.output[..., positions], result.target[..., positions]),
+            "drift": self._drift(result.output - result.target),
             "commitment": result.quantized.commitment,
             "metric/perplexity": result.quantized.perplexity[0],
         }
 
+    def _drift(self, error: Tensor) -> Tensor:
+        """Normalised feature errors (B, T, D) -> mean distance from the path, radians of heading and metres alike.
+
+        The path is the sum of the root's velocities: small errors of one sign, which the other losses hardly see, lead
+        a motion astray.
+        """
+        layout = self.model.layout
+        units = error.new_tensor([1.0, layout.units_per_metre, layout.units_per_metre])  # heading, x, z
+        velocity = error[..., :3] * self.model.normalizer.std[:3] / units
+        return velocity.cumsum(dim=1).abs().mean()
+
     @torch.no_grad()
     def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
-        """Joint errors of whole clips in metres (all levels, base level alone), and level 0's share of codes used."""
+        """Joint errors of whole clips in metres (all levels, base level alone), level 0's share of codes used, FID."""
         layout, codebook_size = self.model.layout, self.model.config.nb_code2d
         errors: dict[str, list[float]] = {"mpjpe": [], "joint_error": [], "mpjpe_base": []}
         used = torch.zeros(codebook_size, dtype=torch.bool)
+        motions: list[np.ndarray] = []
         for batch in loader:
             codes = self.model.encode(batch["motion"], batch["mask"])
             steps = batch["mask"][:, :: self.model.frames_per_step]
@@ -54,8 +79,10 @@ class VQTask(Task):
                     features_to_joints(features[row, :length], layout.name)
                     for features in (batch["motion"].cpu().numpy(), full, base)
                 )
+                motions.append(full[row, :length])
                 errors["mpjpe"].append(root_aligned_joint_error(real, all_levels))
                 errors["joint_error"].append(joint_error(real, all_levels))
                 errors["mpjpe_base"].append(root_aligned_joint_error(real, base_only))
         metrics = {name: float(np.mean(values)) for name, values in errors.items()}
-        return metrics | {"codebook_use": float(used.float().mean())}
+        metrics["codebook_use"] = float(used.float().mean())
+        return metrics if self.judge is None else metrics | {"fid": self.judge(motions)}

@@ -55,16 +55,23 @@ def run_config(options: Any, stage: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class VQData:
-    """What the 2D RVQ-VAE is trained on, and the weights of its losses."""
+    """What the 2D RVQ-VAE is trained on."""
 
     window_size: int = option(64, "frames of a training window, a multiple of 4", minimum=4)
     window_stride: int = option(1, "an epoch is one window in this many frames of each clip", minimum=1)
-    position_weight: float = option(0.5, "weight of the loss on joint positions", minimum=0)
-    commit_weight: float = option(0.02, "weight of the commitment loss", minimum=0)
 
     def __post_init__(self) -> None:
         if self.window_size % 4:
             raise UserError(f"--window_size must be a multiple of 4, not {self.window_size}")
+
+
+@dataclass(frozen=True)
+class VQLossWeights:
+    """Weights of the 2D RVQ-VAE's losses; the reconstruction of the features has weight 1."""
+
+    position_weight: float = option(0.5, "weight of the loss on joint positions", minimum=0)
+    drift_weight: float = option(1.0, "weight of the loss on the drift of the path", minimum=0)
+    commit_weight: float = option(0.02, "weight of the commitment loss", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class VQOptions:
     run: RunOptions = RunOptions(name="vq")
     model: RVQConfig = RVQConfig()
     data: VQData = VQData()
+    loss: VQLossWeights = VQLossWeights()
     train: TrainSettings = TrainSettings(num_workers=4)
 
     def resolve(self) -> VQOptions:

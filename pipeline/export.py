@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.runs import WEIGHTS, read_config, resolve_checkpoint
+from pipeline.runs import read_config
 from utils.checkpoint import read_checkpoint, save_safetensors
 from utils.errors import UserError
 from utils.files import write_json
+from utils.run_files import EXPORT_SUFFIX, resolve_checkpoint
 
 EXPORTED = "exported"
 
 
 def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = None) -> Path:
-    """Writes out_dir/config.json and out_dir/model/weights.safetensors; integers and vectors keep their precision.
+    """Writes out_dir/config.json and out_dir/model/CHECKPOINT.safetensors; integers and vectors keep their precision.
 
     The config (which records the training's command, data and seed) gets an entry "exported": the checkpoint's name,
     step and validation metrics.
@@ -21,7 +22,7 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     Args:
         run_dir: the trained run.
         out_dir: the new run folder.
-        which: see `pipeline.runs.resolve_checkpoint`.
+        which: see `utils.run_files.resolve_checkpoint`.
 
     Returns:
         the weights file.
@@ -39,7 +40,7 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     record = {"checkpoint": path.name, "step": checkpoint.get("step"), "metrics": checkpoint.get("metrics", {})}
     # A run that was itself exported keeps its first record.
     exported = config | {EXPORTED: config.get(EXPORTED, record)}
-    weights = out_dir / "model" / WEIGHTS
+    weights = out_dir / "model" / f"{path.stem}{EXPORT_SUFFIX}"
     save_safetensors(weights, checkpoint["model"], half=True, metadata={"step": str(exported[EXPORTED]["step"])})
     write_json(out_dir / "config.json", exported)
     return weights

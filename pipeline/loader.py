@@ -23,9 +23,10 @@ from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import state_hash
 from options.schema import from_dict
-from pipeline.runs import read_config, resolve_checkpoint
+from pipeline.runs import read_config
 from utils.checkpoint import load_state, read_checkpoint
 from utils.errors import UserError
+from utils.run_files import resolve_checkpoint
 
 Model = TypeVar("Model", bound=nn.Module)
 

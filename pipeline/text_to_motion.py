@@ -24,6 +24,7 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vq.rvq import RVQVAE
+from models.vq.tokenise import decode_motions
 from Part_TMR.retriever import Retriever
 from pipeline.loader import (
     check_database_tokens,
@@ -224,18 +225,11 @@ class TextToMotion:
         codes = base[..., None]
         if self.residual is not None:
             codes = sample_residual(self.residual, base, condition, steps, settings)
-        features = self.decode(codes, steps)
+        features = decode_motions(self.vq, codes, steps)
         return [
             Motion(text, self.spec.fps, rows, features_to_joints(rows, self.spec.layout), found, seed)
             for text, rows, found, seed in zip(texts, features, retrieved, seeds, strict=True)
         ]
-
-    def decode(self, codes: Tensor, steps: Tensor) -> list[np.ndarray]:
-        """Codes (B, N, J, q), steps (B,) -> one raw feature array (T, D) a motion."""
-        step_mask = torch.arange(codes.shape[1]) < steps[:, None].cpu()
-        features = self.vq.decode(codes, step_mask.to(codes.device)).cpu().numpy()
-        frames = (steps * self.vq.frames_per_step).tolist()
-        return [row[:length] for row, length in zip(features, frames, strict=True)]
 
     @staticmethod
     def _checked_text(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -18,9 +19,10 @@ from models.rag.conditions import ConditionSource, retrieve_for_training
 from models.rag.database import RAGDatabase
 from models.text_encoder import TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
-from models.vq.tokenise import cached_tokens, state_hash
+from models.vq.tokenise import cached_tokens, decode_motions, state_hash
 from options.stages import MaskedOptions, ResidualOptions, run_config
 from Part_TMR.retriever import Retriever
+from pipeline.judging import find_judge
 from pipeline.loader import TokenShape, check_database_tokens, load_vq, token_config
 from pipeline.runs import find_database, run_folder, run_path
 from utils.device import choose_device
@@ -70,6 +72,9 @@ def train_on_tokens(
     train_tokens, val_tokens = dataset(train, 0, "train"), dataset(val, n_train_captions, "val")
     seed_everything(options.train.seed)
     model = build(options.model, dims, tokens)
+    model.start_from([level.codes.cpu() for level in vq.quantizer.levels])
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens))
-    Harness(run_dir, task(model, conditions), train_tokens, val_tokens, options.train, collate_tokens, device).fit()
+    judge = find_judge(spec, options.run.checkpoints_dir, device, val)
+    stage_task = task(model, conditions, partial(decode_motions, vq), judge)
+    Harness(run_dir, stage_task, train_tokens, val_tokens, options.train, collate_tokens, device).fit()

@@ -44,8 +44,9 @@ def main() -> None:
     from models.rag.database import RAGDatabase
     from Part_TMR.library import read_motion
     from Part_TMR.retriever import Retriever
-    from pipeline.runs import find_database, resolve_checkpoint, run_folder
+    from pipeline.runs import find_database, run_folder
     from utils.device import choose_device
+    from utils.run_files import resolve_checkpoint
 
     spec = get_spec(options.run.dataset_name)
     run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)

@@ -14,9 +14,10 @@ def main() -> None:
     from models.text_encoder import build_text_encoder
     from Part_TMR.evaluation import evaluate, format_table
     from Part_TMR.retriever import Retriever
-    from pipeline.runs import resolve_checkpoint, run_folder
+    from pipeline.runs import run_folder
     from utils.device import choose_device
     from utils.files import read_json, write_json
+    from utils.run_files import resolve_checkpoint
 
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)

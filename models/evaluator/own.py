@@ -26,13 +26,12 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.normalizer import Normalizer
 from utils.representation import get_layout
+from utils.run_files import resolve_checkpoint
 
 if TYPE_CHECKING:
     from data.clips import Caption
     from models.text_encoder import TextEncoder, TextFeatures
 
-# Best first: what an exported run holds, then what a training leaves.
-WEIGHT_FILES = ("weights.safetensors", "net_best_r_precision_top1.tar", "latest.tar")
 MOTIONS_AT_ONCE = 32
 
 
@@ -122,11 +121,7 @@ class OwnEvaluator(Evaluator):
         if not isinstance(content, dict) or content.get("stage") != "evaluator":
             raise UserError(f"{path} is not the config of an evaluator")
         config = from_dict(EvaluatorConfig, content.get("model"), f"{path}: model")
-        weights = next(
-            (run_dir / "model" / name for name in WEIGHT_FILES if (run_dir / "model" / name).is_file()), None
-        )
-        if weights is None:
-            raise UserError(f"{run_dir / 'model'} holds no weights ({', '.join(WEIGHT_FILES)})")
+        weights = resolve_checkpoint(run_dir)
         if text_encoder is None or text_encoder.name != config.text_encoder:
             from models.text_encoder import build_text_encoder
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs import TransformerConfig
@@ -141,6 +142,11 @@ class ConditionDims:
     n_retriever_parts: int = 6
 
 
+def _standardised(embedding: Tensor) -> Tensor:
+    """(..., E) with mean 0 and variance 1: the entries of unit vectors are so small that learning hardly sees them."""
+    return F.layer_norm(embedding, embedding.shape[-1:])
+
+
 class ConditionEncoder(nn.Module):
     """Turns a `Condition` into a global text vector and the memory rows of SSTA.
 
@@ -171,7 +177,7 @@ class ConditionEncoder(nn.Module):
 
     def global_text(self, condition: Condition) -> Tensor:
         """(B, D) the projected sentence embedding, or the learned 'no text'."""
-        return torch.where(condition.keep_text[:, None], self.text(condition.text), self.no_text)
+        return torch.where(condition.keep_text[:, None], self.text(_standardised(condition.text)), self.no_text)
 
     def forward(self, condition: Condition, token_embedding: Callable[[Tensor], Tensor]) -> Memory | None:
         """The memory rows; `token_embedding` embeds retrieved base tokens as the generator embeds its own."""
@@ -202,7 +208,7 @@ class ConditionEncoder(nn.Module):
         n_retrieved = mask.shape[1]
         rank = self.rank[:n_retrieved]
         key_start = self.key_text(self.global_text(condition))[:, None] + self.key_retrieved_text(
-            self.retrieved_text(retrieved.text)
+            self.retrieved_text(_standardised(retrieved.text))
         )  # (B, K, D): what t and R_t contribute
 
         def rows(values: Tensor, row_mask: Tensor, parts: Tensor) -> Memory:
@@ -217,11 +223,11 @@ class ConditionEncoder(nn.Module):
 
         everyone = torch.full((1,), EVERY_PART, device=mask.device)
         if self.config.retrieved == "parts":
-            values = self.retrieved_parts(retrieved.parts) + self.part_rows + rank[:, None]
+            values = self.retrieved_parts(_standardised(retrieved.parts)) + self.part_rows + rank[:, None]
             row_mask = mask[:, :, None].expand(values.shape[:3])
             return [rows(values, row_mask, everyone.repeat(values.shape[2]))]
 
-        values = (self.retrieved_motion(retrieved.motion) + rank)[:, :, None]
+        values = (self.retrieved_motion(_standardised(retrieved.motion)) + rank)[:, :, None]
         blocks = [rows(values, mask[:, :, None], everyone)]
         if self.config.retrieved == "tokens":
             grid = TokenGrid(*retrieved.tokens.shape[2:])

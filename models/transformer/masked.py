@@ -6,6 +6,7 @@ Letters: B batch, N token steps, J part rows, V codes, D channels. Masks: True =
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from models.configs import MaskedTransformerConfig
 from models.transformer.blocks import SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
-from models.transformer.token_grid import TokenGrid
+from models.transformer.token_grid import TokenGrid, codebook_table
+
+EMBEDDING_STD = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,15 @@ class MaskedTransformer(nn.Module):
         self.condition = ConditionEncoder(config, dims)
         self.transformer = SpatioTemporalTransformer(config)
         self.output = nn.Linear(config.latent_dim, nb_code)
-        nn.init.normal_(self.embedding.weight, std=0.5)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+
+    @torch.no_grad()
+    def start_from(self, codebooks: Sequence[Tensor]) -> None:
+        """Before training: sets the embeddings and the output weights of the codes by the base codebook (V, C)."""
+        width = self.config.latent_dim
+        table = codebook_table(codebooks[0], width, 1.0)
+        self.embedding.weight[: self.nb_code] = EMBEDDING_STD * table
+        self.output.weight.copy_(table / math.sqrt(width))
 
     def forward(self, tokens: Tensor, step_mask: Tensor, condition: Condition) -> Tensor:
         """tokens (B, N, J) with MASK where unknown, step_mask (B, N) -> logits (B, N, J, V)."""

@@ -6,6 +6,7 @@ Letters: B batch, N token steps, J part rows, Q quantisers, V codes, D channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from models.configs import ResidualTransformerConfig
 from models.transformer.blocks import SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
-from models.transformer.token_grid import TokenGrid
+from models.transformer.token_grid import TokenGrid, codebook_table
+
+# Small, as the same table may be input and output weights; the input is normalised.
+EMBEDDING_STD = 0.05
 
 
 class ResidualTransformer(nn.Module):
@@ -27,14 +31,26 @@ class ResidualTransformer(nn.Module):
         self.config, self.nb_code, self.n_parts, self.num_quantizers = config, nb_code, n_parts, num_quantizers
         width = config.latent_dim
         # Levels 0..Q-2 are inputs, levels 1..Q-1 are outputs; with share_weight the levels in between use one table.
-        self.embeddings = nn.Parameter(0.02 * torch.randn(num_quantizers - 1, nb_code, width))
+        self.embeddings = nn.Parameter(EMBEDDING_STD * torch.randn(num_quantizers - 1, nb_code, width))
         n_outputs = 1 if config.share_weight else num_quantizers - 1
-        self.outputs = nn.Parameter(0.02 * torch.randn(n_outputs, nb_code, width))
+        self.outputs = nn.Parameter(EMBEDDING_STD * torch.randn(n_outputs, nb_code, width))
         self.level = nn.Embedding(num_quantizers, width)
         self.scale = nn.LayerNorm(width)
         self.condition = ConditionEncoder(config, dims)
         # Retrieved base tokens are embedded with level 0's table.
         self.transformer = SpatioTemporalTransformer(config)
+
+    @torch.no_grad()
+    def start_from(self, codebooks: Sequence[Tensor]) -> None:
+        """Before training: sets embeddings and output weights by the codebooks (V, C) of all levels.
+
+        One projection serves all levels, so that the sum of the embeddings stands for the sum of the codes.
+        """
+        every = torch.cat(list(codebooks))
+        tables = codebook_table(every, self.config.latent_dim, 1.0).unflatten(0, (len(codebooks), -1))
+        spread = tables.std(dim=(1, 2), keepdim=True).clamp(min=1e-8)
+        self.embeddings.copy_(EMBEDDING_STD / spread[0] * tables[:-1])
+        self.outputs.copy_(EMBEDDING_STD / spread[-len(self.outputs) :] * tables[-len(self.outputs) :])
 
     def forward(self, codes: Tensor, level: Tensor, step_mask: Tensor, condition: Condition) -> Tensor:
         """Logits of one level a sample.

@@ -59,3 +59,13 @@ def sinusoid(positions: Tensor, dim: int) -> Tensor:
 def step_mask(steps: Tensor, n_steps: int) -> Tensor:
     """Lengths (B,) in token steps -> mask (B, N), True = valid."""
     return torch.arange(n_steps, device=steps.device) < steps[:, None]
+
+
+def codebook_table(codes: Tensor, width: int, std: float) -> Tensor:
+    """A codebook (V, C) as embeddings (V, width) of standard deviation `std`, by a random projection.
+
+    Codes that sound alike start alike, so that what is learned about one holds for its neighbours.
+    """
+    projection = torch.randn(codes.shape[1], width, device=codes.device) / math.sqrt(codes.shape[1])
+    table = (codes - codes.mean(dim=0)) @ projection
+    return table * (std / table.std().clamp(min=1e-8))

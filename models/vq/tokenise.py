@@ -41,6 +41,14 @@ def tokenise(model: RVQVAE, motions: Sequence[np.ndarray], batch_size: int = 64)
     return codes
 
 
+@torch.no_grad()
+def decode_motions(model: RVQVAE, codes: Tensor, steps: Tensor) -> list[np.ndarray]:
+    """Codes (B, N, J, q) of motions of `steps` (B,) token steps -> raw features (T, D) each."""
+    step_mask = torch.arange(codes.shape[1]) < steps[:, None].cpu()
+    features = model.decode(codes, step_mask.to(codes.device)).cpu().numpy()
+    return [row[: int(n) * model.frames_per_step] for row, n in zip(features, steps, strict=True)]
+
+
 def state_hash(module: torch.nn.Module, length: int = 16) -> str:
     """A fingerprint of a model's weights in half precision, the same before and after export."""
     digest = hashlib.sha256()

@@ -10,9 +10,10 @@ from options.schema import to_dict
 from options.stages import EvalMaskOptions, EvalResOptions
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
-from pipeline.runs import list_checkpoints, matching_checkpoints, run_folder
+from pipeline.runs import run_folder
 from pipeline.text_to_motion import TextToMotion
 from utils.device import choose_device
+from utils.run_files import list_checkpoints, matching_checkpoints
 
 TITLES = {
     "mask": "protocol mask (text -> base tokens)",

@@ -17,7 +17,7 @@ from data.clips import Clip
 from models.configs import SamplingSettings
 from models.rag.database import Entry
 from models.transformer.sampling import sample_residual
-from models.vq.tokenise import tokenise
+from models.vq.tokenise import decode_motions, tokenise
 from Part_TMR.library import embed_library
 from pipeline.evaluation.samples import Sample
 from pipeline.text_to_motion import TextToMotion
@@ -120,7 +120,7 @@ class GroundTruthBase(Generated):
                 [s.text for s in chosen], self.retrieval != "off", None if retrieved is None else retrieved[rows]
             )
             codes = sample_residual(self.t2m.residual, padded, condition, steps, self.settings)
-            features += self.t2m.decode(codes, steps)
+            features += decode_motions(self.t2m.vq, codes, steps)
         return features
 
 

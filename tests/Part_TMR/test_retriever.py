@@ -78,5 +78,5 @@ def test_what_is_no_retriever_is_refused(run_dir: Path, tmp_path: Path, word_enc
             Retriever.load(run_dir, text_encoder=word_encoder)
     (run_dir / "config.json").write_text(json.dumps(config))
     (run_dir / "model" / "net_best_r1.tar").unlink()
-    with pytest.raises(UserError, match="no weights"):
+    with pytest.raises(UserError, match="has no checkpoint"):
         Retriever.load(run_dir, text_encoder=word_encoder)

@@ -11,7 +11,7 @@ from models.transformer.condition import Condition, ConditionDims, Retrieved
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, keep_top, mask_schedule, sample_base, sample_residual
-from models.transformer.token_grid import TokenGrid
+from models.transformer.token_grid import TokenGrid, codebook_table
 
 CODES, PARTS, LEVELS = 32, 6, 3
 DIMS = ConditionDims(text=20, retriever=16, retriever_part=12)
@@ -197,3 +197,24 @@ def test_tokens_and_losses_learn() -> None:
         optimizer.step()
         losses.append(float(loss))
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_codes_that_are_alike_start_alike() -> None:
+    torch.manual_seed(0)
+    codebooks = [torch.randn(CODES, 8) * 2.0**-level for level in range(3)]
+    codebooks[0][1] = codebooks[0][0] + 0.01
+    table = codebook_table(codebooks[0], 32, 0.5)
+    assert table.shape == (CODES, 32) and table.std().item() == pytest.approx(0.5, rel=1e-4)
+    nearest = torch.cdist(table, table).fill_diagonal_(torch.inf).argmin(dim=1)
+    assert nearest[0] == 1 and nearest[1] == 0
+
+
+def test_one_projection_serves_all_levels() -> None:
+    model = make_residual()
+    codebooks = [torch.randn(CODES, 8) * 2.0**-level for level in range(model.num_quantizers)]
+    model.start_from(codebooks)
+    codes = torch.cat(codebooks) - torch.cat(codebooks).mean(dim=0)
+    embeddings = model.embeddings.detach().flatten(0, 1)
+    projection = torch.linalg.lstsq(codes[: len(embeddings)], embeddings).solution
+    torch.testing.assert_close(codes[: len(embeddings)] @ projection, embeddings, atol=1e-5, rtol=1e-4)
+    assert model.outputs.std(dim=(1, 2)).allclose(torch.tensor(0.05), rtol=0.1)

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from pipeline.export import export_run
-from pipeline.runs import read_config, resolve_checkpoint
+from pipeline.runs import read_config
 from utils.checkpoint import load_state, read_checkpoint, save_checkpoint
 from utils.errors import UserError
 from utils.files import write_json
+from utils.run_files import resolve_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +33,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_export_is_half_as_large_and_loads_strictly(run: Path, tmp_path: Path) -> None:
     weights = export_run(run, tmp_path / "out")
-    assert weights == tmp_path / "out" / "model" / "weights.safetensors" == resolve_checkpoint(tmp_path / "out")
+    assert weights == tmp_path / "out" / "model" / "net_best_mpjpe.safetensors" == resolve_checkpoint(tmp_path / "out")
     config = read_config(tmp_path / "out")
     assert config["command"] == "python train_vq.py" and config["train"] == {"seed": 1}
     assert config["exported"] == {"checkpoint": "net_best_mpjpe.tar", "step": 7, "metrics": {"mpjpe": 0.5}}
@@ -65,6 +66,6 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
 def test_command_line(run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "export_run.py", "--out", str(tmp_path / "out"), "--run"]
     result = subprocess.run([*command, str(run)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0 and "weights.safetensors (0.0 MB)" in result.stdout
+    assert result.returncode == 0 and "net_best_mpjpe.safetensors (0.0 MB)" in result.stdout
     result = subprocess.run([*command, "no/run"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

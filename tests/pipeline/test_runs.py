@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 
 from data.specs import get_spec
-from pipeline.runs import (
-    find_database,
-    list_checkpoints,
-    matching_checkpoints,
-    read_config,
-    resolve_checkpoint,
-    run_folder,
-    run_path,
-)
+from pipeline.runs import find_database, read_config, run_folder, run_path
 from utils.errors import UserError
+from utils.run_files import list_checkpoints, matching_checkpoints, resolve_checkpoint
 
 
 @pytest.fixture
@@ -73,6 +66,14 @@ def test_an_exact_name_wins_over_parts(logs: Path) -> None:
     assert resolve_checkpoint(run, "net_best_top1").name == "net_best_top1.tar"
 
 
+def test_an_export_answers_to_the_names_of_its_training(logs: Path) -> None:
+    run = put(logs / "mini" / "vq", "net_best_fid.safetensors")
+    for which in ("fid", "net_best_fid", "net_best_fid.tar", "net_best_fid.safetensors"):
+        assert resolve_checkpoint(run, which).name == "net_best_fid.safetensors"
+    with pytest.raises(UserError, match="has no checkpoint 'latest.tar'"):
+        resolve_checkpoint(run, "latest.tar")
+
+
 def test_default_checkpoint(logs: Path) -> None:
     run = logs / "mini" / "vq"
     with pytest.raises(UserError, match="has no checkpoint: train the run first"):
@@ -80,10 +81,11 @@ def test_default_checkpoint(logs: Path) -> None:
     with pytest.raises(UserError, match="has no checkpoint 'fid': it has none at all"):
         resolve_checkpoint(run, "fid")
     steps = [("net_best_a.tar", "net_best_a.tar"), ("latest.tar", "net_best_a.tar"), ("net_best_b.tar", "latest.tar")]
-    for name, expected in [*steps, ("weights.safetensors", "weights.safetensors")]:
+    steps += [("net_best_fid.tar", "net_best_fid.tar"), ("net_best_b.safetensors", "net_best_b.safetensors")]
+    for name, expected in steps:
         assert resolve_checkpoint(put(run, name)).name == expected
-    (run / "model" / "weights.safetensors").unlink()
-    (run / "model" / "latest.tar").unlink()
+    for name in ("net_best_b.safetensors", "net_best_fid.tar", "latest.tar"):
+        (run / "model" / name).unlink()
     with pytest.raises(UserError, match="say which: net_best_a.tar, net_best_b.tar"):
         resolve_checkpoint(run)
 

@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused(logs: Path, monkeypatch: pytest.MonkeyPatc
     (run_dir / "model" / "net_best_r_precision_top1.tar").unlink()
     refused("latest.tar is not a state of this EvaluatorNetwork: it lacks")
     (run_dir / "model" / "latest.tar").unlink()
-    refused("holds no weights")
+    refused("has no checkpoint")
 
 
 def test_bad_input_is_named(evaluator: OwnEvaluator) -> None:

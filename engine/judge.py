@@ -1,0 +1,27 @@
+"""FID during training: how far a stage's validation motions are from real ones, so that it picks the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.evaluator.base import Evaluator
+from utils import metrics
+
+
+class FrechetJudge:
+    """Compares motions with the real ones of a validation split.
+
+    Args:
+        evaluator: embeds motions.
+        real: raw features (T, D) of the real motions; more of them than the evaluator has dimensions.
+    """
+
+    def __init__(self, evaluator: Evaluator, real: Sequence[np.ndarray]):
+        self.evaluator = evaluator
+        self.real = evaluator.embed_motion(real)
+
+    def __call__(self, motions: Sequence[np.ndarray]) -> float:
+        """Raw features (T, D) of the stage's motions -> FID."""
+        return metrics.frechet_distance(self.real, self.evaluator.embed_motion(motions))

@@ -1,0 +1,105 @@
+"""What the tasks of the RVQ-VAE and of the transformers tell the harness about validation motions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.judge import FrechetJudge
+from engine.token_tasks import MaskedTask, ResidualTask
+from engine.vq_task import VQTask
+from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, RVQConfig
+from models.transformer.condition import Condition, ConditionDims
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
+from models.vq.rvq import RVQVAE
+from options.stages import VQLossWeights
+from utils.normalizer import Normalizer
+
+CODES, PARTS, LEVELS = 16, 6, 3
+SIZES = {"latent_dim": 16, "n_heads": 2, "n_layers": 1, "ff_size": 16, "retrieved": "none", "text_states": False}
+
+
+class MeanEvaluator:
+    """Embeds a motion as the means of its first two columns."""
+
+    def embed_motion(self, motions) -> np.ndarray:
+        return np.stack([motion[:, :2].mean(axis=0) for motion in motions])
+
+
+class Captions:
+    """Conditions that are their caption's number."""
+
+    def batch(self, index: torch.Tensor, vary: bool = False) -> Condition:
+        keep = torch.ones(len(index), dtype=torch.bool)
+        return Condition(torch.nn.functional.one_hot(index, 8).float(), None, None, None, keep, keep)
+
+
+def token_batches() -> list[dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    mask[0, 3:] = False
+    tokens = torch.randint(CODES, (4, 5, PARTS, LEVELS))
+    return [{"tokens": tokens, "mask": mask, "caption_index": torch.arange(first, first + 4)} for first in (0, 4)]
+
+
+def decode(codes: torch.Tensor, steps: torch.Tensor) -> list[np.ndarray]:
+    """Motions whose columns are codes: what was generated can be read off."""
+    rows = codes.flatten(2).repeat_interleave(4, dim=1).float().numpy()
+    return [row[: 4 * int(n)] for row, n in zip(rows, steps, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["masked", "residual"])
+def test_fid_of_generated_motions_picks_checkpoints(kind: str) -> None:
+    torch.manual_seed(0)
+    real = [np.random.default_rng(number).normal(size=(12, 3)) for number in range(8)]
+    judge, dims = FrechetJudge(MeanEvaluator(), real), ConditionDims(text=8)
+    if kind == "masked":
+        task_class = MaskedTask
+        model = MaskedTransformer(MaskedTransformerConfig(**SIZES), CODES, PARTS, dims)
+    else:
+        task_class = ResidualTask
+        model = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
+    task = task_class(model, Captions(), decode, judge).eval()
+    assert list(task.best) == ["fid", "loss"] and set(task_class(model, Captions(), decode).best) == {"loss"}
+    metrics = task.validate(token_batches())
+    assert metrics["fid"] > 0 and metrics == task.validate(token_batches())
+    assert "fid" not in task_class(model, Captions(), decode).eval().validate(token_batches())
+    task.decode = lambda codes, steps: [real[int(n) % len(real)] for n in steps]
+    assert task.validate(token_batches())["fid"] != metrics["fid"], "the judge does not see the generated motions"
+
+
+def test_drift_counts_errors_of_one_sign_only() -> None:
+    torch.manual_seed(0)
+    model = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
+    task = VQTask(model, VQLossWeights())
+    error = torch.zeros(1, 40, model.layout.n_features)
+    error[..., 1] = 0.01
+    assert task._drift(error).item() == pytest.approx(0.01 * np.arange(1, 41).mean() / 3, rel=1e-4)
+    error[:, ::2, 1] = -0.01
+    assert task._drift(error).item() < 0.01
+    statistics = np.zeros(model.layout.n_features), np.full(model.layout.n_features, 2.0)
+    model.normalizer = Normalizer.from_statistics(*statistics, model.layout)
+    error[..., 1] = 0.01
+    assert task._drift(error).item() == pytest.approx(0.02 * np.arange(1, 41).mean() / 3, rel=1e-4), "not in metres"
+    assert replace(VQLossWeights(), drift_weight=0.0).drift_weight == 0
+
+
+def test_reconstructions_are_judged() -> None:
+    torch.manual_seed(0)
+    model = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
+    motion = 0.01 * torch.randn(4, 16, model.layout.n_features)
+    mask = torch.ones(4, 16, dtype=torch.bool)
+    mask[0, 8:] = False
+    model.train()(motion, mask)
+    judge = FrechetJudge(MeanEvaluator(), list(motion.numpy()))
+    seen = []
+    spy = SimpleNamespace(embed_motion=lambda motions: seen.extend(motions) or MeanEvaluator().embed_motion(motions))
+    judge.evaluator = spy
+    metrics = VQTask(model, VQLossWeights(), judge).eval().validate([{"motion": motion, "mask": mask}])
+    assert metrics["fid"] >= 0 and [len(row) for row in seen] == [8, 16, 16, 16]
+    assert "fid" not in VQTask(model, VQLossWeights()).eval().validate([{"motion": motion, "mask": mask}])
