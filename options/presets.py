@@ -33,7 +33,7 @@ _MINI_TRANSFORMER: Preset = {
     "dropout": 0.0,  # the masks are noise enough for so few epochs
     "lr": 1e-3,
     "weight_decay": 0.01,
-    "eval_every_e": 4,
+    "eval_every_e": 10,
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
@@ -56,8 +56,8 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "eval_every_e": 1,
         },
     },
-    "mtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 28}},
-    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 10}},
+    "mtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80}},
+    "rtrans": {"paper": {}, "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40}},
     "length": {
         "paper": {},
         "mini": {

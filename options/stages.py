@@ -31,6 +31,7 @@ from options.schema import option, to_dict
 from utils.errors import UserError
 
 Resolved = TypeVar("Resolved")
+RetrievalMode = Literal["on", "off", "random", "self"]
 CHECKPOINT_HELP = (
     "a file of the run's model folder, its stem, or a part of its name such as fid; none: the best there is"
 )
@@ -225,6 +226,7 @@ class ProtocolOptions:
     batch_size: int = option(32, "motions generated at once", minimum=1)
     all_captions: bool = option(False, "one sample a caption instead of one a clip in each repeat")
     seed: int = option(3407, "seed of the first repeat", minimum=0)
+    report: bool = option(False, "also write a Markdown page with the tables and a PNG with their curves")
 
     def __post_init__(self) -> None:
         check_run_name(self.ext, "ext")
@@ -285,9 +287,13 @@ class GeneratorEvalOptions:
     database: str | None = option(
         None, "folder of the RAG database; none: the one that the transformer was trained with"
     )
-    retrieval: Literal["on", "off", "random", "self"] = option(
-        "on", "the searched motions, none, random ones, or the ground-truth motion itself (an upper bound)"
+    retrieval: tuple[RetrievalMode, ...] = option(
+        ("on",), "the searched motions, none, random ones, or the clip itself (an upper bound); a row each"
     )
+    sweep_cond_scale: tuple[float, ...] = option((), "more rows: the first retrieval mode at these scales", minimum=0)
+    sweep_time_steps: tuple[int, ...] = option((), "more rows: the first retrieval mode in so many passes", minimum=1)
+    mm_captions: int = option(10, "captions a repeat for multimodality; 0: none", minimum=0)
+    mm_motions: int = option(10, "motions of each of them", minimum=2)
     sampling: SamplingSettings = SamplingSettings()
     protocol: ProtocolOptions = ProtocolOptions()
 
@@ -295,6 +301,8 @@ class GeneratorEvalOptions:
         for flag in ("mtrans_name", "rtrans_name", "vq_name", "retriever_name"):
             if getattr(self, flag, None) is not None:
                 check_run_name(getattr(self, flag), flag)
+        if not self.retrieval or len(set(self.retrieval)) < len(self.retrieval):
+            raise UserError("--retrieval takes one or several different ones of on, off, random, self")
 
     def resolve(self) -> GeneratorEvalOptions:
         """See `_resolve_run`."""

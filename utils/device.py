@@ -59,5 +59,15 @@ def choose_device(gpu_id: str | int = "auto") -> torch.device:
     return torch.device("cuda", usable[int(os.environ.get("LOCAL_RANK", 0)) % len(usable)])
 
 
+def describe_device(device: torch.device) -> str:
+    """The device in words, for whoever reads a table: the GPU's name, or the number of CPU cores."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU core{'s' * (cores != 1)}"
+
+
 if __name__ == "__main__":
     print(",".join(map(str, usable_gpus(sys.argv[1]))) or -1)

@@ -5,6 +5,8 @@ Letters: B batch, N token steps, J part rows, S = N * J cells, M memory rows, D 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,20 +31,21 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, rows: Tensor, allowed: Tensor, memory: Memory | None = None) -> Tensor:
-        """rows (B, S, D), allowed (B, 1, S or 1, S + M) -> rows + attention, (B, S, D).
+    def recall(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Wk h and Wv R_m of the memory rows, (B, H, M, D / H) each: the same however often `forward` is called."""
+        return self._heads(self.key(memory.keys)), self._heads(self.value(memory.values))
+
+    def forward(self, rows: Tensor, allowed: Tensor, recalled: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """rows (B, S, D), allowed (B, 1, S or 1, S + M), what `recall` gave -> rows + attention, (B, S, D).
 
         Query = Wq z; keys = Wk [z ; h]; values = Wv [z ; R_m].
         """
         normed = self.norm(rows)
-        keys = normed if memory is None else torch.cat([normed, memory.keys], dim=1)
-        values = normed if memory is None else torch.cat([normed, memory.values], dim=1)
-        attended = F.scaled_dot_product_attention(
-            self._heads(self.query(normed)),
-            self._heads(self.key(keys)),
-            self._heads(self.value(values)),
-            attn_mask=allowed,
-        )  # no dropout inside: it costs up to 30 times the attention itself on a CPU
+        query, keys, values = (self._heads(layer(normed)) for layer in (self.query, self.key, self.value))
+        if recalled is not None:
+            keys, values = torch.cat([keys, recalled[0]], dim=2), torch.cat([values, recalled[1]], dim=2)
+        # No dropout inside: it costs up to 30 times the attention itself on a CPU.
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=allowed)
         return rows + F.dropout(self.output(attended.transpose(1, 2).flatten(2)), self.dropout, self.training)
 
     def _heads(self, rows: Tensor) -> Tensor:
@@ -83,6 +86,21 @@ class AxisAttention(nn.Module):
         return grid.flatten(attended.view_as(by_part).transpose(1, 2))
 
 
+@dataclass(frozen=True)
+class Recollection:
+    """A condition's memory rows as every SSTA layer reads them. Sampling makes it once for all its passes.
+
+    Attributes:
+        layers: keys and values a layer, (B, H, M, D / H) each.
+        mask: (B, M).
+        parts: (M,) see `Memory`.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mask: Tensor
+    parts: Tensor
+
+
 class SpatioTemporalTransformer(nn.Module):
     """The paper's stack (SSTA layers, then along the parts, then along time) or its lean interleaved form."""
 
@@ -101,12 +119,18 @@ class SpatioTemporalTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, memory: Memory | None) -> Tensor:
+    def recall(self, memory: Memory | None) -> Recollection | None:
+        """Memory rows -> what `forward` reads of them."""
+        if memory is None:
+            return None
+        return Recollection(tuple(ssta.recall(memory) for ssta in self.ssta), memory.mask, memory.parts)
+
+    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, recollection: Recollection | None) -> Tensor:
         """cells (B, S, D), step_mask (B, N) -> (B, S, D); invalid cells never change valid ones."""
-        allowed = self._allowed(grid, step_mask, memory)
+        allowed = self._allowed(grid, step_mask, recollection)
         feed_forwards = iter(self.feed_forwards)
         for index, ssta in enumerate(self.ssta):
-            cells = ssta(cells, allowed, memory)
+            cells = ssta(cells, allowed, None if recollection is None else recollection.layers[index])
             if self.interleaved:
                 for layers in self.axis_layers:
                     cells = layers[index](cells, grid, step_mask)
@@ -118,7 +142,7 @@ class SpatioTemporalTransformer(nn.Module):
         return self.norm(cells)
 
     @staticmethod
-    def _allowed(grid: TokenGrid, step_mask: Tensor, memory: Memory | None) -> Tensor:
+    def _allowed(grid: TokenGrid, step_mask: Tensor, memory: Recollection | None) -> Tensor:
         """(B, 1, S or 1, S + M) which row may look at which."""
         own = grid.cell_mask(step_mask)[:, None, None]
         if memory is None:

@@ -6,7 +6,7 @@ Letters: B batch, N token steps, J part rows, Q quantisers, V codes. Masks: True
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,17 +27,32 @@ def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
     return [max(1, round(n_cells * math.cos(math.pi / 2 * step / last))) for step in range(time_steps)]
 
 
-def guided_logits(forward: Callable[[Condition, int], Tensor], condition: Condition, scale: float) -> Tensor:
+class Guidance:
     """RAG-CFG: l0 + scale (l - l0), where l0 sees neither text nor retrieval; both in one batch.
 
+    What does not change from pass to pass is computed here, once.
+
     Args:
-        forward: (condition, times) -> logits (times * B, ...), repeating its other inputs `times` times.
+        model: whose logits are guided.
+        condition: of B samples.
+        scale: 1 means no guidance, at half the cost.
     """
-    if scale == 1:
-        return forward(condition, 1)
-    blind = condition.withheld(text=True, retrieval=True)
-    seeing, unseeing = forward(Condition.concatenate(condition, blind), 2).chunk(2)
-    return unseeing + scale * (seeing - unseeing)
+
+    def __init__(self, model: MaskedTransformer | ResidualTransformer, condition: Condition, scale: float):
+        self.model, self.scale = model, scale
+        self.times = 1 if scale == 1 else 2
+        if self.times == 2:
+            condition = Condition.concatenate(condition, condition.withheld(text=True, retrieval=True))
+        self.condition, self.recollection = condition, model.recall(condition)
+
+    def logits(self, *inputs: Tensor) -> Tensor:
+        """The model's inputs (B, ...) before the condition -> guided logits (B, ...)."""
+        repeated = [each.repeat(self.times, *[1] * (each.ndim - 1)) for each in inputs]
+        logits = self.model(*repeated, self.condition, self.recollection)
+        if self.times == 1:
+            return logits
+        seeing, unseeing = logits.chunk(2)
+        return unseeing + self.scale * (seeing - unseeing)
 
 
 def keep_top(logits: Tensor, topkr: float) -> Tensor:
@@ -86,16 +101,13 @@ def sample_base(
 
     tokens = torch.where(valid, model.mask_id, 0)
     certainty = torch.zeros(tokens.shape, device=device)
+    guidance = Guidance(model, condition, settings.cond_scale)
     for number in schedules.unbind(dim=1):
         # Fixed cells have certainty infinity, so the `number` least certain are among the others.
         ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
         masked = (ranked < number[:, None]).view_as(tokens) & valid
         masked_tokens = torch.where(masked, model.mask_id, tokens)
-
-        def forward(both: Condition, times: int, inputs: Tensor = masked_tokens) -> Tensor:
-            return model(inputs.repeat(times, 1, 1), step_mask.repeat(times, 1), both)
-
-        logits = keep_top(guided_logits(forward, condition, settings.cond_scale), settings.topkr)
+        logits = keep_top(guidance.logits(masked_tokens, step_mask), settings.topkr)
         drawn = _draw(logits, settings.temperature, noise)
         probability = logits.softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
         tokens = torch.where(masked, drawn, tokens)
@@ -111,13 +123,10 @@ def sample_residual(
     device = base.device
     step_mask = torch.arange(base.shape[1], device=device) < steps.to(device)[:, None]
     codes = base[..., None]
+    guidance = Guidance(model, condition, settings.res_cond_scale)
     for level in range(1, model.num_quantizers):
         levels = torch.full((len(base),), level, device=device)
-
-        def forward(both: Condition, times: int, codes: Tensor = codes, levels: Tensor = levels) -> Tensor:
-            return model(codes.repeat(times, 1, 1, 1), levels.repeat(times), step_mask.repeat(times, 1), both)
-
-        best = guided_logits(forward, condition, settings.res_cond_scale).argmax(dim=-1)
+        best = guidance.logits(codes, levels, step_mask).argmax(dim=-1)
         best = torch.where(step_mask[:, :, None], best, 0)
         codes = torch.cat([codes, best[..., None]], dim=-1)
     return codes

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from data.clips import Clip
 from data.specs import get_spec, require_files
 from options.schema import to_dict
 from options.stages import EvalMaskOptions, EvalResOptions
@@ -45,11 +48,24 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
             which_rtrans=which_rtrans,
         )
         evaluation = Evaluation(spec, options.protocol, t2m.vq, options.run.checkpoints_dir, device)
-        kind = GroundTruthBase if protocol == "gt-base" else Generated
-        name = protocol if options.retrieval == "on" else f"{protocol}, retrieval {options.retrieval}"
-        source = kind(name, t2m, evaluation.clips, options.sampling, options.retrieval, options.protocol.batch_size)
+        sources = _sources(options, protocol, t2m, evaluation.clips)
         title = TITLES[protocol] + (f", checkpoint {which_rtrans}" if which_rtrans else "")
-        evaluation.run([source], title, folder, to_dict(options))
+        evaluation.run(sources, title, folder, to_dict(options), (options.mm_captions, options.mm_motions))
+
+
+def _sources(
+    options: EvalMaskOptions | EvalResOptions, protocol: str, t2m: TextToMotion, clips: Sequence[Clip]
+) -> list[Generated]:
+    """The rows: every retrieval mode, then the sweeps with the first of them."""
+    kind = GroundTruthBase if protocol == "gt-base" else Generated
+    settings, first = options.sampling, options.retrieval[0]
+    rows = [("" if mode == "on" else f", retrieval {mode}", settings, mode) for mode in options.retrieval]
+    for flag, values in (("cond_scale", options.sweep_cond_scale), ("time_steps", options.sweep_time_steps)):
+        # The residual stage alone has a scale of its own and no passes.
+        field = "res_cond_scale" if protocol == "gt-base" and flag == "cond_scale" else flag
+        rows += [(f", {field} {value:g}", replace(settings, **{field: value}), first) for value in values]
+    batch_size = options.protocol.batch_size
+    return [kind(protocol + suffix, t2m, clips, chosen, mode, batch_size) for suffix, chosen, mode in rows]
 
 
 def _targets(

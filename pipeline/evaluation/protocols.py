@@ -7,7 +7,8 @@ the full pipeline. gt-base: ground-truth base tokens + residual tokens from the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,50 +19,31 @@ from models.configs import SamplingSettings
 from models.rag.database import Entry
 from models.transformer.sampling import sample_residual
 from models.vq.tokenise import decode_motions, tokenise
+from options.stages import RetrievalMode
 from Part_TMR.library import embed_library
 from pipeline.evaluation.samples import Sample
 from pipeline.text_to_motion import TextToMotion
 
-RetrievalMode = Literal["on", "off", "random", "self"]
 
+@dataclass(frozen=True)
+class Fixed:
+    """A row whose motions are the same in every repeat: `real`, and `vq`, the ground truth through the RVQ-VAE.
 
-class MotionSource(Protocol):
-    """A row of the table."""
+    Attributes:
+        name: of the row.
+        motions: raw features (T, D), one a clip.
+        reconstructed: they follow their clips frame by frame.
+    """
 
     name: str
-
-    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
-        """Raw features (T, D), one a sample."""
-
-
-class Real:
-    """The ground truth."""
-
-    name = "real"
-
-    def __init__(self, clips: Sequence[Clip]):
-        self.clips = clips
-
-    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
-        """The clips, cut to the samples' lengths."""
-        return [self.clips[sample.clip_index].features[: sample.frames] for sample in samples]
-
-
-class Reconstructed:
-    """The ground truth through the RVQ-VAE, all levels; computed once."""
-
-    name = "vq"
-
-    def __init__(self, clips: Sequence[Clip], decoded: Sequence[np.ndarray]):
-        self.clips, self.decoded = clips, decoded
-
-    def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
-        """The reconstructions of the samples' clips."""
-        return [self.decoded[sample.clip_index] for sample in samples]
+    motions: Sequence[np.ndarray]
+    reconstructed: bool = False
 
 
 class Generated:
-    """Motions that `TextToMotion` makes from the captions, as long as the clips."""
+    """A row of motions that `TextToMotion` makes from the captions, as long as the clips."""
+
+    multimodal = True
 
     def __init__(
         self,
@@ -76,7 +58,8 @@ class Generated:
         self.retrieval, self.batch_size = retrieval, batch_size
         self.n_library = len(t2m.database) if t2m.database is not None else 0
         if retrieval == "self" and t2m.database is not None:
-            t2m.database = _with_clips(t2m, clips)
+            self.t2m = copy(t2m)
+            self.t2m.database = _with_clips(t2m, clips)
 
     def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:
         """One generated motion a sample, with seeds that follow from `seed`."""
@@ -104,6 +87,8 @@ class Generated:
 
 class GroundTruthBase(Generated):
     """Ground-truth base tokens, residual tokens from the text."""
+
+    multimodal = False  # the residual tokens are the most probable ones: the same in every try
 
     @torch.no_grad()
     def motions(self, samples: Sequence[Sample], seed: int) -> list[np.ndarray]:

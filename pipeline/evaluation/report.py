@@ -34,21 +34,26 @@ def summarise(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(array.mean()), "interval": interval}
 
 
+def used_metrics(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    """The metrics that any row has, in the order of the columns."""
+    return [name for name in COLUMNS if any(name in row for row in rows.values())]
+
+
+def format_cell(metric: str, values: Sequence[float] | None) -> str:
+    """Mean and interval of a metric's repeats; nothing where a row has none."""
+    if values is None:
+        return ""
+    factor = 100 if COLUMNS[metric].endswith("cm") else 1
+    summary = {key: value * factor for key, value in summarise(values).items()}
+    interval = "" if math.isnan(summary["interval"]) else f" ±{summary['interval']:.3f}"
+    return f"{summary['mean']:.3f}{interval}"
+
+
 def format_table(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """A text table: one row a protocol, one column a metric that any row has."""
-    used = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    used = used_metrics(rows)
     lines = [["protocol", *(COLUMNS[name] for name in used)]]
-    for protocol, row in rows.items():
-        cells = [protocol]
-        for name in used:
-            if name not in row:
-                cells.append("")
-                continue
-            factor = 100 if COLUMNS[name].endswith("cm") else 1
-            summary = {key: value * factor for key, value in summarise(row[name]).items()}
-            interval = "" if math.isnan(summary["interval"]) else f" ±{summary['interval']:.3f}"
-            cells.append(f"{summary['mean']:.3f}{interval}")
-        lines.append(cells)
+    lines += [[protocol, *(format_cell(name, row.get(name)) for name in used)] for protocol, row in rows.items()]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([title, *text])

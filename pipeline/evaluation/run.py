@@ -18,12 +18,19 @@ from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import tokenise
 from options.stages import ProtocolOptions
-from pipeline.evaluation.protocols import MotionSource, Real, Reconstructed
+from pipeline.evaluation.markdown import save_markdown
+from pipeline.evaluation.protocols import Fixed, Generated
 from pipeline.evaluation.report import format_table, save_report
-from pipeline.evaluation.samples import draw_samples
-from pipeline.evaluation.scores import Scorer
+from pipeline.evaluation.samples import Sample, draw_samples
+from pipeline.evaluation.scores import Measured, Scorer
+from utils.device import describe_device
 from utils.errors import UserError
 from utils.files import read_json
+
+# Added to a repeat's seed, so that the motions for multimodality are others than those of the table.
+MULTIMODALITY_SALT = 500_000_003
+
+Rows = dict[str, dict[str, list[float]]]
 
 
 class Evaluation:
@@ -38,22 +45,22 @@ class Evaluation:
     """
 
     def __init__(self, spec: DatasetSpec, protocol: ProtocolOptions, vq: RVQVAE, checkpoints_dir: str, device: Device):
-        self.spec, self.protocol = spec, protocol
+        self.spec, self.protocol, self.device = spec, protocol, device
         self.clips: list[Clip] = load_split(spec, protocol.split)
         attributes_path = spec.root / "attributes.json"
         attributes = read_json(attributes_path) if attributes_path.is_file() else None
-        evaluator = self._evaluator(spec, checkpoints_dir, device, needed=attributes is None)
-        self.scorer = Scorer(self.clips, spec.layout, spec.fps, evaluator, attributes)
+        self.evaluator = self._load_evaluator(spec, checkpoints_dir, device, needed=attributes is None)
+        self.scorer = Scorer(self.clips, spec.layout, spec.fps, self.evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]
         codes = tokenise(vq, features)
         self.codebook_use = (
             len(np.unique(np.concatenate([code[..., 0].numpy().ravel() for code in codes]))) / vq.config.nb_code2d
         )
         decoded = [vq.decode(code[None].to(device))[0].cpu().numpy() for code in codes]
-        self.sources: list[MotionSource] = [Real(self.clips), Reconstructed(self.clips, decoded)]
+        self.references = [Fixed("real", features), Fixed("vq", decoded, reconstructed=True)]
 
     @staticmethod
-    def _evaluator(spec: DatasetSpec, checkpoints_dir: str, device: Device, needed: bool) -> Evaluator | None:
+    def _load_evaluator(spec: DatasetSpec, checkpoints_dir: str, device: Device, needed: bool) -> Evaluator | None:
         """The dataset's evaluator; where the oracle can still judge, its absence is a warning."""
         try:
             return load_evaluator(spec, checkpoints_dir, device)
@@ -64,31 +71,84 @@ class Evaluation:
             return None
 
     def run(
-        self, sources: Sequence[MotionSource], title: str, folder: Path, settings: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Scores the reference rows and `sources`, prints the table, writes log and JSON; returns the rows."""
-        started = time.perf_counter()
-        all_sources = [*self.sources, *sources]
-        rows: dict[str, dict[str, list[float]]] = {source.name: {} for source in all_sources}
+        self,
+        sources: Sequence[Generated],
+        title: str,
+        folder: Path,
+        settings: dict[str, Any],
+        multimodality: tuple[int, int] = (0, 0),
+    ) -> Rows:
+        """Scores the reference rows and `sources`, prints the table, writes log and JSON; returns all repeats' values.
+
+        The JSON of a seed is always the same; what depends on the machine (seconds) is in the log only.
+
+        Args:
+            multimodality: captions a repeat, and motions of each.
+        """
         protocol = self.protocol
-        bar = tqdm(total=protocol.repeat_times * len(all_sources), desc="evaluating", unit="row")
+        rows: Rows = {row.name: {} for row in [*self.references, *sources]}
+        seconds = dict.fromkeys(rows, 0.0)
+        bar = tqdm(total=len(self.references) + protocol.repeat_times * len(sources), desc="evaluating", unit="row")
+
+        def timed(name: str, started: float) -> None:
+            seconds[name] += time.perf_counter() - started
+            bar.update()
+
+        everything: dict[str, Measured] = {}
+        for row in self.references:
+            started = time.perf_counter()
+            everything[row.name] = self.scorer.measure(row.motions, range(len(self.clips)), row.reconstructed)
+            timed(row.name, started)
         for repeat in range(protocol.repeat_times):
             samples = draw_samples(self.clips, protocol.seed, repeat, self.spec.max_frames, protocol.all_captions)
-            for source in all_sources:
-                motions = source.motions(samples, protocol.seed + repeat)
-                numbers = self.scorer.score(motions, samples, np.random.default_rng((protocol.seed, repeat)))
-                if isinstance(source, Reconstructed):
-                    numbers |= self.scorer.reconstruction(motions, samples) | {"codebook_use": self.codebook_use}
-                for metric, value in numbers.items():
-                    rows[source.name].setdefault(metric, []).append(value)
-                bar.update()
+            owners = [sample.clip_index for sample in samples]
+            for row in self.references:
+                numbers = self._score(everything[row.name].rows(owners), samples, repeat)
+                if row.reconstructed:
+                    numbers["codebook_use"] = self.codebook_use
+                _append(rows[row.name], numbers)
+            for row in sources:
+                started = time.perf_counter()
+                measured = self.scorer.measure(row.motions(samples, protocol.seed + repeat), owners, False)
+                _append(rows[row.name], self._score(measured, samples, repeat))
+                _append(rows[row.name], self._multimodality(row, samples, repeat, *multimodality))
+                timed(row.name, started)
         bar.close()
+        judge = self.evaluator
+        evaluator = None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint}
         repeats = f"{protocol.repeat_times} repeat{'s' * (protocol.repeat_times > 1)}"
         heading = (
-            f"{title} | {self.spec.name}/{protocol.split}, {len(samples)} samples, {repeats}, seed {protocol.seed}"
+            f"{title} | {self.spec.name}/{protocol.split}, {len(samples)} samples, {repeats}, seed {protocol.seed}, "
+            + ("no evaluator" if judge is None else f"evaluator {judge.name} {judge.fingerprint}")
         )
         table = format_table(heading, rows)
-        path = save_report(folder, protocol.ext, table, rows, settings)
+        spent = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+        table += f"\n{spent}; on {describe_device(self.device)}"
         print(table)
-        print(f"{time.perf_counter() - started:.0f} s; written: {path}")
+        path = save_report(folder, protocol.ext, table, rows, {**settings, "evaluator": evaluator})
+        written = [path]
+        if protocol.report:
+            written.append(save_markdown(folder, protocol.ext, heading, rows, seconds, describe_device(self.device)))
+        print(f"written: {', '.join(map(str, written))}")
         return rows
+
+    def _score(self, measured: Measured, samples: Sequence[Sample], repeat: int) -> dict[str, float]:
+        return self.scorer.score(measured, samples, np.random.default_rng((self.protocol.seed, repeat)))
+
+    def _multimodality(
+        self, row: Generated, samples: Sequence[Sample], repeat: int, n_captions: int, n_motions: int
+    ) -> dict[str, float]:
+        """Several motions of some of the repeat's captions."""
+        if not n_captions or self.evaluator is None or not row.multimodal:
+            return {}
+        generator = np.random.default_rng((self.protocol.seed, repeat, MULTIMODALITY_SALT))
+        n_captions = min(n_captions, len(samples))
+        chosen = generator.choice(len(samples), n_captions, replace=False).repeat(n_motions)
+        seed = self.protocol.seed + repeat + MULTIMODALITY_SALT
+        motions = row.motions([samples[index] for index in chosen], seed)
+        return self.scorer.multimodality(motions, n_captions, generator)
+
+
+def _append(row: dict[str, list[float]], numbers: dict[str, float]) -> None:
+    for metric, value in numbers.items():
+        row.setdefault(metric, []).append(value)

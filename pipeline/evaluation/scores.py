@@ -1,8 +1,12 @@
-"""Motions of one repeat -> numbers. What does not change between repeats is computed once."""
+"""Motions of one repeat -> numbers. What does not change between repeats is measured once.
+
+Letters: N motions, D dimensions of the evaluator's space, R motions of one caption.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +20,27 @@ from utils import metrics
 from utils.representation import features_to_joints
 
 DIVERSITY_PAIRS = 300
+MULTIMODALITY_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What scores need of N motions, one entry each, or None where nothing can measure it.
+
+    Attributes:
+        embeddings: (N, D).
+        attributes: verdicts of the semantic oracle.
+        errors: joint errors in metres of motions that reconstruct their clips.
+    """
+
+    embeddings: np.ndarray | None
+    attributes: list[Mapping[str, bool]] | None
+    errors: list[Mapping[str, float]] | None = None
+
+    def rows(self, numbers: Sequence[int]) -> Measured:
+        """The motions `numbers`, in that order."""
+        chosen = [None if each is None else [each[i] for i in numbers] for each in (self.attributes, self.errors)]
+        return Measured(None if self.embeddings is None else self.embeddings[list(numbers)], *chosen)
 
 
 class Scorer:
@@ -48,39 +73,49 @@ class Scorer:
     def _real_embeddings(self) -> np.ndarray:
         return self.evaluator.embed_motion([clip.features for clip in self.clips])
 
-    def score(
-        self, motions: Sequence[np.ndarray], samples: Sequence[Sample], generator: np.random.Generator
-    ) -> dict[str, float]:
-        """Features (T, D), one a sample -> named numbers.
+    def measure(self, motions: Sequence[np.ndarray], clip_indices: Sequence[int], reconstructed: bool) -> Measured:
+        """Features (T, D_f) of motions that belong to clips; `reconstructed`: frame by frame."""
+        embeddings = None if self.evaluator is None else self.evaluator.embed_motion(motions)
+        attributes, errors = [], []
+        for motion, index in zip(motions, clip_indices, strict=True):
+            clip, joints = self.clips[index], features_to_joints(motion, self.layout)
+            if self.attributes is not None:
+                attributes.append(score_attributes(joints, self.attributes[clip.id], self.fps))
+            if reconstructed:
+                pair = features_to_joints(clip.features[: len(motion)], self.layout), joints
+                errors.append(
+                    {"mpjpe": metrics.root_aligned_joint_error(*pair), "joint_error": metrics.joint_error(*pair)}
+                )
+        return Measured(
+            embeddings, attributes if self.attributes is not None else None, errors if reconstructed else None
+        )
+
+    def score(self, measured: Measured, samples: Sequence[Sample], generator: np.random.Generator) -> dict[str, float]:
+        """Measured motions, one a sample -> named numbers.
 
         Args:
             generator: of the orders and pairs that R-precision and diversity draw.
         """
         numbers: dict[str, float] = {}
-        if self.evaluator is not None:
-            numbers |= self._embedding_scores(self.evaluator.embed_motion(motions), samples, generator)
-        joints = [features_to_joints(motion, self.layout) for motion in motions]
-        if self.attributes is not None:
-            scores = [
-                score_attributes(positions, self.attributes[self.clips[sample.clip_index].id], self.fps)
-                for positions, sample in zip(joints, samples, strict=True)
-            ]
-            numbers["semantic_accuracy"] = semantic_accuracy(scores)
+        if measured.embeddings is not None:
+            numbers |= self._embedding_scores(measured.embeddings, samples, generator)
+        if measured.attributes is not None:
+            numbers["semantic_accuracy"] = semantic_accuracy(measured.attributes)
+        if measured.errors is not None:
+            for name in measured.errors[0]:
+                numbers[name] = float(np.mean([errors[name] for errors in measured.errors]))
         return numbers
 
-    def reconstruction(self, motions: Sequence[np.ndarray], samples: Sequence[Sample]) -> dict[str, float]:
-        """Joint errors in metres of motions that reconstruct their clips."""
-        pairs = [
-            [
-                features_to_joints(features[: len(motion)], self.layout)
-                for features in (self.clips[s.clip_index].features, motion)
-            ]
-            for motion, s in zip(motions, samples, strict=True)
-        ]
-        return {
-            "mpjpe": float(np.mean([metrics.root_aligned_joint_error(*pair) for pair in pairs])),
-            "joint_error": float(np.mean([metrics.joint_error(*pair) for pair in pairs])),
-        }
+    def multimodality(
+        self, motions: Sequence[np.ndarray], n_captions: int, generator: np.random.Generator
+    ) -> dict[str, float]:
+        """Features of R motions of each of `n_captions` captions, caption by caption -> how different they are."""
+        if self.evaluator is None:
+            return {}
+        embeddings = self.evaluator.embed_motion(motions)
+        grouped = embeddings.reshape(n_captions, -1, embeddings.shape[1])
+        pairs = min(MULTIMODALITY_PAIRS, grouped.shape[1])
+        return {"multimodality": metrics.multimodality(grouped, pairs, generator)}
 
     def _embedding_scores(
         self, motion: np.ndarray, samples: Sequence[Sample], generator: np.random.Generator

@@ -1,0 +1,153 @@
+"""Repeats, rows, reports: what an evaluation makes of motions, whatever made them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data.clips import Caption, Clip
+from models.configs import SamplingSettings
+from options.schema import parse
+from options.stages import EvalMaskOptions, EvalResOptions, ProtocolOptions
+from pipeline.evaluation.generators import _sources
+from pipeline.evaluation.protocols import Fixed, GroundTruthBase
+from pipeline.evaluation.run import Evaluation
+from pipeline.evaluation.samples import draw_samples
+from pipeline.evaluation.scores import Scorer
+from utils import metrics
+
+WIDTH = 263
+
+
+class ColumnEvaluator:
+    """Embeds a motion as its mean in two columns, a caption as the two numbers in it."""
+
+    name, fingerprint = "columns", "0123"
+
+    def __init__(self) -> None:
+        self.embedded = 0
+
+    def embed_text(self, captions) -> np.ndarray:
+        return np.array([[float(word) for word in caption.text.split()] for caption in captions])
+
+    def embed_motion(self, motions) -> np.ndarray:
+        self.embedded += len(motions)
+        return np.stack([motion[:, 4:6].mean(axis=0) for motion in motions])
+
+
+class NoisySource:
+    """The clips with noise that follows from the seed."""
+
+    name, multimodal = "res", True
+
+    def __init__(self, clips, noise: float) -> None:
+        self.clips, self.noise = clips, noise
+
+    def motions(self, samples, seed: int) -> list[np.ndarray]:
+        generator = np.random.default_rng(seed)
+        rows = [self.clips[sample.clip_index].features[: sample.frames] for sample in samples]
+        return [row + self.noise * generator.normal(size=(1, WIDTH)) for row in rows]
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    generator = np.random.default_rng(0)
+    clips = []
+    for number in range(40):
+        features = np.zeros((40, WIDTH), dtype=np.float32)
+        features[:, 4:6] = generator.normal(size=2)
+        texts = [" ".join(map(str, features[0, 4:6] + shift)) for shift in (0.0, 0.01)]
+        clips.append(Clip(f"{number:06d}", f"{number:06d}", features, [Caption(text, ()) for text in texts]))
+    made = Evaluation.__new__(Evaluation)
+    made.spec = SimpleNamespace(name="mini", max_frames=196)
+    made.protocol = ProtocolOptions(repeat_times=3, report=True)
+    made.device, made.clips, made.evaluator, made.codebook_use = torch.device("cpu"), clips, ColumnEvaluator(), 0.5
+    made.scorer = Scorer(clips, "humanml3d", 20, made.evaluator, None)
+    features = [clip.features for clip in clips]
+    made.references = [Fixed("real", features), Fixed("vq", [row + 0.01 for row in features], reconstructed=True)]
+    return made
+
+
+def test_one_seed_gives_one_json(evaluation: Evaluation, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        evaluation.run([NoisySource(evaluation.clips, 0.5)], "protocol res", tmp_path / name, {"flag": 1}, (4, 5))
+    first, second = ((tmp_path / name / "eval.json").read_bytes() for name in ("a", "b"))
+    assert first == second
+    content = json.loads(first)
+    assert content["settings"] == {"flag": 1, "evaluator": {"name": "columns", "fingerprint": "0123"}}
+    assert list(content["rows"]) == ["real", "vq", "res"]
+    fid = content["rows"]["res"]["fid"]
+    assert len(fid["values"]) == 3 and len(set(fid["values"])) == 3 and fid["interval"] > 0
+    assert content["rows"]["real"]["fid"]["mean"] < content["rows"]["vq"]["fid"]["mean"] < fid["mean"]
+    assert content["rows"]["vq"]["codebook_use"]["mean"] == 0.5 and "mpjpe" not in content["rows"]["res"]
+
+
+def test_real_motions_are_embedded_once(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.run([], "protocol vq", tmp_path, {})
+    # The clips for FID, the row `real` and the row `vq`; three repeats add nothing.
+    assert evaluation.evaluator.embedded == 3 * len(evaluation.clips)
+
+
+def test_multimodality_is_the_spread_of_one_captions_motions(evaluation: Evaluation, tmp_path: Path) -> None:
+    spread = [
+        evaluation.run([NoisySource(evaluation.clips, noise)], "t", tmp_path, {}, (4, 10))["res"]["multimodality"]
+        for noise in (0.0, 0.5, 1.0)
+    ]
+    assert spread[0] == pytest.approx([0, 0, 0], abs=1e-6)
+    np.testing.assert_allclose(spread[2], 2 * np.array(spread[1]), rtol=1e-4)
+    fixed = NoisySource(evaluation.clips, 0.5)
+    fixed.multimodal = False
+    assert "multimodality" not in evaluation.run([fixed], "t", tmp_path, {}, (4, 10))["res"]
+
+
+def test_scores_are_those_of_the_metrics(evaluation: Evaluation) -> None:
+    samples = draw_samples(evaluation.clips, 1, 0, 196)
+    motions = NoisySource(evaluation.clips, 0.3).motions(samples, 5)
+    measured = evaluation.scorer.measure(motions, [sample.clip_index for sample in samples], False)
+    numbers = evaluation.scorer.score(measured, samples, np.random.default_rng(2))
+    real = np.stack([clip.features[0, 4:6] for clip in evaluation.clips])
+    made = np.stack([motion[:, 4:6].mean(axis=0) for motion in motions])
+    text = evaluation.evaluator.embed_text([SimpleNamespace(text=sample.text) for sample in samples])
+    assert numbers["fid"] == pytest.approx(metrics.frechet_distance(real, made), rel=1e-5)
+    assert numbers["matching_score"] == pytest.approx(metrics.matching_score(text, made), rel=1e-5)
+
+
+def test_report_is_a_page_with_a_picture(evaluation: Evaluation, tmp_path: Path) -> None:
+    sources = [NoisySource(evaluation.clips, noise) for noise in (0.5, 0.2, 0.9)]
+    for source, suffix in zip(sources, ("", ", cond_scale 1", ", cond_scale 4"), strict=True):
+        source.name += suffix
+    evaluation.run(sources, "protocol res", tmp_path, {})
+    page = (tmp_path / "eval.md").read_text()
+    assert "| res, cond_scale 4 |" in page and "![curves](eval.png)" in page and "seed 3407" in page
+    assert (tmp_path / "eval.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_of_the_options() -> None:
+    t2m = SimpleNamespace(database=None)
+    flags = "--dataset_name mini --retrieval off on --sweep_cond_scale 1 4 --sweep_time_steps 5"
+    options = parse(EvalResOptions, flags.split())
+    rows = _sources(options, "res", t2m, [])
+    assert [row.name for row in rows] == [
+        "res, retrieval off",
+        "res",
+        "res, cond_scale 1",
+        "res, cond_scale 4",
+        "res, time_steps 5",
+    ]
+    assert [row.retrieval for row in rows] == ["off", "on", "off", "off", "off"]
+    assert [row.settings for row in rows[:2]] == [SamplingSettings()] * 2
+    assert rows[3].settings.cond_scale == 4 and rows[4].settings.time_steps == 5
+    diagnosis = _sources(options, "gt-base", t2m, [])
+    assert isinstance(diagnosis[0], GroundTruthBase) and diagnosis[2].settings.res_cond_scale == 1
+
+
+@pytest.mark.parametrize("flags", ["--retrieval", "--retrieval on on", "--retrieval maybe", "--sweep_cond_scale -1"])
+def test_bad_flags(flags: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(EvalMaskOptions, flags.split())
+    assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
