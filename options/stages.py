@@ -107,33 +107,33 @@ TRANSFORMER_SETTINGS = TrainSettings(
 
 
 @dataclass(frozen=True)
-class MaskedOptions:
-    """train_mask_transformer.py"""
+class TransformerOptions:
+    """What the options of both transformers share."""
 
-    run: RunOptions = RunOptions(name="mtrans")
+    run: RunOptions
     inputs: TokenInputs = TokenInputs()
     retrieval: RetrievalOptions = RetrievalOptions()
-    model: MaskedTransformerConfig = MaskedTransformerConfig()
     train: TrainSettings = TRANSFORMER_SETTINGS
 
-    def resolve(self) -> MaskedOptions:
+    def resolve(self) -> TransformerOptions:
         """See `_resolve_run`."""
         return _resolve_run(self)
 
 
 @dataclass(frozen=True)
-class ResidualOptions:
+class MaskedOptions(TransformerOptions):
+    """train_mask_transformer.py"""
+
+    run: RunOptions = RunOptions(name="mtrans")
+    model: MaskedTransformerConfig = MaskedTransformerConfig()
+
+
+@dataclass(frozen=True)
+class ResidualOptions(TransformerOptions):
     """train_res_transformer.py"""
 
     run: RunOptions = RunOptions(name="rtrans")
-    inputs: TokenInputs = TokenInputs()
-    retrieval: RetrievalOptions = RetrievalOptions()
     model: ResidualTransformerConfig = ResidualTransformerConfig()
-    train: TrainSettings = TRANSFORMER_SETTINGS
-
-    def resolve(self) -> ResidualOptions:
-        """See `_resolve_run`."""
-        return _resolve_run(self)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from models.rag.database import RAGDatabase
 from models.text_encoder import TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
 from models.vq.tokenise import cached_tokens, decode_motions, state_hash
-from options.stages import MaskedOptions, ResidualOptions, run_config
+from options.stages import TransformerOptions, run_config
 from Part_TMR.retriever import Retriever
 from pipeline.judging import find_judge
 from pipeline.loader import TokenShape, check_database_tokens, load_vq, token_config
@@ -29,7 +29,7 @@ from utils.device import choose_device
 
 
 def train_on_tokens(
-    options: MaskedOptions | ResidualOptions,
+    options: TransformerOptions,
     stage: str,
     build: Callable[[Any, ConditionDims, TokenShape], nn.Module],
     task: type[TokenTask],

@@ -134,7 +134,7 @@ def test_smoke_pipeline_from_nothing_to_a_motion_and_evaluations(tmp_path: Path)
     for command in (
         f"python eval_vq.py {once} --name vq",
         f"python eval_mask.py {once} --time_steps 2",
-        f"python eval_res.py {once} --time_steps 2 --retrieval off",
+        f"python eval_res.py {once} --time_steps 2 --retrieval off random --sweep_cond_scale 1 --report",
         f"python eval_res.py {once} --gt_base",
         f"python -m Part_TMR.scripts.test --dataset_name {dataset} {runs}",
     ):
