@@ -11,6 +11,7 @@ from Part_TMR.ranking import RECALLS, evaluate_protocols
 from Part_TMR.retriever import Retriever
 
 TOP = 5
+SHOWN_QUERIES, SHOWN_NEIGHBOURS = 4, 3
 DIRECTIONS = {"text_to_motion": "text -> motion", "motion_to_text": "motion -> text"}
 
 
@@ -31,10 +32,31 @@ def evaluate(
     text = retriever.encode_text(captions).cpu().numpy()
     motion = retriever.encode_motion(motions).motion.cpu().numpy()
     results: dict[str, Any] = {"pairs": len(captions)}
-    results |= evaluate_protocols(text, motion, caption_vectors @ caption_vectors.T)
+    results |= evaluate_protocols(text, motion, caption_vectors @ caption_vectors.T, caption_numbers(captions))
     if signatures is not None:
         results["same_attributes_top5"] = share_with_same(text @ motion.T, signatures, signatures)
+    results["neighbours"] = neighbours(text @ motion.T, captions)
     return results
+
+
+def caption_numbers(captions: Sequence[str]) -> np.ndarray:
+    """(N,) the same number for captions that differ in case and full stops only."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text.lower().strip(" ."), len(numbers)) for text in captions])
+
+
+def neighbours(similarity: np.ndarray, captions: Sequence[str]) -> list[dict[str, Any]]:
+    """For a few captions, spread over the split, the captions of the motions that are found for them, best first.
+
+    Args:
+        similarity: (N, N) of captions and motions.
+    """
+    queries = np.linspace(0, len(captions) - 1, min(SHOWN_QUERIES, len(captions))).astype(int)
+    best = np.argsort(-similarity[queries], axis=1, kind="stable")[:, :SHOWN_NEIGHBOURS]
+    return [
+        {"caption": captions[query], "found": [captions[place] for place in row]}
+        for query, row in zip(queries, best, strict=True)
+    ]
 
 
 def share_with_same(
@@ -55,4 +77,12 @@ def format_table(results: dict[str, Any]) -> str:
             for direction, shown in DIRECTIONS.items():
                 values = "".join(f"{directions[direction][column]:>8.2f}" for column in columns)
                 lines.append(f"{protocol:<14}{shown:<16}{values}")
+    return "\n".join(lines)
+
+
+def format_neighbours(results: dict[str, Any]) -> str:
+    """The nearest neighbours in words."""
+    lines = []
+    for each in results["neighbours"]:
+        lines += [f"'{each['caption']}' finds", *(f"    {rank}  {text}" for rank, text in enumerate(each["found"], 1))]
     return "\n".join(lines)

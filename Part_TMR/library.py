@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from models.rag.database import Embedded, Entry, pad_tokens
-from models.text_encoder import TextFeatureStore
 from Part_TMR.retriever import Retriever
 from utils.errors import UserError
 from utils.files import read_array
@@ -24,7 +22,8 @@ def embed_library(
     entries: Sequence[Entry],
     motions: Sequence[np.ndarray],
     tokens: Sequence[Tensor] | None = None,
-    store: TextFeatureStore | None = None,
+    texts: Tensor | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Embedded:
     """Embeds motions and their captions, each once.
 
@@ -33,12 +32,12 @@ def embed_library(
         entries: ids, takes and captions of M motions.
         motions: their raw features, (T, D) each.
         tokens: their codes, (N, J, Q) each; the base level is kept.
-        store: features of all captions in order, where there are any already.
+        texts: (R, D) embeddings of all captions in order, where there are any already.
+        progress: called with the number of motions that were just done.
     """
-    captions = [caption for entry in entries for caption in entry.captions]
-    with tqdm(total=len(motions), desc="embedding motions", unit="motion", delay=1) as bar:
-        encoded = retriever.encode_motion(motions, progress=bar.update)
-    texts = retriever.encode_text(captions) if store is None else retriever.encode_store(store)
+    encoded = retriever.encode_motion(motions, progress)
+    if texts is None:
+        texts = retriever.encode_text([caption for entry in entries for caption in entry.captions])
     padded = pad_tokens([each[..., BASE_LEVEL] for each in tokens]) if tokens is not None else (None, None)
     return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
 

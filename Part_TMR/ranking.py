@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 RECALLS = (1, 2, 3, 5, 10)
-DISTINCT_CAPTIONS = 100
+DISSIMILAR_CAPTIONS = 100
 SMALL_BATCH = 32
 
 
@@ -61,7 +61,7 @@ def small_batches(similarity: np.ndarray, batch_size: int = SMALL_BATCH, seed: i
     return {direction: recall_table(np.concatenate(values)) for direction, values in ranks.items()}
 
 
-def least_similar(similarity: np.ndarray, count: int = DISTINCT_CAPTIONS) -> np.ndarray:
+def least_similar(similarity: np.ndarray, count: int = DISSIMILAR_CAPTIONS) -> np.ndarray:
     """`count` rows that are least like each other, chosen one by one: the next is the one farthest from all before.
 
     Args:
@@ -78,25 +78,33 @@ def least_similar(similarity: np.ndarray, count: int = DISTINCT_CAPTIONS) -> np.
 
 
 def evaluate_protocols(
-    text: np.ndarray, motion: np.ndarray, text_similarity: np.ndarray, threshold: float = 0.95
+    text: np.ndarray,
+    motion: np.ndarray,
+    text_similarity: np.ndarray,
+    caption_numbers: np.ndarray,
+    threshold: float = 0.95,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """All protocols over N pairs.
 
-    all: every motion is a candidate. threshold: a candidate whose caption is as similar as `threshold` is right too.
-    distinct: only the 100 captions least like each other. small_batches: among 32 random candidates.
+    all: every motion is a candidate, one of them is right. distinct: every motion of the very same caption is right.
+    threshold: so is one whose caption is as similar as `threshold`. small_batches: one is right among 32 random
+    candidates. dissimilar: only the 100 captions least like each other.
 
     Args:
         text, motion: (N, D) unit vectors, pair by pair.
         text_similarity: (N, N) cosine between the captions' sentence embeddings.
+        caption_numbers: (N,) equal for captions that read alike.
         threshold: on the scale (1 + cosine) / 2, which the field uses.
     """
     similarity = text @ motion.T
     own = np.eye(len(similarity), dtype=bool)
-    distinct = least_similar(text_similarity)
+    alike = caption_numbers[:, None] == caption_numbers
+    few = least_similar(text_similarity)
     protocols: dict[str, Callable[[], dict[str, dict[str, float]]]] = {
         "all": lambda: both_directions(similarity, own),
-        "threshold": lambda: both_directions(similarity, own | ((1 + text_similarity) / 2 >= threshold)),
-        "distinct": lambda: both_directions(*(each[np.ix_(distinct, distinct)] for each in (similarity, own))),
+        "distinct": lambda: both_directions(similarity, alike),
+        "threshold": lambda: both_directions(similarity, alike | ((1 + text_similarity) / 2 >= threshold)),
         "small_batches": lambda: small_batches(similarity),
+        "dissimilar": lambda: both_directions(*(each[np.ix_(few, few)] for each in (similarity, own))),
     }
     return {name: protocol() for name, protocol in protocols.items()}

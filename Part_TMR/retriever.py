@@ -97,10 +97,10 @@ class Retriever:
         return torch.cat(rows)[[number[text] for text in texts]]
 
     @torch.no_grad()
-    def encode_store(self, store: TextFeatureStore) -> Tensor:
-        """Captions whose features of this retriever's frozen text encoder were computed before -> (C, D)."""
-        rows = torch.arange(len(store)).split(TEXTS_AT_ONCE)
-        return torch.cat([self.model.encode_text(store.rows(chunk).to(self.device)) for chunk in rows])
+    def encode_store(self, store: TextFeatureStore, rows: Tensor) -> Tensor:
+        """Captions `rows` (C,) of features that this retriever's frozen text encoder made before -> (C, D)."""
+        chunks = rows.split(TEXTS_AT_ONCE)
+        return torch.cat([self.model.encode_text(store.rows(chunk).to(self.device)) for chunk in chunks])
 
     @torch.no_grad()
     def encode_motion(

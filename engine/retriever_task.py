@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.task import Task
+from Part_TMR.evaluation import caption_numbers
 from Part_TMR.losses import info_nce, not_negatives, part_info_nce
 from Part_TMR.model import RetrieverModel
 from Part_TMR.momentum_model import Keys, MomentumModel
@@ -35,8 +36,7 @@ class CaptionTexts:
         self.captions = list(captions)
         self.clips = np.asarray(clips)
         self.store = store
-        numbers: dict[str, int] = {}
-        self.distinct = torch.tensor([numbers.setdefault(text.lower().strip(" ."), len(numbers)) for text in captions])
+        self.distinct = torch.from_numpy(caption_numbers(captions))
 
     def rows(self, indices: Tensor, device: torch.device) -> TextFeatures | list[str]:
         """What `RetrieverModel.encode_text` takes, for caption indices (B,)."""

@@ -202,21 +202,6 @@ class EvaluatorOptions:
 
 
 @dataclass(frozen=True)
-class DatabaseOptions:
-    """build_rag_database.py"""
-
-    run: RunOptions = RunOptions(name="tmr")
-    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
-    output: str = option("database", "folder that the database is written to, in a subfolder named after the dataset")
-    split: Literal["train", "val", "test"] = option("train", "split whose motions become the library")
-    batch_size: int = option(64, "motions embedded at once", minimum=1)
-
-    def resolve(self) -> DatabaseOptions:
-        """See `_resolve_run`."""
-        return _resolve_run(self)
-
-
-@dataclass(frozen=True)
 class ProtocolOptions:
     """How an evaluation is run and where its results go."""
 

@@ -17,7 +17,8 @@ from data.specs import DatasetSpec, get_spec
 from models.configs import SamplingSettings
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import empty_retrieval, make_condition
-from models.rag.database import RAGDatabase, SearchResult
+from models.rag.database import RAGDatabase
+from models.rag.search import SearchResult
 from models.text_encoder import TextEncoder, build_text_encoder
 from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer

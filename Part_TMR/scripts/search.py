@@ -1,73 +1,59 @@
-"""Searches the RAG database: `python -m Part_TMR.scripts.search --dataset_name mini --text "a person waves" --k 5`."""
+"""Searches the RAG database: `python -m Part_TMR.scripts.search --text "a person waves" --k 5`."""
 
-import json
-from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
-from options.groups import RunOptions
-from options.schema import option, parse
-from options.stages import CHECKPOINT_HELP
-from utils.errors import UserError, run_script
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """What is looked for, and where."""
-
-    run: RunOptions = RunOptions(name="tmr")
-    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
-    database: str = option("database", "folder of the RAG database; a subfolder named after the dataset comes first")
-    text: str | None = option(None, "what to look for in words")
-    motion: str | None = option(None, "a .npy file of features or joints: motions like it are looked for")
-    k: int = option(10, "motions shown", minimum=1)
-    by: Literal["motion", "text", "both"] | None = option(
-        None, "compare with motions, captions, or both; none: both for --text, motions for --motion"
-    )
-    json: bool = option(False, "print JSON instead of a table")
-
-    def __post_init__(self) -> None:
-        if (self.text is None) == (self.motion is None):
-            raise UserError("give either --text or --motion")
-        if self.text is not None and not self.text.strip():
-            raise UserError("--text is empty: describe a motion")
-
-    def resolve(self) -> "SearchOptions":
-        """The same with the dataset's alias replaced by its name."""
-        return replace(self, run=self.run.resolve())
+from options.library import SearchOptions
+from options.schema import parse
+from utils.errors import run_script
 
 
 def main() -> None:
-    """Options -> retriever and database -> the nearest motions."""
+    """Options -> retriever and database -> the nearest motions, as a table, a file, a video."""
     options = parse(SearchOptions, description=__doc__)
 
     from data.specs import get_spec
     from models.rag.database import RAGDatabase
     from Part_TMR.library import read_motion
     from Part_TMR.retriever import Retriever
+    from pipeline.library import library_motion
     from pipeline.runs import find_database, run_folder
     from utils.device import choose_device
+    from utils.files import write_json
+    from utils.representation import features_to_joints
     from utils.run_files import resolve_checkpoint
+    from visualization.encode import check_suffix
+    from visualization.video import render_comparison
 
-    spec = get_spec(options.run.dataset_name)
+    spec, device = get_spec(options.run.dataset_name), choose_device(options.run.gpu_id)
+    if options.video is not None:
+        check_suffix(Path(options.video))
     run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
-    folder = find_database(options.run.checkpoints_dir, spec, options.database)
-    checkpoint = resolve_checkpoint(run_dir, options.which_epoch)
-    retriever = Retriever.load(run_dir, choose_device(options.run.gpu_id), checkpoint=checkpoint)
+    folder = Path(options.database or find_database(options.run.checkpoints_dir, spec, "database"))
+    retriever = Retriever.load(run_dir, device, checkpoint=resolve_checkpoint(run_dir, options.which_epoch))
     database = RAGDatabase.load(folder, retriever.hash)
     if options.text is not None:
         query, by = retriever.encode_text([options.text]), options.by or "both"
     else:
         query, by = retriever.encode_motion([read_motion(options.motion, spec.layout)]).motion, options.by or "motion"
     found = database.search(query, options.k, by=by)
-    rows = [
-        {"id": entry.id, "score": round(score, 4), "captions": list(entry.captions)}
-        for score, entry in zip(found.scores[0].tolist(), (database.entries[i] for i in found.indices[0]), strict=True)
+    numbers = found.indices[0].tolist()
+    rows: list[dict[str, Any]] = [
+        {"rank": rank, "score": round(score, 4), "id": database.entries[i].id, "captions": database.entries[i].captions}
+        for rank, (i, score) in enumerate(zip(numbers, found.scores[0].tolist(), strict=True), start=1)
     ]
-    if options.json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    for rank, row in enumerate(rows, start=1):
-        print(f"{rank:>3}  {row['score']:.3f}  {row['id']:<12} {row['captions'][0]}")
+    if len(rows) < options.k:
+        print(f"{folder} has only {len(rows)} motions: all of them are shown")
+    for row in rows:
+        print(f"{row['rank']:>3}  {row['score']:.3f}  {row['id']:<12} {row['captions'][0]}")
+    if options.json is not None:
+        write_json(options.json, {"query": options.text or options.motion, "by": by, "found": rows})
+    if options.video is not None:
+        motions = [library_motion(database, i, spec, options.run.checkpoints_dir, device) for i in numbers]
+        joints = [features_to_joints(motion, spec.layout) for motion in motions]
+        labels = [f"{row['rank']}. {row['captions'][0]}" for row in rows]
+        title = options.text or f"like {options.motion}"
+        print(render_comparison(options.video, joints, spec.fps, labels, title, spec.layout))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Evaluates the retriever: recalls R@1/2/3/5/10 and median rank in both directions, by four protocols."""
+"""Evaluates the retriever: recalls R@1/2/3/5/10 and median rank in both directions, by protocol; some neighbours."""
 
 from options.schema import parse
 from options.stages import RetrieverEvalOptions
@@ -12,7 +12,7 @@ def main() -> None:
     from data.clips import load_split
     from data.specs import get_spec
     from models.text_encoder import build_text_encoder
-    from Part_TMR.evaluation import evaluate, format_table
+    from Part_TMR.evaluation import evaluate, format_neighbours, format_table
     from Part_TMR.retriever import Retriever
     from pipeline.runs import run_folder
     from utils.device import choose_device
@@ -38,6 +38,7 @@ def main() -> None:
     results = evaluate(retriever, [clip.features for clip in clips], captions, vectors, signatures)
     print(f"retriever {run_dir} ({checkpoint.name}), {spec.name} {options.protocol.split}, {results['pairs']} pairs")
     print(format_table(results))
+    print(format_neighbours(results))
     if signatures is not None:
         print(f"a motion of the same attributes among the top 5 of a caption: {results['same_attributes_top5']:.1f} %")
     path = run_dir / "eval" / f"{options.protocol.ext}_{options.protocol.split}.json"

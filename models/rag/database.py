@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,20 +16,14 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from models.rag import storage
+from models.rag.approximate import ApproximateRows, IndexKind
+from models.rag.search import MotionRows, SearchResult
 from models.transformer.condition import Retrieved
 from utils.errors import UserError
 
-FACTS = ("retriever", "dataset", "tokenizer", "command")
-SCORES_AT_ONCE = 1 << 24  # similarities held in memory by one chunk of a search
+FACTS = ("retriever", "dataset", "tokenizer", "command", "index", "shard", "content")
 
 SearchBy = Literal["motion", "text", "both"]
-
-
-class SearchResult(NamedTuple):
-    """The K motions nearest to each query, best first."""
-
-    indices: Tensor  # (B, K) motion numbers
-    scores: Tensor  # (B, K) cosine similarities
 
 
 @dataclass(frozen=True)
@@ -75,18 +69,17 @@ class Embedded:
         if without := [entry.id for entry in self.entries if not entry.captions]:
             raise UserError(f"motion {without[0]} has no caption: the library needs at least one a motion")
 
-    def followed_by(self, others: Embedded) -> Embedded:
-        """These motions and then the others."""
+    @staticmethod
+    def join(parts: Sequence[Embedded]) -> Embedded:
+        """The motions of all parts, one part after the other; token grids are padded to the longest."""
         tokens = steps = None
-        if self.tokens is not None and others.tokens is not None:
-            longest = max(self.tokens.shape[1], others.tokens.shape[1])
-            padded = [functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in (self.tokens, others.tokens)]
-            tokens, steps = torch.cat(padded), torch.cat([self.steps, others.steps])
+        if all(part.tokens is not None for part in parts):
+            longest = max(part.tokens.shape[1] for part in parts)
+            tokens = torch.cat([functional.pad(p.tokens, (0, 0, 0, longest - p.tokens.shape[1])) for p in parts])
+            steps = torch.cat([part.steps for part in parts])
         return Embedded(
-            self.entries + others.entries,
-            torch.cat([self.text, others.text]),
-            torch.cat([self.motion, others.motion]),
-            torch.cat([self.parts, others.parts]),
+            tuple(entry for part in parts for entry in part.entries),
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("text", "motion", "parts")),
             tokens,
             steps,
         )
@@ -99,10 +92,12 @@ class RAGDatabase:
         embedded: the motions.
         facts: what the manifest tells besides the counts: `retriever` and with tokens `tokenizer` (name and hash each),
             `dataset`, `command`.
+        index: answers searches `by="both"` without exclusions; none: they are exact too.
     """
 
-    def __init__(self, embedded: Embedded, facts: Mapping[str, Any]) -> None:
+    def __init__(self, embedded: Embedded, facts: Mapping[str, Any], index: ApproximateRows | None = None) -> None:
         self.embedded = embedded
+        self.index = index
         self.facts = dict(facts)
         counts = torch.tensor([len(entry.captions) for entry in embedded.entries], dtype=torch.long)
         device = embedded.motion.device
@@ -110,6 +105,7 @@ class RAGDatabase:
         # What a motion's captions say together: one R_t whatever the query, so that a retrieved motion is one number.
         sums = torch.zeros_like(embedded.motion).index_add_(0, self.row_motion, embedded.text)
         self.motion_text = functional.normalize(sums, dim=-1)
+        self._rows: dict[str, MotionRows] = {}
         self._motions_of_take: dict[str, list[int]] = {}
         for number, entry in enumerate(embedded.entries):
             self._motions_of_take.setdefault(entry.take, []).append(number)
@@ -140,7 +136,7 @@ class RAGDatabase:
     def to(self, device: torch.device | str) -> RAGDatabase:
         """The same library on another device."""
         tensors = {name: value.to(device) for name, value in vars(self.embedded).items() if isinstance(value, Tensor)}
-        return RAGDatabase(replace(self.embedded, **tensors), self.facts)
+        return RAGDatabase(replace(self.embedded, **tensors), self.facts, self.index)
 
     def search(
         self,
@@ -149,7 +145,7 @@ class RAGDatabase:
         exclude_takes: Sequence[str | Collection[str] | None] | None = None,
         by: SearchBy = "both",
     ) -> SearchResult:
-        """The exact top k motions of each query; k above the number of motions gives all of them.
+        """The top k motions of each query; k above the number of motions gives all of them. Exact without an index.
 
         Args:
             queries: (B, D) unit vectors of captions or motions, made by the database's retriever.
@@ -168,27 +164,25 @@ class RAGDatabase:
             raise ValueError(f"{len(queries)} queries need as many exclusions, not {len(exclude_takes)}")
         excluded = [self._motions_of(takes) for takes in exclude_takes or []]
         k = min(k, len(self) - max(map(len, excluded), default=0))
-        device = self.embedded.motion.device
-        chunk = max(1, SCORES_AT_ONCE // max(1, len(self.row_motion)))
-        indices = torch.empty(len(queries), k, dtype=torch.long)
-        scores = torch.empty(len(queries), k)
-        for start in range(0, len(queries), chunk):
-            similarity = self._similarity(queries[start : start + chunk].to(device), by)
-            for row, motions in enumerate(excluded[start : start + chunk]):
-                similarity[row, motions] = float("-inf")
-            best = similarity.topk(k, dim=1)
-            scores[start : start + chunk], indices[start : start + chunk] = best.values.cpu(), best.indices.cpu()
-        return SearchResult(indices, scores)
+        if self.index is not None and by == "both" and not excluded:
+            found = self.index.search(queries, k)
+            if (found.indices >= 0).all():
+                return found
+        return self.rows(by).search(queries, k, excluded)
 
-    def _similarity(self, queries: Tensor, by: SearchBy) -> Tensor:
-        """(B, D) -> (B, M), a fresh tensor."""
-        queries = queries.to(self.embedded.motion.dtype)
-        if by == "motion":
-            return queries @ self.embedded.motion.T
-        rows = queries @ self.embedded.text.T
-        texts = rows.new_full((len(queries), len(self)), float("-inf"))
-        texts.scatter_reduce_(1, self.row_motion.expand(len(queries), -1), rows, "amax")
-        return texts if by == "text" else (texts + queries @ self.embedded.motion.T) / 2
+    def rows(self, by: SearchBy) -> MotionRows:
+        """The rows that stand for the motions. That of `both` is the middle of a caption and its motion."""
+        if by not in self._rows:
+            embedded, owners = self.embedded, self.row_motion
+            vectors = {
+                "motion": lambda: embedded.motion,
+                "text": lambda: embedded.text,
+                "both": lambda: (embedded.text + embedded.motion[owners]) / 2,
+            }[by]()
+            self._rows[by] = MotionRows(
+                vectors, torch.arange(len(self), device=owners.device) if by == "motion" else owners
+            )
+        return self._rows[by]
 
     def _motions_of(self, takes: str | Collection[str] | None) -> list[int]:
         names = [takes] if isinstance(takes, str) else set(takes or ())
@@ -211,7 +205,7 @@ class RAGDatabase:
         )
 
     def add(self, others: Embedded) -> RAGDatabase:
-        """The library with more motions, embedded by the same retriever.
+        """The library with more motions, embedded by the same retriever; an index must be built anew.
 
         Raises:
             UserError: an id that is there already, or motions without the tokens that the library's motions have.
@@ -223,7 +217,13 @@ class RAGDatabase:
             raise UserError("the database holds base tokens: motions added to it need theirs too (--vq_name)")
         device = self.embedded.motion.device
         tensors = {name: value.to(device) for name, value in vars(others).items() if isinstance(value, Tensor)}
-        return RAGDatabase(self.embedded.followed_by(replace(others, **tensors)), self.facts)
+        facts = {name: value for name, value in self.facts.items() if name != "index"}
+        return RAGDatabase(Embedded.join([self.embedded, replace(others, **tensors)]), facts)
+
+    def with_index(self, kind: IndexKind) -> RAGDatabase:
+        """The same library with an approximate index, see `models.rag.approximate`."""
+        index = ApproximateRows.build(self.rows("both"), kind)
+        return RAGDatabase(self.embedded, {**self.facts, "index": kind}, index)
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder, embeddings in half precision. A former database stays until the new one is complete.
@@ -241,7 +241,8 @@ class RAGDatabase:
         if embedded.tokens is not None:
             tensors |= {"tokens": embedded.tokens.short(), "steps": embedded.steps.short()}
         entries = [{"id": each.id, "take": each.take, "captions": list(each.captions)} for each in self.entries]
-        storage.write(Path(folder), {**self.facts, **self._counts()}, entries, tensors)
+        write_index = None if self.index is None else self.index.save
+        storage.write(Path(folder), {**self.facts, **self._counts()}, entries, tensors, write_index)
 
     def _counts(self) -> dict[str, Any]:
         embedded = self.embedded
@@ -289,6 +290,8 @@ class RAGDatabase:
             raise wrong
         if embedded.tokens is not None and "tokenizer" not in database.facts:
             raise wrong
+        if "index" in database.facts:
+            database.index = ApproximateRows.load(database.rows("both"), folder / storage.INDEX)
         return database
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.files import give_usual_mode, read_json, write_json
 
 FORMAT_VERSION = 1
-MANIFEST, ENTRIES, EMBEDDINGS = "manifest.json", "entries.json", "embeddings.safetensors"
+MANIFEST, ENTRIES, EMBEDDINGS, INDEX = "manifest.json", "entries.json", "embeddings.safetensors", "index.faiss"
 TENSORS = ("text", "motion", "parts", "row_motion")
 
 
@@ -30,16 +30,26 @@ class Stored(NamedTuple):
 
 
 def write(
-    folder: Path, manifest: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]
+    folder: Path,
+    manifest: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    tensors: Mapping[str, Tensor],
+    write_index: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes the folder. A database that was there stays until the new one is complete.
+
+    Args:
+        write_index: writes the index file, if there is one.
 
     Raises:
         UserError: the folder cannot be written, or holds something else than a database.
     """
     with _replaced_folder(folder) as temporary:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / EMBEDDINGS)
+        give_usual_mode(temporary / EMBEDDINGS)
         write_json(temporary / ENTRIES, list(entries))
+        if write_index is not None:
+            write_index(temporary / INDEX)
         write_json(temporary / MANIFEST, {"format_version": FORMAT_VERSION, **manifest})
 
 

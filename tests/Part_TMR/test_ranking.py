@@ -42,7 +42,20 @@ def test_threshold_counts_like_captions_as_right() -> None:
     text = motion[[1, 0, 2, 3]]  # the first two captions find each other's motion
     same = np.eye(4)
     same[0, 1] = same[1, 0] = 0.97
-    results = evaluate_protocols(text, motion, same)
-    assert results["all"]["text_to_motion"]["R1"] == 50.0
+    results = evaluate_protocols(text, motion, same, np.arange(4))
+    assert results["all"]["text_to_motion"]["R1"] == results["distinct"]["text_to_motion"]["R1"] == 50.0
     assert results["threshold"]["text_to_motion"]["R1"] == 100.0
-    assert set(results) == {"all", "threshold", "distinct", "small_batches"}
+    assert set(results) == {"all", "distinct", "threshold", "small_batches", "dissimilar"}
+
+
+def test_motions_of_the_same_caption_are_all_right() -> None:
+    motion = np.eye(4)
+    results = evaluate_protocols(motion[[1, 0, 3, 2]], motion, np.eye(4), np.array([0, 0, 1, 2]))
+    for direction in ("text_to_motion", "motion_to_text"):
+        assert results["distinct"][direction]["R1"] == 50.0 and results["all"][direction]["R1"] == 0.0
+
+
+def test_equal_embeddings_share_their_ranks() -> None:
+    same = np.ones((5, 3))
+    results = evaluate_protocols(same, same, np.eye(5), np.arange(5))
+    assert results["all"]["text_to_motion"] == {"R1": 0.0, "R2": 0.0, "R3": 100.0, "R5": 100.0, "R10": 100.0, "MedR": 3}

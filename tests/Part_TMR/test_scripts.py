@@ -12,6 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from options.library import BuildOptions
+from options.schema import parse
+from Part_TMR.retriever import Retriever
+from pipeline.library import build_library
 from utils.errors import run_script
 
 SMALL = (
@@ -60,20 +64,78 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     results = json.loads((run_dir / "eval" / "eval_test.json").read_text())
     assert "small_batches" in table and set(results["all"]["text_to_motion"]) == {"R1", "R2", "R3", "R5", "R10", "MedR"}
 
-    missing = run("Part_TMR.scripts.search", "--text", "a person waves", *dataset)
+    search = ["Part_TMR.scripts.search", *dataset, "--checkpoints_dir", "logs"]
+    missing = run(*search, "--text", "a person waves")
     assert missing.code == 2 and "build_rag_database.py" in missing.stderr
     assert "12 motions, 24 captions" in succeeded(run("build_rag_database", *dataset))
-    search = ["Part_TMR.scripts.search", *dataset, "--k", "3", "--json"]
-    found = json.loads(succeeded(run(*search, "--text", "a person waves")))
-    assert len(found) == 3 and found[0]["score"] >= found[1]["score"]
+
+    def found(*query: str) -> list[dict]:
+        assert f"{1:>3}" in succeeded(run(*search, *query, "--k", "3", "--json", "found.json"))
+        return json.loads((folder / "found.json").read_text())["found"]
+
+    rows = found("--text", "a person waves", "--database", "database/tiny", "--video", "found.mp4")
+    assert len(rows) == 3 and rows[0]["score"] >= rows[1]["score"] and b"ftyp" in (folder / "found.mp4").read_bytes()
+    nowhere = run(*search, "--text", "a", "--database", "nowhere")
+    assert nowhere.code == 2 and "nowhere is no RAG database" in nowhere.stderr
+    everything = succeeded(run(*search, "--text", "a person waves", "--k", "99"))
+    assert "has only 12 motions" in everything and len(everything.splitlines()) == 13
 
     np.save(folder / "mine.npy", np.load(tiny_dataset / "new_joint_vecs" / "000003.npy") * 2)
     add = ["build_rag_database", *dataset, "--add", "mine.npy"]
     unnamed = run(*add)
     assert unnamed.code == 2 and "has no caption" in unnamed.stderr
     assert "13 motions, 25 captions" in succeeded(run(*add, "--caption", "somebody does my trick"))
-    found = json.loads(succeeded(run(*search, "--motion", "mine.npy")))
-    assert found[0]["id"] == "mine" and found[0]["score"] == pytest.approx(1.0, abs=1e-3)
+    rows = found("--motion", "mine.npy")
+    assert rows[0]["id"] == "mine" and rows[0]["score"] == pytest.approx(1.0, abs=1e-3)
+    np.save(folder / "broken.npy", np.full((50, 263), np.nan))
+    refused = run(*search, "--motion", "broken.npy")
+    assert refused.code == 2 and "not finite" in refused.stderr
+
+
+def test_shards_and_parts_make_the_same_database(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
+    folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny"]
+    succeeded(run("Part_TMR.scripts.train", *SMALL.split(), *dataset))
+    succeeded(run("build_rag_database", *dataset))
+    whole = [(folder / "database" / "tiny" / name).read_bytes() for name in ("embeddings.safetensors", "entries.json")]
+
+    def build(*arguments: str) -> str:
+        return succeeded(run("build_rag_database", *dataset, "--output", "other", *arguments))
+
+    def built() -> list[bytes]:
+        return [(folder / "other" / "tiny" / name).read_bytes() for name in ("embeddings.safetensors", "entries.json")]
+
+    none = run("build_rag_database", *dataset, "--output", "other", "--merge")
+    assert none.code == 2 and "no shard" in none.stderr
+    for number in (1, 3):
+        assert "4 motions" in build("--shard", f"{number}/3")
+    gap = run("build_rag_database", *dataset, "--output", "other", "--merge")
+    assert gap.code == 2 and "lacks the shards 2/3" in gap.stderr
+    build("--shard", "2/3")
+    assert "12 motions, 24 captions" in build("--merge")
+    assert built() == whole
+    assert (folder / "other" / "tiny" / "embeddings.safetensors").stat().st_mode & 0o044, "only the owner can read it"
+
+    build("--part_size", "5")
+    assert built() == whole and not list((folder / "other").glob(".*.parts"))
+
+
+def test_an_interrupted_build_goes_on(tiny_dataset: Path, run: Callable[..., Outcome], monkeypatch) -> None:
+    folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny", "--part_size", "4"]
+    succeeded(run("Part_TMR.scripts.train", *SMALL.split(), "--dataset_name", "tiny"))
+    encode, calls = Retriever.encode_motion, []
+
+    def counted(self, motions, progress=None):
+        calls.append(len(motions))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, motions, progress)
+
+    monkeypatch.setattr(Retriever, "encode_motion", counted)
+    with pytest.raises(KeyboardInterrupt):
+        build_library(parse(BuildOptions, dataset))
+    assert not (folder / "database" / "tiny").exists()
+    succeeded(run("build_rag_database", *dataset))
+    assert calls == [4, 4, 4, 4], "finished parts were embedded again"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +143,10 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     [
         (["Part_TMR.scripts.search", "--text", " "], "--text is empty"),
         (["Part_TMR.scripts.search"], "either --text or --motion"),
+        (["Part_TMR.scripts.search", "--text", "a"], "run tmr does not exist, it belongs at pretrained/mini/tmr"),
         (["build_rag_database", "--caption", "x"], "--add"),
+        (["build_rag_database", "--shard", "9/8"], "must look like 1/8"),
+        (["build_rag_database", "--shard", "1/8", "--merge"], "three different jobs"),
         (["Part_TMR.scripts.test", "--dataset_name", "tiny"], "run tmr does not exist"),
     ],
 )

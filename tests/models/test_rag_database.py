@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from models.rag import database as database_module
+from models.rag import search as search_module
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from utils.errors import UserError
 
@@ -56,8 +56,10 @@ def scores_by_hand(library: RAGDatabase, query: torch.Tensor, by: str) -> np.nda
 
 @pytest.mark.parametrize("by", ["motion", "text", "both"])
 @pytest.mark.parametrize("scores_at_once", [1, 60, 1 << 24])
-def test_search_is_exact_in_any_chunks(by: str, scores_at_once: int, monkeypatch) -> None:
-    monkeypatch.setattr(database_module, "SCORES_AT_ONCE", scores_at_once)
+@pytest.mark.parametrize("compared_rows", [0, 256])
+def test_search_is_exact_in_any_chunks(by: str, scores_at_once: int, compared_rows: int, monkeypatch) -> None:
+    monkeypatch.setattr(search_module, "SCORES_AT_ONCE", scores_at_once)
+    monkeypatch.setattr(search_module, "COMPARED_ROWS", compared_rows)
     library = database()
     found = library.search(queries(), 4, by=by)
     for row, query in enumerate(queries()):
@@ -196,3 +198,37 @@ def test_the_original_is_not_changed_by_a_search() -> None:
     before = library.embedded.motion.clone()
     library.search(queries(), 3, exclude_takes=["take0"] * 5)
     assert torch.equal(library.embedded.motion, before)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
+def test_an_index_finds_what_the_exact_search_finds(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="FAISS is not installed (faiss-cpu)")
+    library = database(6000)
+    indexed = library.with_index(kind)
+    assert indexed.index.recall(queries(200), 10) > 0.8
+    indexed.save(tmp_path / "library")
+    loaded = RAGDatabase.load(tmp_path / "library")
+    found, again = indexed.search(queries(), 4), loaded.search(queries(), 4)
+    torch.testing.assert_close(found.scores, again.scores, atol=2e-3, rtol=0)
+    exact = library.search(queries(), 4)
+    hits = found.indices == exact.indices
+    torch.testing.assert_close(found.scores[hits], exact.scores[hits], atol=1e-5, rtol=0)
+    assert all(len(set(row)) == 4 for row in found.indices.tolist()), "a motion was found twice"
+    # Exclusions are exact, and a grown library forgets an index that does not hold the new motions.
+    excluded = loaded.search(queries(1), 3, exclude_takes=[loaded.entries[int(exact.indices[0, 0])].take])
+    assert int(exact.indices[0, 0]) not in excluded.indices[0].tolist()
+    assert loaded.add(embedded(1, prefix="mine")).index is None
+
+
+def test_a_bad_index_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="FAISS is not installed (faiss-cpu)")
+    with pytest.raises(UserError, match="at least 9,984 rows"):
+        database().with_index("ivfpq")
+    database(30).with_index("hnsw").save(tmp_path / "library")
+    path = tmp_path / "library" / "index.faiss"
+    database(20).with_index("hnsw").index.save(path)
+    with pytest.raises(UserError, match="build it again"):
+        RAGDatabase.load(tmp_path / "library")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match="missing or truncated"):
+        RAGDatabase.load(tmp_path / "library")

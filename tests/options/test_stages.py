@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from options import stages
+from options import library, stages
 from options.presets import PRESETS
 from options.schema import flags_of, from_dict, parse, to_dict
 
@@ -24,7 +24,8 @@ SCHEMAS = {
     "train_evaluator.py": stages.EvaluatorOptions,
     "Part_TMR.scripts.train": stages.RetrieverOptions,
     "Part_TMR.scripts.test": stages.RetrieverEvalOptions,
-    "build_rag_database.py": stages.DatabaseOptions,
+    "build_rag_database.py": library.BuildOptions,
+    "Part_TMR.scripts.search": library.SearchOptions,
     "eval_vq.py": stages.EvalVQOptions,
     "eval_mask.py": stages.EvalMaskOptions,
     "eval_res.py": stages.EvalResOptions,

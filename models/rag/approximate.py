@@ -1,0 +1,129 @@
+"""Approximate search by FAISS, for libraries of more rows than an exact search likes. An optional extra.
+
+Legend: B queries, R rows, K found, D embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.rag.search import MotionRows, SearchResult
+from utils.errors import UserError
+from utils.files import atomic_path
+
+IndexKind = Literal["hnsw", "ivfpq"]
+
+HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 200, 128
+ROWS_PER_LIST = 64  # IVF: rows of one inverted list, on average
+TRAINING_ROWS_PER_LIST = 64
+LISTS_PROBED = 0.1  # share of the lists that a search looks into
+BYTES_PER_ROW = 64  # PQ: what is left of a row
+OVERFETCH = 4  # rows asked for, times those needed: the best of them are ranked exactly
+
+
+def _faiss() -> ModuleType:
+    try:
+        import faiss
+    except ImportError as error:
+        raise UserError("an approximate index needs FAISS: pip install faiss-cpu") from error
+    return faiss
+
+
+class ApproximateRows:
+    """A FAISS index over the rows of motions; what it finds is ranked anew by the exact similarities.
+
+    Args:
+        rows: the rows that the index was built from.
+        index: a FAISS index of inner products.
+    """
+
+    def __init__(self, rows: MotionRows, index: Any) -> None:
+        if (index.ntotal, index.d) != tuple(rows.vectors.shape):
+            raise UserError(
+                f"the index holds {index.ntotal} rows of width {index.d}, the database others: build it again"
+            )
+        self.rows, self.index = rows, index
+
+    @classmethod
+    def build(cls, rows: MotionRows, kind: IndexKind) -> ApproximateRows:
+        """Builds an index: `hnsw` (a graph, all of every row kept) or `ivfpq` (inverted lists, rows of 64 bytes).
+
+        Raises:
+            UserError: FAISS is not installed, or too few rows for `ivfpq`.
+        """
+        faiss = _faiss()
+        vectors = rows.vectors.float().cpu().numpy()
+        count, width = vectors.shape
+        if kind == "hnsw":
+            index = faiss.IndexHNSWFlat(width, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction = HNSW_BUILD
+        else:
+            lists = max(1, count // ROWS_PER_LIST)
+            if count < 256 * 39:
+                raise UserError(
+                    f"ivfpq learns its codes from at least {256 * 39:,} rows, the database has {count:,}: hnsw"
+                )
+            codes = math.gcd(width, BYTES_PER_ROW)
+            index = faiss.index_factory(width, f"IVF{lists},PQ{codes}", faiss.METRIC_INNER_PRODUCT)
+            sample = np.random.default_rng(0).permutation(count)[: TRAINING_ROWS_PER_LIST * max(lists, 256)]
+            index.train(vectors[np.sort(sample)])
+        index.add(vectors)
+        return cls(rows, index)
+
+    @classmethod
+    def load(cls, rows: MotionRows, path: Path) -> ApproximateRows:
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: FAISS is not installed, the file is broken, or it is the index of other rows.
+        """
+        faiss = _faiss()
+        try:
+            index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise UserError(f"{path} is missing or truncated: build the database again") from error
+        return cls(rows, index)
+
+    def save(self, path: Path) -> None:
+        """Writes the index."""
+        with atomic_path(path) as temporary:
+            _faiss().write_index(self.index, str(temporary))
+
+    def search(self, queries: Tensor, k: int) -> SearchResult:
+        """About the top k motions of each query (B, D); fewer where the index finds fewer, filled with motion -1."""
+        needed = min(max(k * self.rows.most * OVERFETCH, k), len(self.rows.vectors))
+        self._widen(needed)
+        vectors = queries.float().cpu().numpy()
+        _, found = self.index.search(vectors, needed)
+        places = torch.from_numpy(found)
+        here = places >= 0
+        rows = self.rows.vectors[places.clamp(min=0).to(self.rows.vectors.device)].cpu()
+        exact = torch.einsum("bd,bnd->bn", queries.float().cpu(), rows.float()).masked_fill(~here, -math.inf)
+        order = exact.argsort(dim=1, descending=True)
+        motions = torch.where(here, self.rows.owners.cpu()[places.clamp(min=0)], -1).gather(1, order)
+        scores = exact.gather(1, order)
+        repeated = (motions[:, :, None] == motions[:, None, :]).tril(-1).any(dim=-1) | (motions < 0)
+        first = repeated.long().argsort(dim=1, stable=True)[:, :k]
+        lost = repeated.gather(1, first)
+        return SearchResult(
+            motions.gather(1, first).masked_fill(lost, -1), scores.gather(1, first).masked_fill(lost, -math.inf)
+        )
+
+    def recall(self, queries: Tensor, k: int) -> float:
+        """Share of the exact top k motions of queries (B, D) that the index finds."""
+        exact, found = self.rows.search(queries, k).indices, self.search(queries, k).indices
+        return float((exact[:, :, None] == found[:, None, :]).any(dim=-1).float().mean())
+
+    def _widen(self, needed: int) -> None:
+        """A search looks at more of the index the more rows it wants."""
+        if hasattr(self.index, "hnsw"):
+            self.index.hnsw.efSearch = max(HNSW_SEARCH, needed)
+        else:
+            self.index.nprobe = max(1, round(LISTS_PROBED * self.index.nlist))

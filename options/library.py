@@ -1,0 +1,82 @@
+"""The options of build_rag_database.py and of Part_TMR/scripts/search.py."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from options.groups import RunOptions
+from options.schema import option
+from options.stages import CHECKPOINT_HELP
+from utils.errors import UserError
+
+SHARD = re.compile(r"(\d+)/(\d+)")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """The database, and what is put into it."""
+
+    run: RunOptions = RunOptions(name="tmr")
+    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
+    output: str = option("database", "folder that the database is written to, in a subfolder named after the dataset")
+    split: Literal["train", "val", "test"] = option("train", "split whose motions become the library")
+    vq_name: str | None = option(None, "run of the 2D RVQ-VAE whose base tokens are stored too; none: no tokens")
+    vq_checkpoint: str | None = option(None, "checkpoint of the 2D RVQ-VAE")
+    index: Literal["exact", "hnsw", "ivfpq"] = option(
+        "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
+    )
+    part_size: int = option(4096, "motions between two saves: an interrupted build goes on after the last", minimum=1)
+    shard: str | None = option(None, "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge")
+    merge: bool = option(False, "put the shards in the output folder together, instead of building")
+    add: str | None = option(None, "a .npy file of features or joints, or a folder of them, to add to the database")
+    caption: tuple[str, ...] = option((), "captions of the file that --add names; else from the .txt file beside it")
+
+    def __post_init__(self) -> None:
+        if self.caption and self.add is None:
+            raise UserError("--caption describes the clip of --add, which is not given")
+        if sum(each is not None and each is not False for each in (self.add, self.shard, self.merge)) > 1:
+            raise UserError("--add, --shard and --merge are three different jobs: give one of them")
+        number, count = self.share
+        if not 1 <= number <= count:
+            raise UserError(f"--shard {self.shard} must look like 1/8, up to 8/8")
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(i, n) of `--shard i/n`; 1/1 without it, 0/0 if it cannot be read."""
+        if self.shard is None:
+            return 1, 1
+        found = SHARD.fullmatch(self.shard)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    def resolve(self) -> BuildOptions:
+        """The same with the dataset's alias replaced by its name."""
+        return replace(self, run=self.run.resolve())
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What is looked for, and where."""
+
+    run: RunOptions = RunOptions(name="tmr", dataset_name="mini", checkpoints_dir="pretrained")
+    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
+    database: str | None = option(None, "folder of the RAG database; none: the one beside the runs, else database/")
+    text: str | None = option(None, "what to look for in words")
+    motion: str | None = option(None, "a .npy file of features or joints: motions like it are looked for")
+    k: int = option(5, "motions shown", minimum=1)
+    by: Literal["motion", "text", "both"] | None = option(
+        None, "compare with motions, captions, or both; none: both for --text, motions for --motion"
+    )
+    json: str | None = option(None, "also write what was found to this file")
+    video: str | None = option(None, "also show the found motions side by side in this .mp4 or .gif file")
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.motion is None):
+            raise UserError("give either --text or --motion")
+        if self.text is not None and not self.text.strip():
+            raise UserError("--text is empty: describe a motion")
+
+    def resolve(self) -> SearchOptions:
+        """The same with the dataset's alias replaced by its name."""
+        return replace(self, run=self.run.resolve())

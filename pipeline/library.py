@@ -1,0 +1,153 @@
+"""The jobs of build_rag_database.py, and the motions of a library."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.clips import load_split
+from data.specs import DatasetSpec, get_spec
+from models.rag.database import Entry, RAGDatabase
+from models.text_encoder import TextFeatureStore
+from models.vq.tokenise import decode_motions, state_hash, tokenise
+from options.library import BuildOptions
+from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_folder, share_of
+from Part_TMR.library import embed_library, read_own_clips
+from Part_TMR.retriever import Retriever
+from pipeline.loader import load_vq
+from pipeline.runs import run_folder
+from utils.device import choose_device
+from utils.errors import UserError
+from utils.files import read_array
+from utils.run_files import resolve_checkpoint
+
+RECALL_QUERIES, RECALL_AT = 1000, 10
+
+Built = tuple[Path, RAGDatabase]
+
+
+def _start(options: BuildOptions) -> tuple[DatasetSpec, Path, Retriever]:
+    """Dataset, folder of the database, retriever."""
+    spec = get_spec(options.run.dataset_name)
+    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
+    checkpoint = resolve_checkpoint(run_dir, options.which_epoch)
+    retriever = Retriever.load(run_dir, choose_device(options.run.gpu_id), checkpoint=checkpoint)
+    return spec, Path(options.output) / spec.name, retriever
+
+
+def _tokens(
+    options: BuildOptions, spec: DatasetSpec, vq_name: str | None, motions: Sequence[np.ndarray]
+) -> tuple[dict[str, Any], list[Tensor] | None]:
+    """The tokeniser as a fact of the manifest, and the motions' codes (N, J, Q); nothing without a tokeniser."""
+    if vq_name is None:
+        return {}, None
+    run_dir = run_folder(options.run.checkpoints_dir, spec.name, vq_name)
+    vq = load_vq(run_dir, options.vq_checkpoint, choose_device(options.run.gpu_id))
+    return {"tokenizer": {"name": vq_name, "hash": state_hash(vq)}}, tokenise(vq, motions)
+
+
+def build_library(options: BuildOptions) -> Built:
+    """Embeds a split, or one share of it; an interrupted build goes on where it stopped.
+
+    Raises:
+        UserError: dataset, run or checkpoint is missing, or the folder cannot be written.
+    """
+    spec, folder, retriever = _start(options)
+    clips = load_split(spec, options.split)
+    captions = [caption.text for clip in clips for caption in clip.captions]
+    number, count = options.share
+    share = share_of(len(clips), number, count)
+    if not share:
+        raise UserError(f"--shard {options.shard} is empty: there are only {len(clips)} motions")
+    if options.shard is not None:
+        clips, folder = clips[share.start : share.stop], shard_folder(folder, number, count)
+        captions = [caption.text for clip in clips for caption in clip.captions]
+    entries = [Entry(clip.id, clip.take, tuple(caption.text for caption in clip.captions)) for clip in clips]
+    motions = [clip.features for clip in clips]
+    facts = {
+        "retriever": {"name": retriever.name, "hash": retriever.hash},
+        "dataset": spec.name,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        **({} if options.shard is None else {"shard": options.shard}),
+    }
+    tokenizer, tokens = _tokens(options, spec, options.vq_name, motions)
+    store = None
+    if retriever.model.text_encoder is None:
+        # The captions of the training split: their features are there since the retriever was trained.
+        store = TextFeatureStore(retriever.text_encoder, captions, spec.root / "cache")
+    parts = folder.with_name(f".{folder.name}.parts")
+    embedded = embed_in_parts(retriever, entries, motions, tokens, store, facts | tokenizer, parts, options.part_size)
+    return _finish(options, folder, RAGDatabase(embedded, facts | tokenizer), parts)
+
+
+def merge_library(options: BuildOptions) -> Built:
+    """Puts the shards beside the database's folder together; they stay.
+
+    Raises:
+        UserError: shards are missing or do not fit.
+    """
+    _, folder, retriever = _start(options)
+    return _finish(options, folder, merge_shards(folder, retriever.hash))
+
+
+def add_clips(options: BuildOptions) -> Built:
+    """Adds a user's clips to an existing database.
+
+    Raises:
+        UserError: no database, or bad clips.
+    """
+    spec, folder, retriever = _start(options)
+    database = RAGDatabase.load(folder, retriever.hash)
+    frames = (spec.min_frames, spec.max_clip_frames)
+    entries, motions = read_own_clips(options.add, options.caption, spec.layout, frames, spec.unit_length)
+    known = database.facts.get("tokenizer")
+    tokenizer, tokens = _tokens(options, spec, options.vq_name or (known or {}).get("name"), motions)
+    if tokenizer and tokenizer["tokenizer"] != known:
+        raise UserError(f"{folder} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
+    return _finish(options, folder, database.add(embed_library(retriever, entries, motions, tokens)))
+
+
+def _finish(options: BuildOptions, folder: Path, database: RAGDatabase, parts: Path | None = None) -> Built:
+    """Makes the index that was asked for, says how good it is, and writes the folder."""
+    if options.index != "exact" and options.shard is None:
+        database = database.with_index(options.index)
+        text = database.embedded.text
+        queries = text[torch.randperm(len(text), generator=torch.Generator().manual_seed(0))[:RECALL_QUERIES]]
+        k = min(RECALL_AT, len(database))
+        recall = 100 * database.index.recall(queries, k)
+        print(f"index {options.index}: {recall:.1f} % of the exact top {k} of {len(queries)} captions are found")
+    database.save(folder)
+    if parts is not None:
+        remove_parts(parts)
+    return folder, database
+
+
+def library_motion(
+    database: RAGDatabase, number: int, spec: DatasetSpec, checkpoints_dir: str, device: torch.device
+) -> np.ndarray:
+    """Raw features (T, D) of a motion of the library: from the dataset's folder, else decoded from its base tokens.
+
+    Raises:
+        UserError: neither is there.
+    """
+    entry = database.entries[number]
+    path = spec.root / "new_joint_vecs" / f"{entry.id}.npy"
+    if path.is_file():
+        return read_array(path).astype(np.float32)
+    tokenizer = database.facts.get("tokenizer")
+    if tokenizer is None:
+        raise UserError(f"motion {entry.id} cannot be shown: {path} does not exist, and the database holds no tokens")
+    vq = load_vq(run_folder(checkpoints_dir, spec.name, tokenizer["name"]), None, device)
+    if state_hash(vq) != tokenizer["hash"]:
+        raise UserError(
+            f"motion {entry.id} cannot be shown: {path} does not exist, and its tokens are of another RVQ-VAE"
+        )
+    steps = database.embedded.steps[number : number + 1].long()
+    return decode_motions(vq, database.embedded.tokens[number : number + 1, :, :, None].long().to(device), steps)[0]
