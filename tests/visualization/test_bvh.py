@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.visualization.motions import make_walk
+from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
 from utils.skeleton import get_skeleton
-from visualization.bvh import BVH, read_bvh, rig_motion, write_bvh
+from visualization.bvh import rig_motion, write_bvh
 from visualization.contacts import detect_contacts
 from visualization.kinematics import forward
 
