@@ -64,9 +64,7 @@ def check_bones(joints: np.ndarray, max_stretch: float) -> None:
     if worst[bone] > 0:
         low, high = bones[:, bone].min(), bones[:, bone].max()
         name = SKELETON.joint_names[bone + 1]
-        raise UserError(
-            f"bone lengths change: that to {name} is {low:.3f} to {high:.3f} m, usually {usual[bone]:.3f} m"
-        )
+        raise UserError(f"bone lengths change: {name} {low:.3f} to {high:.3f} m, usually {usual[bone]:.3f} m")
 
 
 def odd_looks(joints: np.ndarray) -> list[str]:
