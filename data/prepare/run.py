@@ -106,12 +106,16 @@ def prepare(job: Preparation) -> Outcome:
     captions = job.captions.by_clip
     described = [source for source in sources if captions.get(source.name)]
     remarks = [("", f"caption for no motion: {name}") for name in sorted(set(captions) - {s.name for s in sources})]
-    refused = refused + job.captions.refused
-    noted = {each.name for each in job.captions.refused}
+    names = {source.name for source in sources}
+    problems: dict[str, list[str]] = {}
+    for each in job.captions.refused:
+        problems.setdefault(each.name, []).append(f"{each.file}: {each.reason}")
     for source in sources:
         if not captions.get(source.name):
-            reason = "no caption" + (": see its caption file" if source.name in noted else "")
-            refused.append(Refusal(source.name, str(source.path.relative_to(job.motions)), reason))
+            why = "; ".join(problems.pop(source.name, ["there is none"]))
+            refused.append(Refusal(source.name, str(source.path.relative_to(job.motions)), f"no caption: {why}"))
+    for name, lines in problems.items():
+        remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
     with Journal(job.out).opened(dict(job.identity), job.restart) as journal:
         axes = journal.remembered_axes(_axes(job, described))
         settings = replace(job.clips, up=tuple(sorted(axes.items())))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from options import library, stages
+from options import library, prepare, stages
 from options.presets import PRESETS
 from options.schema import flags_of, from_dict, parse, to_dict
 
@@ -31,6 +31,7 @@ SCHEMAS = {
     "eval_res.py": stages.EvalResOptions,
     "demo.py": stages.DemoOptions,
     "export_run.py": stages.ExportOptions,
+    "prepare_dataset.py": prepare.PrepareOptions,
 }
 STAGES = {
     "vq": stages.VQOptions,
