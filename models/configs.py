@@ -168,6 +168,9 @@ class SamplingSettings:
 
     time_steps: int = option(10, "passes of the masked transformer", minimum=1)
     cond_scale: float = option(2.0, "guidance scale of the base tokens; 1: no guidance", minimum=0)
+    retrieval_scale: float | None = option(
+        None, "guidance scale of the retrieval beyond the text, base tokens; none: cond_scale for both", minimum=0
+    )
     res_cond_scale: float = option(2.0, "guidance scale of the residual tokens; 1: no guidance", minimum=0)
     temperature: float = option(
         0.6, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0

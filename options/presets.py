@@ -30,6 +30,8 @@ _MINI_TRANSFORMER: Preset = {
     "ff_size": 320,
     "block": "interleaved",
     "n_retrieved": 1,
+    # At 0.3 the validation loss was the same with and without retrieval (0.858 and 0.862): it went unused.
+    "retrieval_drop_prob": 0.1,
     "dropout": 0.0,  # the masks are noise enough for so few epochs
     "lr": 1e-3,
     "weight_decay": 0.01,

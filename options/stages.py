@@ -276,6 +276,9 @@ class GeneratorEvalOptions:
         ("on",), "the searched motions, none, random ones, or the clip itself (an upper bound); a row each"
     )
     sweep_cond_scale: tuple[float, ...] = option((), "more rows: the first retrieval mode at these scales", minimum=0)
+    sweep_retrieval_scale: tuple[float, ...] = option(
+        (), "more rows: the first retrieval mode at these scales of the retrieval", minimum=0
+    )
     sweep_time_steps: tuple[int, ...] = option((), "more rows: the first retrieval mode in so many passes", minimum=1)
     mm_captions: int = option(10, "captions a repeat for multimodality; 0: none", minimum=0)
     mm_motions: int = option(10, "motions of each of them", minimum=2)

@@ -157,6 +157,26 @@ def velocity_error(reference: np.ndarray, other: np.ndarray, fps: float = 20.0) 
     return joint_error(np.diff(reference, axis=-3), np.diff(other, axis=-3)) * fps
 
 
+def foot_skate(feet: np.ndarray, contacts: np.ndarray) -> float:
+    """Mean horizontal way, metres a frame, of foot joints while they are in contact: 0 for feet that stand.
+
+    Args:
+        feet: (T, F, 3) positions, metres, y up.
+        contacts: (T, F) True where the joint is in contact from a frame to the next.
+
+    Returns:
+        NaN where nothing is in contact.
+
+    Raises:
+        UserError: shapes that do not fit.
+    """
+    feet, contacts = np.asarray(feet, dtype=np.float64), np.asarray(contacts, dtype=bool)
+    if feet.ndim != 3 or feet.shape[2] != 3 or feet.shape[:2] != contacts.shape:
+        raise UserError(f"feet must be (T, F, 3) and contacts (T, F), not {feet.shape} and {contacts.shape}")
+    ways = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)[contacts[:-1]]
+    return float(ways.mean()) if len(ways) else float("nan")
+
+
 def _square_root(covariance: np.ndarray) -> np.ndarray:
     """The symmetric square root of a symmetric positive semidefinite matrix (D, D).
 

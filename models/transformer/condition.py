@@ -6,7 +6,7 @@ E retriever dimension, M memory rows. Masks: True = valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -94,12 +94,12 @@ class Condition(_Batch):
         )
 
     @staticmethod
-    def concatenate(first: Condition, second: Condition) -> Condition:
-        """Two conditions of the same samples as one batch of 2 B; both must differ in what they keep only."""
+    def concatenate(conditions: Sequence[Condition]) -> Condition:
+        """Conditions of the same samples as one batch; they must differ in what they keep only."""
         return replace(
-            first.repeat(2),
-            keep_text=torch.cat([first.keep_text, second.keep_text]),
-            keep_retrieval=torch.cat([first.keep_retrieval, second.keep_retrieval]),
+            conditions[0].repeat(len(conditions)),
+            keep_text=torch.cat([condition.keep_text for condition in conditions]),
+            keep_retrieval=torch.cat([condition.keep_retrieval for condition in conditions]),
         )
 
     def randomly_withheld(self, both: float, text: float, retrieval: float) -> Condition:

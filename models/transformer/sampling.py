@@ -28,31 +28,44 @@ def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
 
 
 class Guidance:
-    """RAG-CFG: l0 + scale (l - l0), where l0 sees neither text nor retrieval; both in one batch.
+    """RAG-CFG: l0 + scale (l - l0), where l0 sees neither text nor retrieval; all passes in one batch.
 
-    What does not change from pass to pass is computed here, once.
+    With a scale of its own, the retrieval is guided on top of the text: l0 + scale (l_text - l0) +
+    retrieval_scale (l - l_text), where l_text sees the text alone (guidance by several conditions, InstructPix2Pix,
+    eq. 3). What does not change from pass to pass is computed here, once.
 
     Args:
         model: whose logits are guided.
         condition: of B samples.
         scale: 1 means no guidance, at half the cost.
+        retrieval_scale: None guides text and retrieval together, with `scale`.
     """
 
-    def __init__(self, model: MaskedTransformer | ResidualTransformer, condition: Condition, scale: float):
-        self.model, self.scale = model, scale
-        self.times = 1 if scale == 1 else 2
-        if self.times == 2:
-            condition = Condition.concatenate(condition, condition.withheld(text=True, retrieval=True))
-        self.condition, self.recollection = condition, model.recall(condition)
+    def __init__(
+        self,
+        model: MaskedTransformer | ResidualTransformer,
+        condition: Condition,
+        scale: float,
+        retrieval_scale: float | None = None,
+    ):
+        if retrieval_scale is None or not condition.keep_retrieval.any():
+            retrieval_scale = scale
+        weights = (
+            (retrieval_scale, condition),
+            (scale - retrieval_scale, condition.withheld(retrieval=True)),
+            (1 - scale, condition.withheld(text=True, retrieval=True)),
+        )
+        self.model = model
+        self.weights = [weight for weight, _ in weights if weight]
+        self.condition = Condition.concatenate([seen for weight, seen in weights if weight])
+        self.recollection = model.recall(self.condition)
 
     def logits(self, *inputs: Tensor) -> Tensor:
         """The model's inputs (B, ...) before the condition -> guided logits (B, ...)."""
-        repeated = [each.repeat(self.times, *[1] * (each.ndim - 1)) for each in inputs]
-        logits = self.model(*repeated, self.condition, self.recollection)
-        if self.times == 1:
-            return logits
-        seeing, unseeing = logits.chunk(2)
-        return unseeing + self.scale * (seeing - unseeing)
+        times = len(self.weights)
+        repeated = [each.repeat(times, *[1] * (each.ndim - 1)) for each in inputs]
+        logits = self.model(*repeated, self.condition, self.recollection).chunk(times)
+        return sum(weight * each for weight, each in zip(self.weights, logits, strict=True))
 
 
 def keep_top(logits: Tensor, topkr: float) -> Tensor:
@@ -101,7 +114,7 @@ def sample_base(
 
     tokens = torch.where(valid, model.mask_id, 0)
     certainty = torch.zeros(tokens.shape, device=device)
-    guidance = Guidance(model, condition, settings.cond_scale)
+    guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale)
     for number in schedules.unbind(dim=1):
         # Fixed cells have certainty infinity, so the `number` least certain are among the others.
         ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)

@@ -60,10 +60,11 @@ def _sources(
     kind = GroundTruthBase if protocol == "gt-base" else Generated
     settings, first = options.sampling, options.retrieval[0]
     rows = [("" if mode == "on" else f", retrieval {mode}", settings, mode) for mode in options.retrieval]
-    for flag, values in (("cond_scale", options.sweep_cond_scale), ("time_steps", options.sweep_time_steps)):
+    for flag in ("cond_scale", "retrieval_scale", "time_steps"):
         # The residual stage alone has a scale of its own and no passes.
         field = "res_cond_scale" if protocol == "gt-base" and flag == "cond_scale" else flag
-        rows += [(f", {field} {value:g}", replace(settings, **{field: value}), first) for value in values]
+        for value in getattr(options, f"sweep_{flag}"):
+            rows.append((f", {field} {value:g}", replace(settings, **{field: value}), first))
     batch_size = options.protocol.batch_size
     return [kind(protocol + suffix, t2m, clips, chosen, mode, batch_size) for suffix, chosen, mode in rows]
 

@@ -11,7 +11,7 @@ from utils.files import atomic_path
 
 # What a picture shows, as far as the table has it.
 CURVES = ("fid", "r_precision_top3", "semantic_accuracy")
-SWEPT = re.compile(r"(.*), (cond_scale|res_cond_scale|time_steps) ([\d.]+)$")
+SWEPT = re.compile(r"(.*), (cond_scale|res_cond_scale|retrieval_scale|time_steps) ([\d.]+)$")
 
 Rows = Mapping[str, Mapping[str, Sequence[float]]]
 

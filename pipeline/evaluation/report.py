@@ -21,6 +21,7 @@ COLUMNS = {
     "diversity": "diversity",
     "multimodality": "multimod.",
     "semantic_accuracy": "semantic",
+    "foot_skate": "skate cm",
     "mpjpe": "MPJPE cm",
     "joint_error": "error cm",
     "codebook_use": "code use",

@@ -17,10 +17,11 @@ from data.oracle import score_attributes, semantic_accuracy
 from models.evaluator.interface import Evaluator
 from pipeline.evaluation.samples import Sample
 from utils import metrics
-from utils.representation import features_to_joints
+from utils.representation import features_to_joints, get_layout
 
 DIVERSITY_PAIRS = 300
 MULTIMODALITY_PAIRS = 10
+CONTACT = 0.5  # the contact columns of real features are 0 or 1, those of decoded ones lie between
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Measured:
     """What scores need of N motions, one entry each, or None where nothing can measure it.
 
     Attributes:
+        foot_skate: (N,) metres a frame, NaN for motions whose feet are never in contact.
         embeddings: (N, D).
         attributes: verdicts of the semantic oracle.
         errors: joint errors in metres of motions that reconstruct their clips.
     """
 
+    foot_skate: np.ndarray
     embeddings: np.ndarray | None
     attributes: list[Mapping[str, bool]] | None
     errors: list[Mapping[str, float]] | None = None
@@ -40,7 +43,8 @@ class Measured:
     def rows(self, numbers: Sequence[int]) -> Measured:
         """The motions `numbers`, in that order."""
         chosen = [None if each is None else [each[i] for i in numbers] for each in (self.attributes, self.errors)]
-        return Measured(None if self.embeddings is None else self.embeddings[list(numbers)], *chosen)
+        embeddings = None if self.embeddings is None else self.embeddings[list(numbers)]
+        return Measured(self.foot_skate[list(numbers)], embeddings, *chosen)
 
 
 class Scorer:
@@ -76,9 +80,12 @@ class Scorer:
     def measure(self, motions: Sequence[np.ndarray], clip_indices: Sequence[int], reconstructed: bool) -> Measured:
         """Features (T, D_f) of motions that belong to clips; `reconstructed`: frame by frame."""
         embeddings = None if self.evaluator is None else self.evaluator.embed_motion(motions)
-        attributes, errors = [], []
+        skates, attributes, errors = [], [], []
+        layout = get_layout(self.layout)
+        feet = [*layout.skeleton.left_foot, *layout.skeleton.right_foot]
         for motion, index in zip(motions, clip_indices, strict=True):
             clip, joints = self.clips[index], features_to_joints(motion, self.layout)
+            skates.append(metrics.foot_skate(joints[:, feet], motion[:, layout.contacts] > CONTACT))
             if self.attributes is not None:
                 attributes.append(score_attributes(joints, self.attributes[clip.id], self.fps))
             if reconstructed:
@@ -87,7 +94,10 @@ class Scorer:
                     {"mpjpe": metrics.root_aligned_joint_error(*pair), "joint_error": metrics.joint_error(*pair)}
                 )
         return Measured(
-            embeddings, attributes if self.attributes is not None else None, errors if reconstructed else None
+            np.array(skates),
+            embeddings,
+            attributes if self.attributes is not None else None,
+            errors if reconstructed else None,
         )
 
     def score(self, measured: Measured, samples: Sequence[Sample], generator: np.random.Generator) -> dict[str, float]:
@@ -97,6 +107,8 @@ class Scorer:
             generator: of the orders and pairs that R-precision and diversity draw.
         """
         numbers: dict[str, float] = {}
+        if not np.isnan(measured.foot_skate).all():
+            numbers["foot_skate"] = float(np.nanmean(measured.foot_skate))
         if measured.embeddings is not None:
             numbers |= self._embedding_scores(measured.embeddings, samples, generator)
         if measured.attributes is not None:

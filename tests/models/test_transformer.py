@@ -10,7 +10,7 @@ from models.transformer.blocks import SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, Retrieved
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
-from models.transformer.sampling import Noise, keep_top, mask_schedule, sample_base, sample_residual
+from models.transformer.sampling import Guidance, Noise, keep_top, mask_schedule, sample_base, sample_residual
 from models.transformer.token_grid import TokenGrid, codebook_table
 
 CODES, PARTS, LEVELS = 32, 6, 3
@@ -160,6 +160,28 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(retrieved: str, cond_scale: f
         assert torch.equal(finished[0], codes[row, :length])
     other = sample_base(model, condition, steps, Noise([8, 9, 10], steps), settings)
     assert not torch.equal(other, base)
+
+
+def test_guidance_weighs_what_each_pass_sees() -> None:
+    model, condition = make_masked("tokens"), make_condition(3)
+    tokens, mask = torch.randint(CODES, (3, 6, PARTS)), torch.ones(3, 6, dtype=torch.bool)
+    both, text, neither = (
+        model(tokens, mask, seen)
+        for seen in (
+            condition,
+            condition.withheld(retrieval=True),
+            condition.withheld(text=True, retrieval=True),
+        )
+    )
+
+    def guided(*scales: float | None, given: Condition = condition) -> torch.Tensor:
+        return Guidance(model, given, *scales).logits(tokens, mask)
+
+    torch.testing.assert_close(guided(1.0), both)
+    torch.testing.assert_close(guided(3.0), neither + 3 * (both - neither))
+    torch.testing.assert_close(guided(3.0, 3.0), guided(3.0))
+    torch.testing.assert_close(guided(3.0, 5.0), neither + 3 * (text - neither) + 5 * (both - text))
+    torch.testing.assert_close(guided(3.0, 5.0, given=condition.withheld(retrieval=True)), 3 * text - 2 * neither)
 
 
 def test_top_logits_are_kept() -> None:

@@ -160,6 +160,18 @@ def test_joint_errors() -> None:
     assert metrics.joint_error(*batch) == pytest.approx(metrics.joint_error(reference, other))
 
 
+def test_foot_skate_is_the_way_of_feet_in_contact() -> None:
+    feet = np.zeros((5, 2, 3))
+    feet[:, 0, 0], feet[:, 0, 2] = 0.03 * np.arange(5), 0.04 * np.arange(5)
+    feet[:, :, 1] = np.arange(5)[:, None]  # upwards is no sliding
+    contacts = np.array([[True, True], [True, True], [False, True], [False, False], [True, True]])
+    assert metrics.foot_skate(feet, contacts) == pytest.approx((0.05 + 0.05 + 0 + 0 + 0) / 5)
+    assert metrics.foot_skate(feet[:, :1], contacts[:, :1]) == pytest.approx(0.05)
+    assert np.isnan(metrics.foot_skate(feet, np.zeros((5, 2), dtype=bool)))
+    with pytest.raises(UserError, match="do not fit|must be"):
+        metrics.foot_skate(feet, contacts[:3])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
