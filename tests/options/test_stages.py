@@ -82,7 +82,7 @@ def test_promised_commands_parse(line: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("preset", ["paper", "mini"])
+@pytest.mark.parametrize("preset", ["paper", "small", "mini"])
 def test_presets_fit_and_configs_round_trip(stage: str, preset: str) -> None:
     options = parse(STAGES[stage], ["--preset", preset], PRESETS[stage])
     assert options.run.dataset_name == ("mini" if preset == "mini" else "humanml3d")
