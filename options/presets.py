@@ -41,14 +41,13 @@ _TRANSFORMER: Preset = {
 _MINI_TRANSFORMER: Preset = {**_MINI_RUN, **_TRANSFORMER}
 
 # For some 2,000 clips of any kind, as prepare_dataset.py makes them, on two CPU cores: an hour a stage at most. Wider
-# and deeper than mini, since real motions vary more; everything works offline.
+# than mini, since real motions vary more; everything works offline.
 _SMALL_TRANSFORMER: Preset = {
     **_SMALL_RUN,
     **_TRANSFORMER,
     "latent_dim": 192,
     "n_heads": 6,
-    "n_layers": 5,
-    "ff_size": 512,
+    "ff_size": 384,
     "dropout": 0.1,
 }
 
@@ -84,19 +83,19 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "window_size": 32,  # clips may be as short as 36 frames
             "window_stride": 16,
             "lr": 1e-3,
-            "max_epoch": 14,
+            "max_epoch": 24,
             "eval_every_e": 1,
         },
     },
     "mtrans": {
         "paper": {},
         "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80},
-        "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 100},
+        "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 45},
     },
     "rtrans": {
         "paper": {},
         "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40},
-        "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 60},
+        "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 35},
     },
     "length": {
         "paper": {},
