@@ -17,7 +17,7 @@ from utils.files import read_array
 from utils.representation import FeatureLayout, features_to_joints, get_layout
 
 HEIGHTS = (0.03, 4.0)  # metres: what a clip's median root height can be, from lying on the floor to climbing
-USUAL_HEIGHTS = (0.4, 1.6)  # metres: what the median of a whole dataset can be
+USUAL_HEIGHTS = (0.4, 1.15)  # metres: what the median of a whole dataset can be
 FASTEST = 15.0  # metres a second
 ROTATION_TOLERANCE = 0.05  # how far from orthonormal the columns of a rotation may be
 JOINT_TOLERANCE = 0.01  # metres between the joints of the features and those of the file

@@ -87,6 +87,10 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     assert "13 motions, 25 captions" in succeeded(run(*add, "--caption", "somebody does my trick"))
     rows = found("--motion", "mine.npy")
     assert rows[0]["id"] == "mine" and rows[0]["score"] == pytest.approx(1.0, abs=1e-3)
+    np.save(folder / "long.npy", np.random.default_rng(0).normal(size=(300, 263)))
+    long = succeeded(run("build_rag_database", *dataset, "--add", "long.npy", "--caption", "a long trick"))
+    assert "15 motions, 27 captions" in long, "two windows"
+    assert found("--motion", "mine.npy")[0]["id"] == "mine"
     np.save(folder / "broken.npy", np.full((50, 263), np.nan))
     refused = run(*search, "--motion", "broken.npy")
     assert refused.code == 2 and "not finite" in refused.stderr
