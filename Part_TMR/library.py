@@ -78,7 +78,9 @@ def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpe
         UserError: nothing there, no caption, a bad file, or a clip that is too short.
     """
     source = Path(source)
-    paths = sorted(source.glob("*.npy")) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = sorted(path for path in source.glob("*.npy") if not path.name.startswith("."))
     if not paths:
         raise UserError(f"{source} holds no .npy file")
     if captions and len(paths) > 1:

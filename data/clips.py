@@ -280,14 +280,16 @@ def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
     """The dataset's feature means and standard deviations, each (D,) float32, raw units.
 
     Raises:
-        UserError: a file is missing, or its content has another shape or is not finite.
+        UserError: a file is missing, its content has another shape or is not finite, or a deviation is not positive.
     """
     require_files(spec, spec.mean_path, spec.std_path)
     statistics = []
     for path in (spec.mean_path, spec.std_path):
         values = read_array(path)
-        if values.shape != (spec.n_features,) or not np.isfinite(values).all():
+        if values.shape != (spec.n_features,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
             raise UserError(f"{path}: expected {spec.n_features} finite numbers, got shape {values.shape}")
+        if path == spec.std_path and (values <= 0).any():
+            raise UserError(f"{path}: not positive in column {int((values <= 0).argmax())}")
         statistics.append(values.astype(np.float32))
     return statistics[0], statistics[1]
 

@@ -123,7 +123,7 @@ def _unlisted(spec: DatasetSpec, splits: Mapping[str, Mapping[str, None]]) -> It
         return
     listed = frozenset(chain.from_iterable(splits.values()))
     for path in sorted(spec.features_dir.glob("*.npy")):
-        if path.stem not in listed:
+        if path.stem not in listed and not path.name.startswith("."):
             yield "unlisted", path.stem
 
 

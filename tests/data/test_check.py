@@ -23,7 +23,6 @@ SPLITS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 TEXT = (
     "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\nsomeone steps ahead#someone/PRON step/VERB ahead/ADV#0.0#0.0\n"
 )
-MINI = Path(__file__).parents[2] / "dataset" / "mini"
 
 
 def walk(number: int, dataset: str, n_frames: int = 61) -> np.ndarray:
@@ -303,8 +302,3 @@ def test_the_command(
     assert not content["fine"] and problem["count"] == len(problem["names"]) == 10
     assert run(monkeypatch, "--dataset_name", "kit", "--dataset_root", str(tmp_path / "nowhere")) == 2
     assert run(monkeypatch, "--dataset_name", "nothing") == 2
-
-
-@pytest.mark.skipif(not MINI.is_dir(), reason="the mini dataset is not made here")
-def test_mini_is_fine() -> None:
-    assert found(check_folder(moved(get_spec("mini"), MINI))) == {}

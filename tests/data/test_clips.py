@@ -335,6 +335,12 @@ def test_statistics(spec: DatasetSpec) -> None:
     np.save(spec.std_path, np.ones(251))
     with pytest.raises(UserError, match="Std.npy: expected 263"):
         load_statistics(spec)
+    np.save(spec.std_path, np.full(263, "1.0"))
+    with pytest.raises(UserError, match="Std.npy: expected 263 finite numbers"):
+        load_statistics(spec)
+    np.save(spec.std_path, np.arange(263.0))
+    with pytest.raises(UserError, match="Std.npy: not positive in column 0"):
+        load_statistics(spec)
 
 
 def test_known_datasets_and_aliases() -> None:
