@@ -291,7 +291,7 @@ def ensure(root: Path) -> None:
     # reason to guard its main part.
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
-        [sys.executable, "-m", "data.mini", "--out", str(root)],
+        [sys.executable, "-m", "data.mini", "--out", str(root), "--n_clips", str(N_CLIPS), "--workers", str(WORKERS)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.DEVNULL,
     )

@@ -218,6 +218,7 @@ def test_ensure_makes_it_once_and_again_for_another_format(tmp_path: Path, monke
     monkeypatch.setattr(mini, "WORKERS", 1)
     out = tmp_path / "dataset" / "mini"
     mini.ensure(out)
+    assert len(list((out / "texts").iterdir())) == 20
     stamp = (out / "Mean.npy").stat().st_mtime_ns
     mini.ensure(out)
     assert (out / "Mean.npy").stat().st_mtime_ns == stamp
