@@ -82,6 +82,19 @@ class FeatureLayout:
         return slice(self.velocities.stop, self.n_features)
 
     @property
+    def groups(self) -> dict[str, slice]:
+        """Columns of one kind, which the published `Std.npy` gives one value each."""
+        return {
+            "yaw velocity": slice(0, 1),
+            "root velocity": slice(1, 3),
+            "root height": slice(3, 4),
+            "positions": self.positions,
+            "rotations": self.rotations,
+            "velocities": self.velocities,
+            "contacts": self.contacts,
+        }
+
+    @property
     def n_parts(self) -> int:
         """Body parts, the rows of the token grid."""
         return len(self.skeleton.part_slots)
@@ -350,19 +363,9 @@ def grid_to_features(grid: torch.Tensor, layout: FeatureLayout) -> torch.Tensor:
 def feature_statistics(rows: np.ndarray, layout: FeatureLayout) -> tuple[np.ndarray, np.ndarray]:
     """Mean and std (D,) float32 of raw feature rows (R, D), as the published `Mean.npy` and `Std.npy`.
 
-    The std is averaged within each group of columns (yaw, velocity, height, positions, rotations, velocities,
-    contacts), so that nearly constant columns are not blown up.
+    The std is averaged within each group of columns, so that nearly constant columns are not blown up.
     """
     mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-    groups = [
-        slice(0, 1),
-        slice(1, 3),
-        slice(3, 4),
-        layout.positions,
-        layout.rotations,
-        layout.velocities,
-        layout.contacts,
-    ]
-    for group in groups:
+    for group in layout.groups.values():
         std[group] = max(std[group].mean(), 1e-6)
     return mean.astype(np.float32), std.astype(np.float32)
