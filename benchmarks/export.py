@@ -40,16 +40,14 @@ class Options:
 
 
 def mini_motions(count: int, seed: int) -> list[np.ndarray]:
-    """Clips of the mini dataset (121, 22, 3), clean, as many as asked for."""
-    from data.mini import make_entry, plan  # noqa: PLC0415 - only without --dir
+    """Clips of the mini dataset, played forth and back until they have 120 frames: (120, 22, 3) each."""
+    from data.mini import plan  # noqa: PLC0415 - only without --dir
+    from data.mini_motion import make_clip  # noqa: PLC0415
 
-    motions: list[np.ndarray] = []
-    for index, (segments, split) in enumerate(plan(20 * count, seed)):
-        joints = make_entry(index, segments, split, seed)[0].astype(np.float64)
-        if len(joints) > FRAMES:
-            motions.append(joints[:FRAMES])
-        if len(motions) == count:
-            break
+    motions = []
+    for index, (segments, _) in enumerate(plan(max(count, 20), seed)[:count]):
+        joints = make_clip(segments, np.random.default_rng([seed, index])).astype(np.float64)
+        motions.append(np.concatenate([joints, joints[-2:0:-1], joints])[:FRAMES])
     return motions
 
 
