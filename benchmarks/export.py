@@ -2,7 +2,8 @@
 
 Without --dir the motions are clips of the mini dataset whose path is made 15 per cent too long for their steps, so that
 their feet slide as those of generated motions do. Foot skate is how far heels and toes move along the ground from one
-frame to the next while they are in contact (`visualization.contacts` of the raw joints, for both).
+frame to the next while they are in contact (`visualization.contacts`): in the contacts of the raw joints, where feet
+that slide far must also catch up, and in the exported motion's own.
 """
 
 from __future__ import annotations
@@ -76,20 +77,25 @@ def skate(joints: np.ndarray, contacts: np.ndarray) -> np.ndarray:
 
 def quality(folder: Path, motions: list[np.ndarray]) -> None:
     """Prints joint error without and foot skate with foot locking, of the files as another program reads them."""
-    errors, raw, locked, knees = [], [], [], []
+    errors, raw, locked, own, knees = [], [], [], [], []
     for joints in motions:
         contacts = detect_contacts(joints, FPS)
         errors.append(np.linalg.norm(exported(folder / "a.bvh", joints, False) - joints, axis=-1))
         after = exported(folder / "a.bvh", joints, True)
         raw.append(skate(joints, contacts))
         locked.append(skate(after, contacts))
+        own.append(skate(after, detect_contacts(after, FPS)))
         for hip, knee, ankle in ((1, 4, 7), (2, 5, 8)):
             bones = np.linalg.norm(after[0, knee] - after[0, hip]) + np.linalg.norm(after[0, ankle] - after[0, knee])
             knees.append((np.linalg.norm(after[:, ankle] - after[:, hip], axis=-1) / bones).max())
-    error, before, then = (100 * np.concatenate([part.ravel() for part in parts]) for parts in (errors, raw, locked))
+    error, before, then, theirs = (
+        100 * np.concatenate([part.ravel() for part in parts]) for parts in (errors, raw, locked, own)
+    )
     print(f"BVH read back: joint error   mean {error.mean():.3f} cm, largest {error.max():.2f} cm")
-    print(f"foot skate, a frame          raw {before.mean():.3f} cm, locked {then.mean():.3f} cm: ", end="")
-    print(f"1/{before.mean() / max(then.mean(), 1e-9):.1f} of it")
+    print(f"foot skate, a frame          raw {before.mean():.3f} cm")
+    for label, values in (("raw contacts", then), ("own contacts", theirs)):
+        share = before.mean() / max(values.mean(), 1e-9)
+        print(f"  feet locked, {label}  {values.mean():.3f} cm: 1/{share:.1f} of it")
     print(f"straightest leg, locked      {100 * max(knees):.1f} % of its length")
 
 
