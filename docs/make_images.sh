@@ -11,5 +11,5 @@ python demo.py --text_path docs/prompts.txt --motion_length 80 --formats npy --c
 show=(python -m visualization.export --dir "$work/made" --out docs/images)
 "${show[@]}" --formats gif --width 320 --height 240 --frame_rate 10
 "${show[@]}" --formats png --width 1000 --height 375
-"${show[@]}" --formats --compare gif --width 720 --height 240 --frame_rate 10
+"${show[@]}" --formats --compare gif --width 600 --height 200 --frame_rate 10
 find docs/images -size +300k -printf 'error: %p has %s bytes, more than 300 kB\n' | { ! grep . >&2; }
