@@ -148,6 +148,8 @@ def write_comparison(
     if not 2 <= len(motions) <= MOST_COMPARED:
         raise UserError(f"{len(motions)} motions cannot stand side by side: compare 2 to {MOST_COMPARED}")
     motions = [_prepare(motion, settings) for motion in motions]
+    if len({motion.label for motion in motions}) == 1:  # tells nothing apart
+        motions = [replace(motion, label="") for motion in motions]
     one_prompt = len({motion.prompt for motion in motions}) == 1
     title = motions[0].prompt if one_prompt else ""
     labels = [
