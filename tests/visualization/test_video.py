@@ -99,7 +99,7 @@ def test_shortest_motions(tmp_path: Path, frames: int, suffix: str) -> None:
 
 def test_gifs_are_small(tmp_path: Path) -> None:
     """By default half the size of a video, and the camera stands still, so that little of the picture changes."""
-    joints = make_walk(frames=30, speed=2.5)
+    joints = make_walk(frames=40, speed=4)
     path = render_video(tmp_path / "a.gif", joints, 20, "a person walks")
     moving = render_video(tmp_path / "b.gif", joints, 20, "a person walks", follow=True)
     with Image.open(path) as image:
