@@ -25,7 +25,7 @@ def main() -> None:
     from utils.normalizer import Normalizer
 
     spec = get_spec(options.run.dataset_name)
-    train, val = (load_split(spec, split) for split in ("train", "val"))
+    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     device = choose_device(options.run.gpu_id)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from data.clips import Caption, Clip, Skipped, cut_file, parse_caption, read_text, take_of
+from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
 from Part_TMR.retriever import Retriever
 from utils.errors import UserError
@@ -62,44 +64,54 @@ def read_motion(path: Path | str, layout_name: str) -> np.ndarray:
     return content.astype(np.float32)
 
 
-def read_own_clips(
-    source: Path | str, captions: Sequence[str], layout_name: str, frames: tuple[int, int], unit_length: int
-) -> tuple[list[Entry], list[np.ndarray]]:
+def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpec) -> list[Clip]:
     """A user's clips: one `.npy` file, or all of a folder; captions from the arguments or a `.txt` file beside each.
+
+    Clips longer than the models can see become windows, and time tags of captions are heeded: see `cut_file`.
 
     Args:
         source: file or folder.
-        captions: of a single file; without them `NAME.txt` holds one caption a line (what follows a `#` is left out).
-        layout_name: see `read_motion`.
-        frames: shortest and longest clip. unit_length: lengths are cut down to multiples of it.
+        captions: of a single file, all of it; without them `NAME.txt` holds a caption a line, alone or as in a dataset
+            (`caption#word/POS ...#start#end`).
+        spec: what the clips must be like.
     Raises:
-        UserError: nothing there, no caption, a bad file, or a length out of the range.
+        UserError: nothing there, no caption, a bad file, or a clip that is too short.
     """
     source = Path(source)
-    paths = sorted(source.glob("*.npy")) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = sorted(path for path in source.glob("*.npy") if not path.name.startswith("."))
     if not paths:
         raise UserError(f"{source} holds no .npy file")
     if captions and len(paths) > 1:
         raise UserError(f"--caption describes one clip, but {source} holds {len(paths)}: use .txt files beside them")
-    entries, motions = [], []
+    names = {path.stem for path in paths}
+    clips: list[Clip] = []
     for path in paths:
-        motion = read_motion(path, layout_name)
-        if not frames[0] <= len(motion) <= frames[1]:
-            raise UserError(f"{path} has {len(motion)} frames, a clip has {frames[0]} to {frames[1]}")
-        texts = tuple(text.strip() for text in captions) if captions else _captions_beside(path)
-        if not texts or not all(texts):
+        motion = read_motion(path, spec.layout)
+        if len(motion) < spec.min_frames:
+            raise UserError(f"{path} has {len(motion)} frames, a clip has at least {spec.min_frames}")
+        found = [Caption(text.strip()) for text in captions] if captions else _captions_beside(path)
+        if not found or not all(caption.text for caption in found):
             raise UserError(f"{path} has no caption: give --caption or put one into {path.with_suffix('.txt')}")
-        entries.append(Entry(path.stem, path.stem, texts))
-        motions.append(motion[: len(motion) // unit_length * unit_length])
-    return entries, motions
+        left_out = Skipped()
+        parts = cut_file(spec, Clip(path.stem, take_of(path.stem, names), motion), found, left_out, windows=True)
+        if not parts:
+            raise UserError(f"{path}: no caption describes a part that can be used: {left_out}")
+        clips += parts
+    return clips
 
 
-def _captions_beside(path: Path) -> tuple[str, ...]:
+def _captions_beside(path: Path) -> list[Caption]:
     beside = path.with_suffix(".txt")
     if not beside.is_file():
-        return ()
-    try:
-        lines = beside.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{beside} is not UTF-8 text") from error
-    return tuple(text for line in lines if (text := line.split("#", 1)[0].strip()))
+        return []
+    captions = []
+    for number, line in enumerate(read_text(beside).splitlines(), start=1):
+        try:
+            caption = parse_caption(line) if line.count("#") >= 3 else Caption(line.split("#", 1)[0].strip())
+        except ValueError as error:
+            raise UserError(f"{beside} line {number}: {error}") from error
+        if caption.text:
+            captions.append(caption)
+    return captions

@@ -1,11 +1,11 @@
-"""Clips and captions of a dataset in the published layout: reading, filtering, cropping by time tags."""
+"""Clips and captions of a dataset in the published layout: reading, filtering, cropping by time tags, windows."""
 
 from __future__ import annotations
 
 import logging
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,12 +45,14 @@ class Clip:
         take: the id without mirror prefix and crop: clips of one take are the same performance.
         features: (T, D) float32, raw units, T a multiple of the dataset's unit length.
         captions: at least one, unless the split was loaded without captions.
+        frames: the part of its file, first and last + 1; None: all of it.
     """
 
     id: str
     take: str
     features: np.ndarray
     captions: tuple[Caption, ...] = ()
+    frames: tuple[int, int] | None = None
 
 
 @dataclass
@@ -82,36 +84,56 @@ def take_of(clip_id: str, known_ids: Collection[str] = ()) -> str:
     return name
 
 
-def read_captions(path: Path | str) -> list[Caption]:
-    """Reads a caption file: a line is `caption#word/POS word/POS ...#start#end`. Blank lines and captions are left out.
+def parse_caption(line: str) -> Caption:
+    """A line of a caption file, `caption#word/POS word/POS ...#start#end`. A time of `nan` counts as 0.
 
-    A time of `nan` counts as 0.
+    Raises:
+        ValueError: the line is malformed; says how.
+    """
+    # From the right: a `#` may occur in a sentence, but not in the fields after it.
+    fields = line.rsplit("#", 3)
+    if len(fields) != 4:
+        raise ValueError(f"expected caption#words#start#end, got {_shorten(line)!r}")
+    text, tokens, start, end = fields
+    return Caption(" ".join(text.split()), tuple(tokens.split()), _seconds(start), _seconds(end))
+
+
+def read_text(path: Path | str) -> str:
+    """A UTF-8 text file, with or without a byte order mark.
+
+    Raises:
+        UserError: the file is missing or not UTF-8; names it.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def read_captions(path: Path | str) -> list[Caption]:
+    """Reads a caption file, see `parse_caption`. Blank lines and captions are left out.
 
     Raises:
         UserError: the file is missing or not UTF-8 (names the file), or a line is malformed (names file and line).
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError as error:
-        raise UserError(f"caption file {path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"caption file {path} is not UTF-8 text: {error}") from error
     captions = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        # From the right: a `#` may occur in a sentence, but not in the fields after it.
-        fields = line.rsplit("#", 3)
-        if len(fields) != 4:
-            raise UserError(f"{path} line {number}: expected caption#words#start#end, got {_shorten(line)!r}")
-        text, tokens, start, end = fields
-        times = [_seconds(value, path, number) for value in (start, end)]
-        if text.strip():
-            captions.append(Caption(" ".join(text.split()), tuple(tokens.split()), *times))
+        try:
+            caption = parse_caption(line)
+        except ValueError as error:
+            raise UserError(f"{path} line {number}: {error}") from error
+        if caption.text:
+            captions.append(caption)
     return captions
 
 
-def load_split(spec: DatasetSpec, split: str, *, captions: bool = True, keep_long: bool = False) -> list[Clip]:
+def load_split(
+    spec: DatasetSpec, split: str, *, captions: bool = True, keep_long: bool = False, windows: bool = False
+) -> list[Clip]:
     """Loads the clips of a split, in the order of its file.
 
     A caption with time tags makes a clip of its own of that part (captions with the same tags share it). Clips whose
@@ -123,7 +145,8 @@ def load_split(spec: DatasetSpec, split: str, *, captions: bool = True, keep_lon
         spec: the dataset.
         split: `train`, `val` or `test` (or any other `NAME.txt` in the folder).
         captions: False reads no caption files: every motion is one clip without captions.
-        keep_long: keeps clips over `max_clip_frames` in full length, for windows or random crops.
+        keep_long: keeps clips over `max_clip_frames` in full length, for random crops in training.
+        windows: cuts files over `max_clip_frames` into windows instead, see `cut_file`.
 
     Raises:
         UserError: something is missing from the folder, a caption line is malformed, or no clip is left.
@@ -136,27 +159,19 @@ def load_split(spec: DatasetSpec, split: str, *, captions: bool = True, keep_lon
     clips: list[Clip] = []
     for clip_id in tqdm(ids, desc=f"loading {spec.name}/{split}", unit="clip", delay=3, leave=False, disable=None):
         features = _read_features(spec, clip_id, skipped)
-        if features is None or not _fits(spec, clip_id, features, keep_long, filtered):
+        if features is None or not _fits(spec, clip_id, len(features), keep_long or windows, filtered):
             continue
         take = take_of(clip_id, known_ids)
-        if not captions:
-            clips.append(Clip(clip_id, take, _cut(features, spec.unit_length)))
-            continue
-        caption_path = spec.texts_dir / f"{clip_id}.txt"
-        if not caption_path.is_file():
-            skipped.add("without a caption file", clip_id)
-            continue
-        found = read_captions(caption_path)
-        if not found:
-            skipped.add("without a caption", clip_id)
-        for (start, end), group in _by_times(found).items():
-            crop_id, crop = clip_id, features
-            if (start, end) != (0.0, 0.0):
-                crop_id = f"{clip_id}@{start:g}-{end:g}"
-                crop = features[int(start * spec.fps) : int(end * spec.fps) if end else None]
-                if not _fits(spec, crop_id, crop, keep_long, filtered):
-                    continue
-            clips.append(Clip(crop_id, take, _cut(crop, spec.unit_length), tuple(group)))
+        found: list[Caption] | None = None
+        if captions:
+            caption_path = spec.texts_dir / f"{clip_id}.txt"
+            if not caption_path.is_file():
+                skipped.add("without a caption file", clip_id)
+                continue
+            found = read_captions(caption_path)
+            if not found:
+                skipped.add("without a caption", clip_id)
+        clips += cut_file(spec, Clip(clip_id, take, features), found, filtered, keep_long=keep_long, windows=windows)
     if skipped.ids:
         LOGGER.warning("%s/%s: skipped %s", spec.name, split, skipped)
     if filtered.ids:
@@ -167,32 +182,114 @@ def load_split(spec: DatasetSpec, split: str, *, captions: bool = True, keep_lon
     return clips
 
 
+def cut_file(
+    spec: DatasetSpec,
+    whole: Clip,
+    captions: Sequence[Caption] | None,
+    left_out: Skipped,
+    *,
+    keep_long: bool = False,
+    windows: bool = False,
+) -> list[Clip]:
+    """The clips that one file gives.
+
+    Without `windows`: the whole, if there are captions of it, and the part of each time tag. With `windows`, a file
+    over `max_clip_frames` gives windows (see `window_spans`) instead of the whole. A window has the captions of the
+    whole and those whose tagged part lies in it, or fills it, by half at least; windows without any are left out.
+    Tagged parts that fit `max_clip_frames` are clips of their own besides.
+
+    Args:
+        spec: the dataset.
+        whole: the file, its features uncut.
+        captions: of the file; None: clips without captions.
+        left_out: notes what is left out.
+        keep_long: tagged parts may be longer than `max_clip_frames`.
+        windows: cut long files.
+    """
+    n_frames = len(whole.features)
+    cut_up = windows and n_frames > spec.max_clip_frames
+    clips: list[Clip] = []
+
+    def add(clip_id: str, first: int, last: int, chosen: Sequence[Caption]) -> None:
+        last = first + (last - first) // spec.unit_length * spec.unit_length
+        frames = None if clip_id == whole.id else (first, last)
+        clips.append(Clip(clip_id, whole.take, whole.features[first:last], tuple(chosen), frames))
+
+    if cut_up:
+        for first, last in window_spans(n_frames, spec):
+            inside = [caption for caption in captions or () if _belongs(caption, first, last, spec.fps, n_frames)]
+            clip_id = f"{whole.id}@{first / spec.fps:g}-{last / spec.fps:g}"
+            if inside or captions is None:
+                add(clip_id, first, last, inside)
+            elif captions:
+                left_out.add("windows without a caption", clip_id)
+    elif captions is None:
+        add(whole.id, 0, n_frames, ())
+    for (start, end), group in _by_times(captions or ()).items():
+        if (start, end) == (0.0, 0.0):
+            if not cut_up:
+                add(whole.id, 0, n_frames, group)
+            continue
+        first, last = tag_frames(group[0], spec.fps, n_frames)
+        part_id = f"{whole.id}@{start:g}-{end:g}"
+        if first >= last:
+            left_out.add("tagged outside of the file", part_id)
+        elif cut_up and (last - first > spec.max_clip_frames or part_id in {clip.id for clip in clips}):
+            continue  # windows have its captions
+        elif _fits(spec, part_id, last - first, keep_long, left_out):
+            add(part_id, first, last, group)
+    return clips
+
+
+def window_spans(n_frames: int, spec: DatasetSpec) -> list[tuple[int, int]]:
+    """Cuts a long motion into as few windows as possible, (first, last + 1) frame each.
+
+    They are equally long, at most `max_frames`, begin at equal distances, overlap by at least a quarter of their length
+    (so that no action is only there in halves), and cover everything but the frames that do not fill a unit.
+    """
+    unit = spec.unit_length
+    n_frames = n_frames // unit * unit
+    if n_frames <= spec.max_frames:
+        return [(0, n_frames)]
+    # n windows that overlap by a quarter are together (3 n + 1) / 4 windows long.
+    count = math.ceil((4 * n_frames / spec.max_frames - 1) / 3)
+    length = max(math.ceil(4 * n_frames / (3 * count + 1) / unit) * unit, -(-spec.min_frames // unit) * unit)
+    starts = [round(number * (n_frames - length) / (count - 1)) for number in range(count)]
+    return [(start, start + length) for start in starts]
+
+
+def tag_frames(caption: Caption, fps: float, n_frames: int) -> tuple[int, int]:
+    """The frames (first, last + 1) of a clip of `n_frames` that a caption describes; an end of 0 is the clip's end."""
+    first, last = int(caption.start * fps), int(caption.end * fps) if caption.end else n_frames
+    return min(first, n_frames), min(last, n_frames)
+
+
 def read_split(path: Path) -> list[str]:
     """The clip ids of a split file, one a line, without blanks and repetitions.
 
     Raises:
-        UserError: the file is missing.
+        UserError: the file is missing or not UTF-8.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split()
-    except FileNotFoundError as error:
+    if not path.is_file():
         remedy = "it belongs there" if path.stem in SPLITS else f"the usual splits are {', '.join(SPLITS)}"
-        raise UserError(f"split file {path} is missing: {remedy}") from error
-    return list(dict.fromkeys(lines))
+        raise UserError(f"split file {path} is missing: {remedy}")
+    return list(dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip()))
 
 
 def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
     """The dataset's feature means and standard deviations, each (D,) float32, raw units.
 
     Raises:
-        UserError: a file is missing, or its content has another shape or is not finite.
+        UserError: a file is missing, its content has another shape or is not finite, or a deviation is not positive.
     """
     require_files(spec, spec.mean_path, spec.std_path)
     statistics = []
     for path in (spec.mean_path, spec.std_path):
         values = read_array(path)
-        if values.shape != (spec.n_features,) or not np.isfinite(values).all():
+        if values.shape != (spec.n_features,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
             raise UserError(f"{path}: expected {spec.n_features} finite numbers, got shape {values.shape}")
+        if path == spec.std_path and (values <= 0).any():
+            raise UserError(f"{path}: not positive in column {int((values <= 0).argmax())}")
         statistics.append(values.astype(np.float32))
     return statistics[0], statistics[1]
 
@@ -217,23 +314,25 @@ def _read_features(spec: DatasetSpec, clip_id: str, skipped: Skipped) -> np.ndar
     return features
 
 
-def _fits(spec: DatasetSpec, clip_id: str, features: np.ndarray, keep_long: bool, filtered: Skipped) -> bool:
+def _fits(spec: DatasetSpec, clip_id: str, n_frames: int, keep_long: bool, left_out: Skipped) -> bool:
     """Whether the length is within the dataset's limits; notes it when not."""
-    if len(features) < spec.min_frames:
-        filtered.add(f"under {spec.min_frames} frames", clip_id)
+    if n_frames < spec.min_frames:
+        left_out.add(f"under {spec.min_frames} frames", clip_id)
         return False
-    if len(features) > spec.max_clip_frames and not keep_long:
-        filtered.add(f"over {spec.max_clip_frames} frames", clip_id)
+    if n_frames > spec.max_clip_frames and not keep_long:
+        left_out.add(f"over {spec.max_clip_frames} frames", clip_id)
         return False
     return True
 
 
-def _cut(features: np.ndarray, unit_length: int) -> np.ndarray:
-    """The features without the frames that do not fill a unit."""
-    return features[: len(features) // unit_length * unit_length]
+def _belongs(caption: Caption, first: int, last: int, fps: float, n_frames: int) -> bool:
+    """Whether a window has a caption: half of what it describes lies in the window, or fills half of it."""
+    start, end = tag_frames(caption, fps, n_frames)
+    shared = min(end, last) - max(start, first)
+    return shared > 0 and 2 * shared >= min(end - start, last - first)
 
 
-def _by_times(captions: list[Caption]) -> dict[tuple[float, float], list[Caption]]:
+def _by_times(captions: Iterable[Caption]) -> dict[tuple[float, float], list[Caption]]:
     """Captions grouped by what part of the file they describe, in order of first appearance."""
     groups: dict[tuple[float, float], list[Caption]] = {}
     for caption in captions:
@@ -241,7 +340,7 @@ def _by_times(captions: list[Caption]) -> dict[tuple[float, float], list[Caption
     return groups
 
 
-def _seconds(value: str, path: Path | str, number: int) -> float:
+def _seconds(value: str) -> float:
     """A time tag in seconds; `nan` is 0."""
     try:
         seconds = float(value)
@@ -250,7 +349,7 @@ def _seconds(value: str, path: Path | str, number: int) -> float:
     if math.isnan(seconds):
         return 0.0
     if not 0 <= seconds < math.inf:
-        raise UserError(f"{path} line {number}: {value.strip()!r} is no time in seconds")
+        raise ValueError(f"{value.strip()!r} is no time in seconds")
     return seconds
 
 

@@ -20,6 +20,7 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from utils.representation import feature_statistics, get_layout, joints_to_featu
 FORMAT_VERSION = 3  # another number makes `ensure` write the folder anew
 N_CLIPS = 2400
 WORKERS = 2
+MAX_FRAMES = 120
 SPLITS = ("train", "val", "test")
 
 Recipe = tuple[float, list[dict[str, str]]]
@@ -204,8 +206,10 @@ def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = WORKE
     out = Path(out)
     if n_clips < 20:
         raise UserError(f"--n_clips {n_clips}: at least 20 clips are needed to fill every split")
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "dataset.json").is_file())):
+    if out.exists() and not _may_be_replaced(out):
         raise UserError(f"{out} exists and is not a mini dataset: remove it or choose another --out")
+    if seed < 0:
+        raise UserError(f"--seed must not be negative, it is {seed}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -217,6 +221,20 @@ def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = WORKE
         _replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _may_be_replaced(out: Path) -> bool:
+    """Whether it is an empty folder or a mini dataset; a user's dataset has a dataset.json of another name."""
+    return out.is_dir() and (not any(out.iterdir()) or _description(out).get("name") == "mini")
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """What dataset.json says; nothing if there is none, or it is unreadable."""
+    try:
+        content = read_json(folder / "dataset.json")
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _replace(temporary: Path, out: Path) -> None:
@@ -257,6 +275,8 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
             "seed": seed,
             "n_clips": n_clips,
             "fps": 20,
+            "joints": "humanml3d",
+            "max_frames": MAX_FRAMES,
             "command": command,
         },
     )
@@ -264,15 +284,14 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
 
 def ensure(root: Path) -> None:
     """Makes the dataset at `root` if it is missing or of another format version; a present one is left alone."""
-    description = Path(root) / "dataset.json"
-    if description.is_file() and read_json(description).get("format_version") == FORMAT_VERSION:
+    if _description(Path(root)).get("format_version") == FORMAT_VERSION:
         return
     print(f"making the mini dataset in {root} (under a minute) ...", file=sys.stderr, flush=True)
     # In a process of its own: worker processes started from here would run the caller's script again, which has no
     # reason to guard its main part.
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
-        [sys.executable, "-m", "data.mini", "--out", str(root)],
+        [sys.executable, "-m", "data.mini", "--out", str(root), "--n_clips", str(N_CLIPS), "--workers", str(WORKERS)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         stdout=subprocess.DEVNULL,
     )

@@ -11,6 +11,8 @@ from utils.errors import UserError
 ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
 SPLITS = ("train", "val", "test")
 OWN_DATASETS = Path("dataset")  # where users' datasets are found by name
+# What a user's dataset.json can say.
+DATASET_KEYS = ("fps", "joints", "min_frames", "max_frames", "units_per_metre")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class DatasetSpec:
 
     @property
     def joints_dir(self) -> Path:
-        """Folder of the joint position files `ID.npy`, each (T + 1, J, 3)."""
+        """Folder of the joint position files `ID.npy`, each (T, J, 3) in published folders, else (T + 1, J, 3)."""
         return self.root / "new_joints"
 
     @property
@@ -113,6 +115,11 @@ def get_spec(name: str) -> DatasetSpec:
     )
 
 
+def moved(spec: DatasetSpec, root: Path | str) -> DatasetSpec:
+    """The same dataset in another folder, which nothing is generated into."""
+    return replace(spec, root=Path(root), generated=False)
+
+
 def require_files(spec: DatasetSpec, *paths: Path) -> None:
     """Checks that the dataset folder, and the given files or folders in it, exist. `mini` is generated on first use.
 
@@ -156,8 +163,11 @@ def _read_spec(folder: Path) -> DatasetSpec:
         fps=float(_number(path, content, "fps", None)),
         min_frames=int(_number(path, content, "min_frames", template.min_frames)),
         max_frames=int(_number(path, content, "max_frames", template.max_frames)),
-        units_per_metre=float(_number(path, content, "units_per_metre", template.units_per_metre)),
     )
+    if _number(path, content, "units_per_metre", template.units_per_metre) != template.units_per_metre:
+        raise UserError(
+            f'{path}: features of "joints": "{joints}" have {template.units_per_metre:g} units a metre, convert them'
+        )
     if spec.max_frames % spec.unit_length or not spec.unit_length <= spec.min_frames <= spec.max_frames:
         raise UserError(
             f"{path}: needs {spec.unit_length} <= min_frames <= max_frames and max_frames a multiple of"

@@ -47,7 +47,7 @@ class PrepareOptions:
     mirror: bool = option(False, "also add every clip with left and right exchanged, in motion and words, as MNAME")
     min_frames: int = option(40, "shortest clip in frames of the dataset; shorter ones are refused", minimum=4)
     max_frames: int = option(
-        196, "longest motion that models see, a multiple of 4; longer clips are kept whole all the same", minimum=4
+        196, "longest motion that models see, a multiple of 4; longer clips stay whole, training crops them", minimum=4
     )
     max_speed: float = option(15.0, "metres a second; a root that is faster teleports", minimum=0.1)
     max_stretch: float = option(0.1, "relative change of a bone's length that is still accepted", minimum=0)

@@ -17,6 +17,7 @@ from models.configs import (
     RVQConfig,
     SamplingSettings,
 )
+from options.export import COMPARE_HELP, FOOT_LOCK_HELP, Comparison
 from options.groups import (
     DATASET_HELP,
     GPU_HELP,
@@ -328,6 +329,12 @@ class DemoOptions:
     seed: int = option(0, "seed; a prompt with a seed gives the same motion in any company", minimum=0)
     ext: str = option("demo", "name of the folder in output_dir")
     output_dir: str = option("outputs", "folder of all results")
+    formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "html", "npy"], ...] = option(
+        ("mp4", "bvh", "glb", "html", "npy"),
+        "files a motion: video, animated and still picture, skeleton, skinned figure, page to play, arrays",
+    )
+    compare: tuple[Comparison, ...] = option(("html",), COMPARE_HELP)
+    foot_lock: bool = option(False, FOOT_LOCK_HELP)
     gpu_id: str = option("auto", GPU_HELP)
     dataset_name: str = option("mini", DATASET_HELP)
     checkpoints_dir: str = option("pretrained", "folder of the runs: pretrained holds the shipped mini models")
@@ -352,6 +359,8 @@ class DemoOptions:
                 check_run_name(getattr(self, flag), flag)
         if self.text_prompt is not None and not self.text_prompt.strip():
             raise UserError("--text_prompt is empty: describe a motion")
+        if not self.formats:
+            raise UserError("--formats is empty: there is nothing to write")
 
     def resolve(self) -> DemoOptions:
         """The same with the dataset's alias replaced by its name.

@@ -1,9 +1,10 @@
-"""What the demo leaves behind: a folder a motion (video, BVH, joints, features) and one result.json."""
+"""What the demo leaves behind: a folder a motion, the motions side by side, and one result.json."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -11,46 +12,68 @@ from options.schema import to_dict
 from options.stages import DemoOptions
 from pipeline.text_to_motion import Motion
 from utils.files import slugify, write_array, write_json
-from visualization.bvh import write_bvh
-from visualization.video import render_video
+from visualization.formats import MOST_COMPARED, WRITERS, ExportSettings, write_comparison, write_motion
+from visualization.html import Panel
+
+FILE_KEYS = {"mp4": "video", "png": "picture"}  # what result.json calls a format, where not by its own name
 
 
 def write_results(folder: Path, motions: Sequence[Motion], layout: str, options: DemoOptions) -> None:
-    """Writes every motion into `folder/NN_prompt/` and an index of all into `folder/result.json`."""
-    samples = []
+    """Writes every motion into `folder/NN_prompt/`; beside these go `comparison.*` and an index of all, result.json."""
+    samples, panels = [], [_panel(motion) for motion in motions]
     for number, motion in enumerate(tqdm(motions, desc="writing", unit="motion", disable=len(motions) < 2)):
         name = f"{number:02d}_{slugify(motion.text, 40)}"
-        target = folder / name
-        write_array(target / "joints.npy", motion.joints)
-        write_array(target / "features.npy", motion.features)
-        write_bvh(target / "motion.bvh", motion.joints, motion.fps, dataset=layout)
-        render_video(target / "motion.mp4", motion.joints, motion.fps, title=motion.text, dataset=layout)
-        samples.append(
-            {
-                "prompt": motion.text,
-                "seed": motion.seed,
-                "motion_length": len(motion.features),
-                "fps": motion.fps,
-                "retrieved": [
-                    {"motion_id": motion_id, "caption": caption, "score": round(score, 4)}
-                    for motion_id, caption, score in motion.retrieved
-                ],
-                "files": {
-                    kind: f"{name}/{file}"
-                    for kind, file in (
-                        ("video", "motion.mp4"),
-                        ("bvh", "motion.bvh"),
-                        ("joints", "joints.npy"),
-                        ("features", "features.npy"),
-                    )
-                },
-            }
-        )
-    write_json(folder / "result.json", {"settings": to_dict(options), "samples": samples})
-    for sample in samples:
+        samples.append(_sample(motion, _write(folder, name, motion, panels[number], layout, options)))
+    index: dict[str, Any] = {"settings": to_dict(options), "samples": samples}
+    if len(motions) > 1 and options.compare:
+        settings = ExportSettings(motions[0].fps, layout)
+        written = write_comparison(folder / "comparison", panels[:MOST_COMPARED], options.compare, settings)
+        index["comparison"] = {kind: path.name for kind, path in written.items()}
+    write_json(folder / "result.json", index)
+    _report(folder, index)
+
+
+def _panel(motion: Motion) -> Panel:
+    return Panel(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
+
+
+def _write(folder: Path, name: str, motion: Motion, panel: Panel, layout: str, options: DemoOptions) -> dict[str, str]:
+    """The files of one motion, relative to `folder`, by what result.json calls them."""
+    files = {}
+    if "npy" in options.formats:
+        for kind, array in (("joints", motion.joints), ("features", motion.features)):
+            write_array(folder / name / f"{kind}.npy", array)
+            files[kind] = f"{name}/{kind}.npy"
+    kinds = [kind for kind in options.formats if kind in WRITERS]
+    settings = ExportSettings(motion.fps, layout, foot_locking=options.foot_lock)
+    for kind, path in write_motion(folder / name / "motion", panel, kinds, settings).items():
+        files[FILE_KEYS.get(kind, kind)] = f"{name}/{path.name}"
+    return files
+
+
+def _sample(motion: Motion, files: dict[str, str]) -> dict[str, Any]:
+    """What result.json says of one motion."""
+    return {
+        "prompt": motion.text,
+        "seed": motion.seed,
+        "motion_length": len(motion.features),
+        "fps": motion.fps,
+        "retrieved": [
+            {"motion_id": motion_id, "caption": caption, "score": round(score, 4)}
+            for motion_id, caption, score in motion.retrieved
+        ],
+        "files": files,
+    }
+
+
+def _report(folder: Path, index: dict[str, Any]) -> None:
+    """A line a motion: its first file, prompt, length, and the captions that helped."""
+    for sample in index["samples"]:
         helped = ", ".join(f'"{entry["caption"]}"' for entry in sample["retrieved"][:2])
         seconds = sample["motion_length"] / sample["fps"]
-        print(
-            f"{folder / sample['files']['video']}: {sample['prompt']!r}, {seconds:.1f} s"
-            + (f", helped by {helped}" if helped else "")
-        )
+        shown = sample["files"].get("video") or next(iter(sample["files"].values()))
+        print(f"{folder / shown}: {sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else ""))
+    for file in index.get("comparison", {}).values():
+        several = len(index["samples"])
+        note = f", the first {MOST_COMPARED} of {several} motions" if several > MOST_COMPARED else ""
+        print(f"{folder / file}: side by side{note}")

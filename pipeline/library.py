@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.clips import load_split
+from data.clips import Clip, load_split
 from data.specs import DatasetSpec, get_spec
 from models.rag.database import Entry, RAGDatabase
 from models.text_encoder import TextFeatureStore
@@ -54,13 +54,13 @@ def _tokens(
 
 
 def build_library(options: BuildOptions) -> Built:
-    """Embeds a split, or one share of it; an interrupted build goes on where it stopped.
+    """Embeds a split, or one share of it; an interrupted build goes on where it stopped. Long clips become windows.
 
     Raises:
         UserError: dataset, run or checkpoint is missing, or the folder cannot be written.
     """
     spec, folder, retriever = _start(options)
-    clips = load_split(spec, options.split)
+    clips = load_split(spec, options.split, windows=True)
     captions = [caption.text for clip in clips for caption in clip.captions]
     number, count = options.share
     share = share_of(len(clips), number, count)
@@ -69,7 +69,7 @@ def build_library(options: BuildOptions) -> Built:
     if options.shard is not None:
         clips, folder = clips[share.start : share.stop], shard_folder(folder, number, count)
         captions = [caption.text for clip in clips for caption in clip.captions]
-    entries = [Entry(clip.id, clip.take, tuple(caption.text for caption in clip.captions)) for clip in clips]
+    entries = [entry_of(clip) for clip in clips]
     motions = [clip.features for clip in clips]
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
@@ -98,15 +98,15 @@ def merge_library(options: BuildOptions) -> Built:
 
 
 def add_clips(options: BuildOptions) -> Built:
-    """Adds a user's clips to an existing database.
+    """Adds a user's clips to an existing database. Long clips become windows.
 
     Raises:
         UserError: no database, or bad clips.
     """
     spec, folder, retriever = _start(options)
     database = RAGDatabase.load(folder, retriever.hash)
-    frames = (spec.min_frames, spec.max_clip_frames)
-    entries, motions = read_own_clips(options.add, options.caption, spec.layout, frames, spec.unit_length)
+    clips = read_own_clips(options.add, options.caption, spec)
+    entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]
     known = database.facts.get("tokenizer")
     tokenizer, tokens = _tokens(options, spec, options.vq_name or (known or {}).get("name"), motions)
     if tokenizer and tokenizer["tokenizer"] != known:
@@ -129,6 +129,11 @@ def _finish(options: BuildOptions, folder: Path, database: RAGDatabase, parts: P
     return folder, database
 
 
+def entry_of(clip: Clip) -> Entry:
+    """What the library says of a clip."""
+    return Entry(clip.id, clip.take, tuple(caption.text for caption in clip.captions), clip.frames)
+
+
 def library_motion(
     database: RAGDatabase, number: int, spec: DatasetSpec, checkpoints_dir: str, device: torch.device
 ) -> np.ndarray:
@@ -138,9 +143,10 @@ def library_motion(
         UserError: neither is there.
     """
     entry = database.entries[number]
-    path = spec.root / "new_joint_vecs" / f"{entry.id}.npy"
+    path = spec.features_dir / f"{entry.file_name}.npy"
     if path.is_file():
-        return read_array(path).astype(np.float32)
+        features = read_array(path).astype(np.float32)
+        return features if entry.frames is None else features[slice(*entry.frames)]
     tokenizer = database.facts.get("tokenizer")
     if tokenizer is None:
         raise UserError(f"motion {entry.id} cannot be shown: {path} does not exist, and the database holds no tokens")

@@ -41,7 +41,7 @@ def train_on_tokens(
     """
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)
-    train, val = (load_split(spec, split) for split in ("train", "val"))
+    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
     vq_dir = run_folder(options.run.checkpoints_dir, spec.name, options.inputs.vq_name)
     vq = load_vq(vq_dir, options.inputs.vq_checkpoint, device)
     tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, state_hash(vq))

@@ -100,7 +100,10 @@ def test_the_demo_refuses_bad_input_in_one_line(arguments: str, words: list[str]
 def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text('a person waves=48\n../../evil: somebody\'s "jump"=40\n', encoding="utf-8")
-    result = run(f"python demo.py --text_path {prompts} --repeat_times 2 --ext exp1 --output_dir {tmp_path}/out")
+    formats = "--formats mp4 gif png bvh glb html npy"
+    result = run(
+        f"python demo.py --text_path {prompts} --repeat_times 2 --ext exp1 --output_dir {tmp_path}/out {formats}"
+    )
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "out" / "exp1"
     index = json.loads((folder / "result.json").read_text())
@@ -117,6 +120,13 @@ def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:
         assert np.load(files["joints"]).shape == (sample["motion_length"], 22, 3)
         assert np.load(files["features"]).shape == (sample["motion_length"], 263)
         assert b"ftyp" in files["video"].read_bytes()[:32] and files["bvh"].read_text().startswith("HIERARCHY")
+        assert files["glb"].read_bytes()[:4] == b"glTF" and files["gif"].read_bytes()[:4] == b"GIF8"
+        assert files["picture"].read_bytes()[1:4] == b"PNG"
+        assert sample["retrieved"][0]["caption"] in files["html"].read_text(encoding="utf-8")
+        assert len(files) == 8 and {path.name for path in files.values()} == set(os.listdir(files["html"].parent))
+    assert index["comparison"] == {"html": "comparison.html"}
+    page = (folder / "comparison.html").read_text(encoding="utf-8")
+    assert page.count('"frames":48') == 2 and page.count('"frames":40') == 2
     assert index["settings"]["sampling"]["cond_scale"] == 2.0
 
 

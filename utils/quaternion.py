@@ -168,3 +168,12 @@ def unroll(quaternion: np.ndarray) -> np.ndarray:
     cosine = (quaternion[1:] * quaternion[:-1]).sum(-1)
     signs = np.cumprod(np.where(cosine < 0, -1.0, 1.0), axis=0)
     return np.concatenate([quaternion[:1], quaternion[1:] * signs[..., None]], axis=0)
+
+
+def accumulate(quaternion: np.ndarray) -> np.ndarray:
+    """Running products along the first axis: row t is q[t] q[t-1] ... q[0], in log2(T) vectorised passes."""
+    result, reach = quaternion, 1
+    while reach < len(result):
+        result = np.concatenate([result[:reach], normalize(multiply(result[reach:], result[:-reach]))])
+        reach *= 2
+    return result

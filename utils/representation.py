@@ -83,6 +83,19 @@ class FeatureLayout:
         return slice(self.velocities.stop, self.n_features)
 
     @property
+    def groups(self) -> dict[str, slice]:
+        """Columns of one kind, which the published `Std.npy` gives one value each."""
+        return {
+            "yaw velocity": slice(0, 1),
+            "root velocity": slice(1, 3),
+            "root height": slice(3, 4),
+            "positions": self.positions,
+            "rotations": self.rotations,
+            "velocities": self.velocities,
+            "contacts": self.contacts,
+        }
+
+    @property
     def n_parts(self) -> int:
         """Body parts, the rows of the token grid."""
         return len(self.skeleton.part_slots)
@@ -353,8 +366,7 @@ def feature_statistics(clips: Iterable[np.ndarray], layout: FeatureLayout) -> tu
 
     Only one clip at a time is held in memory.
 
-    The std is averaged within each group of columns (yaw, velocity, height, positions, rotations, velocities,
-    contacts), so that nearly constant columns are not blown up.
+    The std is averaged within each group of columns, so that nearly constant columns are not blown up.
     """
     # Chan, Golub and LeVeque (1983): means and sums of squares of parts add up without loss.
     count, mean, squares = 0, np.zeros(layout.n_features), np.zeros(layout.n_features)
@@ -365,15 +377,6 @@ def feature_statistics(clips: Iterable[np.ndarray], layout: FeatureLayout) -> tu
         mean += (part - mean) * (len(clip) / both)
         count = both
     std = np.sqrt(squares / max(count, 1))
-    groups = [
-        slice(0, 1),
-        slice(1, 3),
-        slice(3, 4),
-        layout.positions,
-        layout.rotations,
-        layout.velocities,
-        layout.contacts,
-    ]
-    for group in groups:
+    for group in layout.groups.values():
         std[group] = max(std[group].mean(), 1e-6)
     return mean.astype(np.float32), std.astype(np.float32)

@@ -50,9 +50,8 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int,
         command += ["-c:v", "libx264", "-preset", "superfast", "-crf", "20", "-pix_fmt", "yuv420p"]
         command += ["-movflags", "+faststart"]
     else:
-        palette = (
-            "split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"
-        )
+        dither = "dither=bayer:bayer_scale=4:diff_mode=rectangle"
+        palette = f"split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse={dither}"
         command += ["-vf", palette, "-loop", "0"]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with atomic_path(path) as temporary, subprocess.Popen([*command, str(temporary)], **pipes) as process:

@@ -40,14 +40,17 @@ def _decompose(matrices: np.ndarray, order: str) -> np.ndarray:
 
 
 def _unroll(angles: np.ndarray) -> np.ndarray:
-    """Of the two triples that mean the same rotation, and of all their full turns, the one nearest the frame before."""
-    result = angles.copy()
-    full = 2 * np.pi
+    """Of the two triples that mean the same rotation, and of all their full turns, the one nearest the frame before.
+
+    Between two frames it is as far from the first triple to the first as from the second to the second, and from first
+    to second as from second to first. So every frame only says whether to change over, and the choice is their parity.
+    """
     other = np.stack([angles[..., 0] + np.pi, np.pi - angles[..., 1], angles[..., 2] + np.pi], axis=-1)
-    for frame in range(1, len(angles)):
-        before = result[frame - 1]
-        first = angles[frame] - full * np.round((angles[frame] - before) / full)
-        second = other[frame] - full * np.round((other[frame] - before) / full)
-        nearer = np.abs(second - before).sum(-1) < np.abs(first - before).sum(-1)
-        result[frame] = np.where(nearer[:, None], second, first)
-    return result
+    change = _turn(angles[:-1], other[1:]).sum(-1) < _turn(angles[:-1], angles[1:]).sum(-1)
+    changed = np.concatenate([np.zeros((1, *change.shape[1:]), dtype=bool), np.cumsum(change, axis=0) % 2 == 1])
+    return np.unwrap(np.where(changed[..., None], other, angles), axis=0)
+
+
+def _turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Radians from angle to angle, the shorter way, from 0 to pi."""
+    return np.abs((end - start + np.pi) % (2 * np.pi) - np.pi)

@@ -11,7 +11,7 @@ from visualization.contacts import contact_segments, detect_contacts
 
 BLEND_SECONDS = 0.25  # a correction fades in before its contact and out after it
 HEIGHT_SHARE = 0.5  # of that time for heights
-LONGEST_SLIDE = 0.20  # metres from the middle of a contact; a longer slide is cut into several stands
+LONGEST_SLIDE = 0.30  # metres from the middle of a contact; a longer slide is cut into several stands
 STRAIGHT = 0.985  # of the leg's length: no knee is stretched further
 DEEPEST_DROP = 0.20  # metres by which the body may sink so that both feet reach the ground
 

@@ -268,10 +268,7 @@ def _limb_rotation(
     untwisted = quaternion.between(rest, axis)
     # Carried along from frame to frame without any twist of its own: nothing here can jump.
     steps = quaternion.between(axis[:-1], axis[1:])
-    carried = np.empty((frames, 4))
-    carried[0] = untwisted[0]
-    for frame in range(1, frames):
-        carried[frame] = _product(steps[frame - 1], carried[frame - 1])
+    carried = quaternion.accumulate(np.concatenate([untwisted[:1], steps]))
     reference = quaternion.rotate(carried, hinge)
     normal = np.cross(axis, lower)
     bend = np.linalg.norm(normal, axis=-1)
@@ -297,18 +294,6 @@ def _limb_rotation(
 def _angle_about(axis: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Signed angles (T,) from `start` to `end` about `axis`, all (T, 3) with the first two perpendicular."""
     return np.arctan2((np.cross(start, end) * axis).sum(-1), (start * end).sum(-1))
-
-
-def _product(left: np.ndarray, right: np.ndarray) -> tuple[float, float, float, float]:
-    """Hamilton product of two single quaternions; plain floats are many times quicker than arrays here."""
-    w1, x1, y1, z1 = left.tolist()
-    w2, x2, y2, z2 = right.tolist()
-    return (
-        w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
-        w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
-        w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
-        w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
-    )
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

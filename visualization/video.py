@@ -35,6 +35,7 @@ class Stage:
         safe: tuple[float, float, float, float],
         azimuth: float | None = None,
         trail: bool = True,
+        follow: bool = True,
     ) -> None:
         """`joints`: (T, J, 3). `size`: (width, height) in pixels. `safe`: rectangle that the figure may fill."""
         body = get_body(dataset)
@@ -42,7 +43,7 @@ class Stage:
         self.scale = body.scale(joints)
         self.floor = standing_floor(joints, dataset)
         self.points = body.display_points(joints)
-        self.camera = plan_camera(self.points, body, size, safe, fps, azimuth)
+        self.camera = plan_camera(self.points, body, size, safe, fps, azimuth, follow)
         marks = []
         if trail:
             contacts = detect_contacts(joints, fps, dataset)
@@ -78,8 +79,9 @@ def render_video(
     fps: float,
     title: str = "",
     dataset: str = "humanml3d",
-    size: tuple[int, int] = (854, 480),
+    size: tuple[int, int] | None = None,
     trail: bool = True,
+    follow: bool | None = None,
 ) -> Path:
     """Writes one motion as an .mp4 (H.264) or .gif.
 
@@ -88,13 +90,15 @@ def render_video(
         fps: frames per second of the motion and of the video.
         title: caption above the figure, wrapped to three lines.
         dataset: whose skeleton the joints are of.
-        size: (width, height) in pixels; odd numbers are rounded down to even ones.
+        size: (width, height) in pixels; odd numbers are rounded down to even ones. None: 854 x 480, a .gif 426 x 240.
         trail: draws the pelvis' path and the footprints.
+        follow: whether the camera goes along with a figure that goes far. None: in an .mp4, not in a .gif, which a
+            moving background makes several times bigger.
 
     Raises:
         UserError: bad joints, fps, size or suffix, or the folder cannot be written.
     """
-    return render_comparison(path, [joints], fps, title=title, dataset=dataset, size=size, trail=trail)
+    return render_comparison(path, [joints], fps, (), title, dataset, size, trail, follow)
 
 
 def render_comparison(
@@ -106,13 +110,16 @@ def render_comparison(
     dataset: str = "humanml3d",
     size: tuple[int, int] | None = None,
     trail: bool = True,
+    follow: bool | None = None,
 ) -> Path:
     """Writes several motions side by side (rows of four), seen from the same side and distance.
 
     Args:
         motions: each (T, J, 3); shorter ones hold their last frame.
         labels: one a motion, or none.
-        size: of the whole picture in pixels; by default 854 x 480 for one motion and 480 x 480 for each of several.
+        size: of the whole picture in pixels; by default 854 x 480 for one motion and 480 x 480 for each of several,
+            half of it in a .gif.
+        trail, follow: see `render_video`.
 
     Raises:
         UserError: as `render_video`, no motion, or not as many labels as motions.
@@ -127,7 +134,10 @@ def render_comparison(
     motions = [check_joints(joints, dataset) for joints in motions]
     columns = min(len(motions), 4)
     rows = -(-len(motions) // columns)
+    still = path.suffix.lower() == ".gif"
     width, height = size or ((854, 480) if len(motions) == 1 else (480 * columns, 480 * rows))
+    if still and size is None:
+        width, height = width // 2, height // 2
     panel = (width // columns // 2 * 2, height // rows // 2 * 2)
     if panel[0] < 64 or panel[1] < 64 or max(panel) > 8192:
         raise UserError(f"size {width}x{height} leaves {panel[0]}x{panel[1]} pixels a motion: use 64 to 8192 a side")
@@ -144,7 +154,7 @@ def render_comparison(
     for index, joints in enumerate(motions):
         label_height = captions[index].height if captions and captions[index] else 0
         safe = (0.04 * panel[0], tops[index] + label_height, 0.96 * panel[0], panel[1] - 1.6 * text_size)
-        stages.append(Stage(joints, fps, dataset, panel, safe, azimuth, trail))
+        stages.append(Stage(joints, fps, dataset, panel, safe, azimuth, trail, not still if follow is None else follow))
     if len(stages) > 1:
         for stage, camera in zip(stages, share_camera([stage.camera for stage in stages]), strict=True):
             stage.use_camera(camera)

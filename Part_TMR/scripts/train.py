@@ -28,7 +28,7 @@ def main() -> None:
 
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)
-    train = MotionTextDataset(load_split(spec, "train"), spec.max_frames, options.train.seed)
+    train = MotionTextDataset(load_split(spec, "train", keep_long=True), spec.max_frames, options.train.seed)
     val = MotionTextDataset(load_split(spec, "val"), spec.max_frames, random_crop=False)
     trained = options.model.text_encoder in TRAINED_TEXT_ENCODERS
     encoder = build_text_encoder(options.model.text_encoder, device=device, trainable=trained)

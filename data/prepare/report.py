@@ -107,7 +107,7 @@ def markdown(report: dict[str, Any], contact_sheet: bool) -> str:
     if long := report["longer_than_max_frames"]:
         lines.append(
             f"- {len(long):,} clips are longer than {report['max_frames']} frames, which is what models see. They are "
-            f"whole in the dataset; loaders crop them or leave them out: {_named(long)}"
+            f"whole in the dataset; training crops them, validation and test leave them out: {_named(long)}"
         )
     lines += ["", "## Captions", ""]
     lines.append(

@@ -28,11 +28,29 @@ SearchBy = Literal["motion", "text", "both"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One motion of the library."""
+    """One motion of the library.
+
+    Attributes:
+        id: its file's name, with `@start-end` (seconds) when it is a part of the file.
+        take: motions of one take are the same performance: the parts of a file, and its mirrored twin.
+        captions: at least one.
+        frames: the part of its file, first and last + 1; None: all of it.
+    """
 
     id: str
     take: str
     captions: tuple[str, ...]
+    frames: tuple[int, int] | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Stem of the motion's file."""
+        return self.id if self.frames is None else self.id.rpartition("@")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        plain: dict[str, Any] = {"id": self.id, "take": self.take, "captions": list(self.captions)}
+        return plain if self.frames is None else plain | {"frames": list(self.frames)}
 
 
 @dataclass(frozen=True)
@@ -240,7 +258,7 @@ class RAGDatabase:
         }
         if embedded.tokens is not None:
             tensors |= {"tokens": embedded.tokens.short(), "steps": embedded.steps.short()}
-        entries = [{"id": each.id, "take": each.take, "captions": list(each.captions)} for each in self.entries]
+        entries = [entry.to_dict() for entry in self.entries]
         write_index = None if self.index is None else self.index.save
         storage.write(Path(folder), {**self.facts, **self._counts()}, entries, tensors, write_index)
 
@@ -272,7 +290,12 @@ class RAGDatabase:
         folder = Path(folder)
         manifest, raw_entries, tensors = storage.read(folder)
         _check_retriever(folder, manifest, retriever_hash)
-        entries = tuple(Entry(each["id"], each["take"], tuple(each["captions"])) for each in raw_entries)
+        entries = tuple(
+            Entry(
+                each["id"], each["take"], tuple(each["captions"]), tuple(each["frames"]) if "frames" in each else None
+            )
+            for each in raw_entries
+        )
         wrong = UserError(f"{folder}: the files do not belong together: build the database again")
         counts = torch.tensor([len(entry.captions) for entry in entries], dtype=torch.long)
         if not torch.equal(torch.repeat_interleave(torch.arange(len(counts)), counts), tensors["row_motion"].long()):

@@ -25,7 +25,7 @@ class Stored(NamedTuple):
     """What a folder holds, each file checked on its own."""
 
     manifest: dict[str, Any]
-    entries: list[dict[str, Any]]  # id, take, captions
+    entries: list[dict[str, Any]]  # id, take, captions, frames of the parts of a file
     tensors: dict[str, Tensor]
 
 
@@ -72,9 +72,17 @@ def _read_entries(path: Path) -> list[dict[str, Any]]:
     entries = read_json(path)
     fields = {"id": str, "take": str, "captions": list}
     for entry in entries if isinstance(entries, list) else [None]:
-        if not isinstance(entry, dict) or any(not isinstance(entry.get(name), kind) for name, kind in fields.items()):
+        if (
+            not isinstance(entry, dict)
+            or any(not isinstance(entry.get(name), kind) for name, kind in fields.items())
+            or not _is_span(entry.get("frames", [0, 1]))
+        ):
             raise UserError(f"{path} is not a list of motions with id, take and captions: build the database again")
     return entries
+
+
+def _is_span(frames: Any) -> bool:
+    return isinstance(frames, list) and [type(each) for each in frames] == [int, int] and 0 <= frames[0] < frames[1]
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -20,24 +20,31 @@ from tqdm import tqdm
 from models.vq.rvq import RVQVAE
 from utils.files import atomic_path
 
+FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
+
 
 @torch.no_grad()
 def tokenise(model: RVQVAE, motions: Sequence[np.ndarray], batch_size: int = 64) -> list[Tensor]:
     """Codes of raw features (T, D), T a multiple of 4 -> one (N, J, Q) int64 CPU tensor a motion, in order.
 
-    Motions of similar length share a batch, so that little is computed for padding.
+    Motions of similar length share a batch, so that little is computed for padding; long ones share it with fewer.
     """
     model.eval()
     device = model.normalizer.mean.device
     order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
     codes: list[Tensor] = [torch.empty(0)] * len(motions)
-    for start in tqdm(range(0, len(order), batch_size), desc="tokenising", unit="batch", leave=False, delay=2):
-        chosen = order[start : start + batch_size]
+    bar = tqdm(total=len(order), desc="tokenising", unit="motion", leave=False, delay=2)
+    while order:
+        longest = len(motions[order[:batch_size][-1]])
+        count = min(batch_size, max(1, FRAMES_AT_ONCE // longest))
+        chosen, order = order[:count], order[count:]
+        bar.update(len(chosen))
         features = pad_sequence([torch.from_numpy(motions[index]) for index in chosen], batch_first=True).to(device)
         lengths = torch.tensor([len(motions[index]) for index in chosen], device=device)
         mask = torch.arange(features.shape[1], device=device) < lengths[:, None]
         for index, row in zip(chosen, model.encode(features, mask).cpu(), strict=True):
             codes[index] = row[: len(motions[index]) // model.frames_per_step].clone()
+    bar.close()
     return codes
 
 

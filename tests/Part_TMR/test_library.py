@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from models.rag.database import Entry
+from data.clips import load_split
+from data.specs import DatasetSpec, get_spec, moved
+from models.rag.conditions import retrieve_for_training
+from models.rag.database import Entry, RAGDatabase
 from Part_TMR.library import embed_library, read_motion, read_own_clips
 from Part_TMR.retriever import Retriever
+from pipeline.library import entry_of, library_motion
 from utils.errors import UserError
+from utils.mirror import mirror_features
 from utils.skeleton import get_skeleton
 
-FRAMES = (40, 199)
+SPEC = get_spec("humanml3d")
 
 
 def walk(n_frames: int = 61) -> np.ndarray:
@@ -61,29 +66,96 @@ def test_other_arrays_are_refused(tmp_path: Path, content: np.ndarray) -> None:
 
 
 def test_a_folder_of_own_clips(tmp_path: Path) -> None:
-    for name in ("first", "second"):
+    for name in ("first", "Mfirst"):
         np.save(tmp_path / f"{name}.npy", np.zeros((50, 263)))
         (tmp_path / f"{name}.txt").write_text(f"the {name} clip#the/DET#0.0#0.0\n\n one more of the {name} \n")
-    entries, motions = read_own_clips(tmp_path, (), "humanml3d", FRAMES, 4)
-    assert [entry.id for entry in entries] == ["first", "second"]
-    assert entries[1].captions == ("the second clip", "one more of the second")
-    assert [len(motion) for motion in motions] == [48, 48]
+    clips = read_own_clips(tmp_path, (), SPEC)
+    assert [(clip.id, clip.take) for clip in clips] == [("Mfirst", "first"), ("first", "first")]
+    assert [caption.text for caption in clips[1].captions] == ["the first clip", "one more of the first"]
+    assert [len(clip.features) for clip in clips] == [48, 48] and clips[0].frames is None
+
+
+def test_long_own_clips_become_windows(tmp_path: Path) -> None:
+    motion = np.repeat(np.arange(602.0)[:, None], 263, axis=1)
+    np.save(tmp_path / "long.npy", motion)
+    (tmp_path / "long.txt").write_text("a day at the office\nhe sits down#he/PRON sit/VERB down/ADV#25#28\n")
+    clips = read_own_clips(tmp_path / "long.npy", (), SPEC)
+    seen = {int(frame) for clip in clips for frame in clip.features[:, 0]}
+    assert seen == set(range(600)) and {clip.take for clip in clips} == {"long"}
+    sitting = [clip.id for clip in clips if any(caption.text == "he sits down" for caption in clip.captions)]
+    assert sitting == [clips[-2].id, "long@25-28"], "the last window, and the part itself"
+
+
+@pytest.fixture
+def long_clips(tmp_path: Path) -> DatasetSpec:
+    """Two short clips, a long one of two phases and its mirrored twin."""
+    spec, rng = moved(SPEC, tmp_path / "long"), np.random.default_rng(0)
+    for folder in (spec.features_dir, spec.texts_dir):
+        folder.mkdir(parents=True)
+    texts = {
+        "000000": "a person walks#a/DET#0#0\n",
+        "000001": "he walks then sits#he/PRON#0#0\nhe sits#he/PRON#20#24\n",
+        "000002": "someone jumps#someone/PRON#0#0\n",
+    }
+    for clip_id, text in texts.items():
+        features = rng.normal(size=(600 if clip_id == "000001" else 60, 263)).astype(np.float32)
+        np.save(spec.features_dir / f"{clip_id}.npy", features)
+        (spec.texts_dir / f"{clip_id}.txt").write_text(text)
+    np.save(spec.features_dir / "M000001.npy", mirror_features(np.load(spec.features_dir / "000001.npy")))
+    (spec.texts_dir / "M000001.txt").write_text(texts["000001"])
+    spec.split_path("train").write_text("000000\n000001\nM000001\n000002\n")
+    return spec
+
+
+def test_no_window_of_a_clip_or_its_mirror_is_its_own_answer(
+    long_clips: DatasetSpec, retriever: Retriever, tmp_path: Path
+) -> None:
+    clips = load_split(long_clips, "train", windows=True)
+    entries = [entry_of(clip) for clip in clips]
+    embedded = embed_library(retriever, entries, [clip.features for clip in clips])
+    facts = {"retriever": {"name": "tmr", "hash": retriever.hash}, "dataset": "humanml3d"}
+    RAGDatabase(embedded, facts).save(tmp_path / "database")
+    library = RAGDatabase.load(tmp_path / "database", retriever.hash)
+    assert library.entries == tuple(entries) and len(entries) == 2 + 2 * (4 + 1)
+
+    training = load_split(long_clips, "train", keep_long=True)
+    takes = [clip.take for clip in training for _ in clip.captions]
+    captions = [caption.text for clip in training for caption in clip.captions]
+    pool = retrieve_for_training(library, retriever.encode_text(captions), takes, 4)
+    assert pool.shape[1] == 2, "the long clips leave two others"
+    for take, row in zip(takes, pool.tolist(), strict=True):
+        assert take not in {library.entries[number].take for number in row}
+    found = library.search(retriever.encode_text(["he sits"]), 3, by="text").indices[0].tolist()
+    assert all(library.entries[number].take == "000001" for number in found), "without exclusion they are the answer"
+
+
+def test_a_window_of_the_library_is_shown_as_it_is(long_clips: DatasetSpec, retriever: Retriever) -> None:
+    clips = load_split(long_clips, "train", windows=True)
+    entries = [entry_of(clip) for clip in clips]
+    library = RAGDatabase(embed_library(retriever, entries, [clip.features for clip in clips]), {})
+    for number, clip in enumerate(clips):
+        shown = library_motion(library, number, long_clips, "logs", torch.device("cpu"))
+        np.testing.assert_array_equal(shown, clip.features)
 
 
 def test_unfit_own_clips_are_refused(tmp_path: Path) -> None:
     def read(captions: tuple[str, ...] = ()) -> None:
-        read_own_clips(tmp_path, captions, "humanml3d", FRAMES, 4)
+        read_own_clips(tmp_path, captions, SPEC)
 
     with pytest.raises(UserError, match="holds no .npy"):
         read()
     np.save(tmp_path / "one.npy", np.zeros((20, 263)))
-    with pytest.raises(UserError, match="has 20 frames, a clip has 40 to 199"):
+    with pytest.raises(UserError, match="has 20 frames, a clip has at least 40"):
         read(("a clip",))
     np.save(tmp_path / "one.npy", np.zeros((60, 263)))
     with pytest.raises(UserError, match="has no caption"):
         read()
     with pytest.raises(UserError, match="has no caption"):
         read((" ",))
+    for line, message in (("a#a/DET#1#x", "one.txt line 1: 'x' is no time"), ("a#a/DET#90#95", "no caption describes")):
+        (tmp_path / "one.txt").write_text(line)
+        with pytest.raises(UserError, match=message):
+            read()
     np.save(tmp_path / "two.npy", np.zeros((60, 263)))
     with pytest.raises(UserError, match="describes one clip"):
         read(("a clip",))

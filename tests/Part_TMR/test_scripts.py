@@ -56,6 +56,8 @@ def succeeded(outcome: Outcome) -> str:
 def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     folder = tiny_dataset.parent
     dataset = ["--dataset_name", "tiny"]
+    # A clip longer than the models can see is cropped in training, and two windows in the library.
+    np.save(tiny_dataset / "new_joint_vecs" / "000000.npy", np.random.default_rng(1).normal(size=(300, 263)))
     succeeded(run("Part_TMR.scripts.train", *SMALL.split(), *dataset))
     run_dir = folder / "logs" / "tiny" / "tmr"
     assert json.loads((run_dir / "config.json").read_text())["model"]["part_dim"] == 16
@@ -67,7 +69,7 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     search = ["Part_TMR.scripts.search", *dataset, "--checkpoints_dir", "logs"]
     missing = run(*search, "--text", "a person waves")
     assert missing.code == 2 and "build_rag_database.py" in missing.stderr
-    assert "12 motions, 24 captions" in succeeded(run("build_rag_database", *dataset))
+    assert "13 motions, 26 captions" in succeeded(run("build_rag_database", *dataset))
 
     def found(*query: str) -> list[dict]:
         assert f"{1:>3}" in succeeded(run(*search, *query, "--k", "3", "--json", "found.json"))
@@ -78,15 +80,19 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     nowhere = run(*search, "--text", "a", "--database", "nowhere")
     assert nowhere.code == 2 and "nowhere is no RAG database" in nowhere.stderr
     everything = succeeded(run(*search, "--text", "a person waves", "--k", "99"))
-    assert "has only 12 motions" in everything and len(everything.splitlines()) == 13
+    assert "has only 13 motions" in everything and len(everything.splitlines()) == 14
 
     np.save(folder / "mine.npy", np.load(tiny_dataset / "new_joint_vecs" / "000003.npy") * 2)
     add = ["build_rag_database", *dataset, "--add", "mine.npy"]
     unnamed = run(*add)
     assert unnamed.code == 2 and "has no caption" in unnamed.stderr
-    assert "13 motions, 25 captions" in succeeded(run(*add, "--caption", "somebody does my trick"))
+    assert "14 motions, 27 captions" in succeeded(run(*add, "--caption", "somebody does my trick"))
     rows = found("--motion", "mine.npy")
     assert rows[0]["id"] == "mine" and rows[0]["score"] == pytest.approx(1.0, abs=1e-3)
+    np.save(folder / "long.npy", np.random.default_rng(0).normal(size=(300, 263)))
+    long = succeeded(run("build_rag_database", *dataset, "--add", "long.npy", "--caption", "a long trick"))
+    assert "16 motions, 29 captions" in long, "two windows"
+    assert found("--motion", "mine.npy")[0]["id"] == "mine"
     np.save(folder / "broken.npy", np.full((50, 263), np.nan))
     refused = run(*search, "--motion", "broken.npy")
     assert refused.code == 2 and "not finite" in refused.stderr

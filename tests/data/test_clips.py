@@ -11,7 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.clips import Caption, load_split, load_statistics, read_captions, read_split, take_of
+from data.clips import (
+    Caption,
+    Clip,
+    Skipped,
+    cut_file,
+    load_split,
+    load_statistics,
+    read_captions,
+    read_split,
+    take_of,
+    window_spans,
+)
 from data.specs import DatasetSpec, get_spec
 from utils.errors import UserError
 
@@ -120,6 +131,94 @@ def test_lengths_are_limited_and_cut_to_units(spec: DatasetSpec) -> None:
     assert [len(clip.features) for clip in long] == [40, 40, 196, 200, 200]
 
 
+@pytest.mark.parametrize("min_frames", [24, 40, 180])
+def test_windows_cover_a_long_clip_evenly(min_frames: int) -> None:
+    spec = replace(get_spec("humanml3d"), min_frames=min_frames)
+    for n_frames in (*range(200, 460, 7), 1000, 12345):
+        spans = window_spans(n_frames, spec)
+        assert spans[0][0] == 0 and spans[-1][1] == n_frames // 4 * 4
+        lengths, hops = {last - first for first, last in spans}, np.diff([first for first, _ in spans])
+        (length,) = lengths
+        assert length % 4 == 0 and min_frames <= length <= 196
+        assert hops.max() - hops.min() <= 1 and hops.max() <= 0.75 * length + 1
+        assert len(spans) == 2 or len(spans) <= -(-n_frames // 146), "not more windows than needed"
+
+
+def test_short_clips_are_not_cut() -> None:
+    assert window_spans(199, get_spec("humanml3d")) == [(0, 196)]
+
+
+def test_long_files_become_windows_with_their_captions(spec: DatasetSpec) -> None:
+    lines = [
+        "whole#a/DET#0.0#0.0",
+        "early#a/DET#1.0#4.0",
+        "late#a/DET#25.0#29.0",
+        "too short alone#a/DET#14.0#14.5",
+        "long#a/DET#2.0#22.0",
+        "outside#a/DET#40.0#44.0",
+    ]
+    add(spec, "000001", features(600), "\n".join(lines))
+    add(spec, "000002", features(150), "whole#a/DET#0#0\npart#a/DET#0#4\n")
+    clips = {clip.id: clip for clip in load_split(spec, "train", windows=True)}
+    assert {clip.take for clip in clips.values() if clip.id.startswith("000001")} == {"000001"}
+    windows = [clip for clip in clips.values() if clip.id.startswith("000001") and clip.captions[0].text == "whole"]
+    assert [clip.frames for clip in windows] == window_spans(600, spec) and len(windows) == 4
+    for clip in windows:
+        first, last = clip.frames
+        assert clip.id == f"000001@{first / 20:g}-{last / 20:g}"
+        assert clip.features[0, 0] == first and clip.features[-1, 0] == last - 1
+    texts = [[caption.text for caption in clip.captions] for clip in windows]
+    assert [("early" in each, "late" in each) for each in texts] == [
+        (True, False), (False, False), (False, False), (False, True),
+    ]  # fmt: skip
+    assert sum("too short alone" in each for each in texts) >= 1 and not any("outside" in each for each in texts)
+    assert ["long" in each for each in texts] == [True, True, True, False], "a window that it fills by half has it"
+    assert set(clips) - {clip.id for clip in windows} == {
+        "000001@1-4", "000001@25-29", "000002", "000002@0-4",
+    }  # fmt: skip
+    assert clips["000001@25-29"].frames == (500, 580) and clips["000002"].frames is None
+
+
+def test_windows_without_captions_are_left_out(spec: DatasetSpec) -> None:
+    add(spec, "000001", features(600), "early#a/DET#1.0#4.0\n")
+    clips = load_split(spec, "train", windows=True)
+    assert [clip.frames for clip in clips] == [window_spans(600, spec)[0], (20, 80)]
+    assert all(caption.text == "early" for clip in clips for caption in clip.captions)
+    everything = load_split(spec, "train", windows=True, captions=False)
+    assert [clip.frames for clip in everything] == window_spans(600, spec)
+
+
+def test_a_window_and_an_equal_part_are_one_clip(spec: DatasetSpec) -> None:
+    first, last = window_spans(600, spec)[1]
+    tag = f"#{first / 20:g}#{last / 20:g}"
+    add(spec, "000001", features(600), f"whole#a/DET#0#0\npart#a/DET{tag}\n")
+    clips = load_split(spec, "train", windows=True)
+    assert len({clip.id for clip in clips}) == len(clips) == 4
+    assert [caption.text for caption in clips[1].captions] == ["whole", "part"]
+
+
+def test_every_tagged_part_belongs_to_a_window() -> None:
+    spec = get_spec("humanml3d")
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        n_frames = int(rng.integers(200, 900))
+        start = float(rng.uniform(0, n_frames / 20 - 1))
+        end = float(rng.uniform(start + 0.5, n_frames / 20))
+        clips = cut_file(
+            spec, Clip("a", "a", features(n_frames, 1)), [Caption("x", (), start, end)], Skipped(), windows=True
+        )
+        spans = set(window_spans(n_frames, spec))
+        assert any(clip.frames in spans for clip in clips), (n_frames, start, end)
+
+
+def test_long_tagged_parts_are_kept_for_training(spec: DatasetSpec) -> None:
+    add(spec, "000001", features(600), "part#a/DET#1#21\nwhole#a/DET#0#0\nends early#a/DET#9#2\n")
+    clips = load_split(spec, "train", keep_long=True)
+    assert [(clip.id, len(clip.features)) for clip in clips] == [("000001@1-21", 400), ("000001", 600)]
+    with pytest.raises(UserError, match="1 over 199 frames"):
+        load_split(spec, "train")
+
+
 def test_kit_limits(tmp_path: Path) -> None:
     spec = replace(get_spec("kit"), root=tmp_path)
     spec.features_dir.mkdir()
@@ -220,6 +319,10 @@ def test_missing_parts_are_named_with_their_place(spec: DatasetSpec, tmp_path: P
 
 def test_split_lines_are_cleaned(tmp_path: Path) -> None:
     assert read_split(write(tmp_path / "train.txt", "\ufeff000001\r\n\n 000002 \n000001\n")) == ["000001", "000002"]
+    assert read_split(write(tmp_path / "val.txt", "my first clip\nanother one\n")) == ["my first clip", "another one"]
+    (tmp_path / "test.txt").write_bytes("l\u00e8ve\n".encode("latin-1"))
+    with pytest.raises(UserError, match="test.txt is not UTF-8"):
+        read_split(tmp_path / "test.txt")
 
 
 def test_statistics(spec: DatasetSpec) -> None:
@@ -231,6 +334,12 @@ def test_statistics(spec: DatasetSpec) -> None:
     assert mean.dtype == std.dtype == np.float32 and mean[5] == 5
     np.save(spec.std_path, np.ones(251))
     with pytest.raises(UserError, match="Std.npy: expected 263"):
+        load_statistics(spec)
+    np.save(spec.std_path, np.full(263, "1.0"))
+    with pytest.raises(UserError, match="Std.npy: expected 263 finite numbers"):
+        load_statistics(spec)
+    np.save(spec.std_path, np.arange(263.0))
+    with pytest.raises(UserError, match="Std.npy: not positive in column 0"):
         load_statistics(spec)
 
 
@@ -256,7 +365,7 @@ def test_folder_with_dataset_json(tmp_path: Path) -> None:
     "content",
     [[], {}, {"joints": "kit"}, {"fps": "20", "joints": "kit"}, {"fps": 0, "joints": "kit"}, {"fps": 9, "joints": "x"},
      {"fps": 20, "joints": ["kit"]}, {"fps": 20, "joints": "kit", "max_frames": 50}, {"fps": True, "joints": "kit"},
-     {"fps": 20, "joints": "kit", "min_frames": 300}],
+     {"fps": 20, "joints": "kit", "min_frames": 300}, {"fps": 20, "joints": "kit", "units_per_metre": 1}],
 )  # fmt: skip
 def test_wrong_dataset_json_is_named(tmp_path: Path, content: object) -> None:
     write(tmp_path / "dataset.json", json.dumps(content))

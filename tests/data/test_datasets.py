@@ -9,6 +9,7 @@ import torch
 from data.clips import Caption, Clip
 from data.collate import collate_motions
 from data.datasets import MotionTextDataset, WindowDataset
+from data.tokens import TokenDataset
 from utils.errors import UserError
 
 
@@ -123,6 +124,24 @@ def test_collate_pads_and_masks() -> None:
     windows = WindowDataset([clip("a", 70)])
     batch = collate_motions([windows[0], windows[1]])
     assert batch["motion"].shape == (2, 64, 5) and batch["mask"].all()
+
+
+def test_long_token_grids_are_cropped_at_random_and_repeatably() -> None:
+    clips = [clip("long", 400, 2), clip("short", 80)]
+    grids = [torch.arange(len(each.features) // 4)[:, None, None].expand(-1, 6, 2) for each in clips]
+    dataset = TokenDataset(clips, grids, max_steps=49, seed=2, first_caption=7)
+    assert dataset.lengths == [49, 20]
+    starts_seen = set()
+    for epoch in range(30):
+        dataset.set_epoch(epoch)
+        item = dataset[0]
+        rows = item["tokens"][:, 0, 0]
+        assert len(rows) in (48, 49) and torch.equal(rows, rows[0] + torch.arange(len(rows)))
+        assert torch.equal(rows, dataset[0]["tokens"][:, 0, 0]) and item["caption_index"] in (7, 8)
+        starts_seen.add(int(rows[0]))
+    assert len(starts_seen) > 15 and max(starts_seen) > 40
+    whole = TokenDataset(clips, grids, max_steps=49, random_crop=False)
+    assert whole[0]["tokens"][0, 0, 0] == 0 and len(whole[0]["tokens"]) == 49
 
 
 def test_workers_do_not_change_items() -> None:

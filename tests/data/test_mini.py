@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data import mini
+from data.check.folder import check_folder
 from data.mini_captions import TEST_ONLY, captions, tagged
 from data.mini_motion import make_clip
+from data.specs import get_spec, moved
 from utils.errors import UserError
 from utils.representation import canonicalize, facing, features_to_joints
 from utils.skeleton import get_skeleton
@@ -55,6 +58,11 @@ def test_the_folder_is_laid_out_like_humanml3d(root: Path, clips: dict[str, np.n
     description = json.loads((root / "dataset.json").read_text())
     assert description["seed"] == 3 and description["format_version"] == mini.FORMAT_VERSION
     assert sorted(_attributes(root)) == sorted(clips)
+
+
+def test_the_check_of_datasets_finds_nothing(root: Path) -> None:
+    report = check_folder(moved(get_spec("mini"), root))
+    assert not report.problems and not report.notes
 
 
 def test_joints_and_features_agree_and_are_canonical(root: Path, clips: dict[str, np.ndarray]) -> None:
@@ -210,10 +218,11 @@ def test_ensure_makes_it_once_and_again_for_another_format(tmp_path: Path, monke
     monkeypatch.setattr(mini, "WORKERS", 1)
     out = tmp_path / "dataset" / "mini"
     mini.ensure(out)
+    assert len(list((out / "texts").iterdir())) == 20
     stamp = (out / "Mean.npy").stat().st_mtime_ns
     mini.ensure(out)
     assert (out / "Mean.npy").stat().st_mtime_ns == stamp
-    (out / "dataset.json").write_text('{"format_version": -1}')
+    (out / "dataset.json").write_text('{"name": "mini", "format_version": -1}')
     mini.ensure(out)
     assert json.loads((out / "dataset.json").read_text())["format_version"] == mini.FORMAT_VERSION
     assert [path.name for path in out.parent.iterdir()] == ["mini"]
@@ -225,12 +234,23 @@ def test_a_foreign_folder_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a mini dataset"):
         mini.write(tmp_path / "mini", n_clips=20, workers=1)
     assert (tmp_path / "mini" / "thesis.txt").read_text() == "mine"
+    for description in ('{"fps": 20, "joints": "humanml3d"}', '["a list"]', "{broken"):
+        (tmp_path / "mini" / "dataset.json").write_text(description)
+        with pytest.raises(UserError, match="not a mini dataset"):
+            mini.write(tmp_path / "mini", n_clips=20, workers=1)
+
+
+def test_by_its_path_it_is_the_same_dataset(root: Path) -> None:
+    by_path, by_name = get_spec(str(root)), get_spec("mini")
+    assert by_path == replace(by_name, name=root.name, root=root, generated=False)
 
 
 def test_the_command_line_reports_a_bad_number() -> None:
-    command = [sys.executable, "-m", "data.mini", "--out", "unused", "--n_clips", "3"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(mini.__file__).parents[1])
-    assert result.returncode == 2 and "--n_clips 3" in result.stderr and result.stderr.count("\n") == 1
+    for flag, number in (("--n_clips", "3"), ("--seed", "-1")):
+        command = [sys.executable, "-m", "data.mini", "--out", "unused", flag, number]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=Path(mini.__file__).parents[1])
+        assert result.returncode == 2 and result.stderr.count("\n") == 1
+        assert flag in result.stderr and number in result.stderr
 
 
 def test_making_it_needs_no_torch() -> None:

@@ -142,6 +142,8 @@ def test_a_saved_database_is_the_same(tmp_path: Path, tokens: bool) -> None:
         ("entries.json", [], "do not belong together"),
         ("entries.json", [{"id": 3}], "not a list of motions"),
         ("entries.json", "?", "not a list of motions"),
+        ("entries.json", [{"id": "a", "take": "a", "captions": ["b"], "frames": [5, 5]}], "not a list of motions"),
+        ("entries.json", [{"id": "a", "take": "a", "captions": ["b"], "frames": "0-9"}], "not a list of motions"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, file: str, change: object, message: str) -> None:

@@ -95,7 +95,7 @@ def test_dead_codes_are_revived() -> None:
     assert len(codes.unique()) > 32
 
 
-def test_tokenising_is_the_same_alone_together_and_from_the_cache(model: RVQVAE, tmp_path) -> None:
+def test_tokenising_is_the_same_alone_together_and_from_the_cache(model: RVQVAE, tmp_path, monkeypatch) -> None:
     motions = [torch.randn(length, model.layout.n_features).numpy() for length in (40, 64, 52)]
     together = tokenise(model, motions)
     for motion, codes in zip(motions, together, strict=True):
@@ -104,5 +104,8 @@ def test_tokenising_is_the_same_alone_together_and_from_the_cache(model: RVQVAE,
     for _ in range(2):
         for first, second in zip(cached_tokens(model, motions, path), together, strict=True):
             assert torch.equal(first, second)
+    monkeypatch.setattr("models.vq.tokenise.FRAMES_AT_ONCE", 110)
+    for first, second in zip(tokenise(model, motions), together, strict=True):
+        assert torch.equal(first, second)
     changed = [motions[0] + 1.0, *motions[1:]]
     assert torch.equal(cached_tokens(model, changed, path)[0], tokenise(model, changed)[0])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from options import library, prepare, stages
+from options import export, library, prepare, stages
 from options.presets import PRESETS
 from options.schema import flags_of, from_dict, parse, to_dict
 
@@ -32,6 +32,7 @@ SCHEMAS = {
     "demo.py": stages.DemoOptions,
     "export_run.py": stages.ExportOptions,
     "prepare_dataset.py": prepare.PrepareOptions,
+    "visualization.export": export.MotionExportOptions,
 }
 STAGES = {
     "vq": stages.VQOptions,
@@ -64,6 +65,7 @@ PROMISED = [
     " --dataset_name humanml3d --mtrans_name pretrain_mtrans --rtrans_name pretrain_rtrans",
     "demo.py --text_path prompts.txt --repeat_times 3 --motion_length 120 --gpu_id -1",
     "export_run.py --run logs/mini/vq --out pretrained/mini/vq",
+    "visualization.export --dir outputs/demo --out outputs/files --units m --fps 30 --frame_rate 60 --foot_lock",
 ]
 
 
@@ -112,6 +114,13 @@ def test_layout_and_alias_follow_the_dataset(schema: type) -> None:
         (stages.DemoOptions, "--text_prompt a --text_path b", "give either --text_prompt or --text_path"),
         (stages.DemoOptions, "--text_prompt ''", "--text_prompt is empty"),
         (stages.DemoOptions, "--text_prompt a --ext ../..", "--ext must be a folder name"),
+        (stages.DemoOptions, "--text_prompt a --formats", "--formats is empty"),
+        (stages.DemoOptions, "--text_prompt a --formats avi", "one of mp4, gif, png, bvh, glb, html, npy, not 'avi'"),
+        (export.MotionExportOptions, "--dir a --out b --formats npy", "not 'npy'"),
+        (export.MotionExportOptions, "--dir a --out b --formats", "there is nothing to write"),
+        (export.MotionExportOptions, "--dir a --out b --frame_rate 0.5", "--frame_rate must be 0 or at least 1"),
+        (export.MotionExportOptions, "--dir a --out b --width 320", "both --width and --height"),
+        (export.MotionExportOptions, "--dir a", "--out is required"),
     ],
 )
 def test_bad_values(schema: type, line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

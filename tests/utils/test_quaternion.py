@@ -58,3 +58,11 @@ def test_unroll_leaves_no_sign_jumps(rotations: np.ndarray) -> None:
     smooth = quaternion.from_axis_angle(np.array([0.0, 1.0, 0.0]), angles)
     flipped = smooth * np.random.default_rng(3).choice([-1, 1], size=(300, 1))
     assert ((quaternion.unroll(flipped)[1:] * quaternion.unroll(flipped)[:-1]).sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64])
+def test_accumulate_multiplies_from_the_left(rotations: np.ndarray, count: int) -> None:
+    expected = [rotations[0]]
+    for turn in rotations[1:count]:
+        expected.append(quaternion.multiply(turn, expected[-1]))
+    np.testing.assert_allclose(quaternion.accumulate(rotations[:count]), expected, atol=1e-12)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from tests.visualization.motions import make_walk
+from utils import quaternion
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
 from utils.skeleton import get_skeleton
 from visualization.bvh import rig_motion, write_bvh
 from visualization.contacts import detect_contacts
+from visualization.euler import to_euler
 from visualization.kinematics import forward
 
 
@@ -26,7 +28,12 @@ def export(path: Path, joints: np.ndarray, dataset: str = "humanml3d", **options
 
 def largest_turn(motion: BVH) -> float:
     """The largest rotation of any joint between two frames, degrees."""
-    cosine = np.abs((motion.rotations[1:] * motion.rotations[:-1]).sum(-1))
+    return largest_turn_of(motion.rotations)
+
+
+def largest_turn_of(rotations: np.ndarray) -> float:
+    """The same of quaternions (T, N, 4)."""
+    cosine = np.abs((rotations[1:] * rotations[:-1]).sum(-1))
     return float(np.rad2deg(2 * np.arccos(np.clip(cosine, 0, 1))).max())
 
 
@@ -77,6 +84,44 @@ def test_full_turns_have_no_jumps(tmp_path: Path, start: float, turns: float) ->
     # The heading winds up instead of wrapping at 180 degrees.
     heading = motion.angles[:, 0, motion.orders[0].index("Y")]
     assert abs(heading[-1] - heading[0]) == pytest.approx(abs(turns) * 360, abs=40)
+
+
+def test_every_heading_is_alike(tmp_path: Path) -> None:
+    """A motion that starts in another direction differs in the root's heading alone; no heading is special."""
+    joints = make_walk(frames=20, turns=0.4)
+    rig, pose = rig_motion(joints, 20)
+    for degrees in range(15, 360, 15):
+        turn = quaternion.from_axis_angle(np.array([0.0, 1.0, 0.0]), np.deg2rad(degrees))
+        turned_rig, turned = rig_motion(quaternion.rotate(turn, joints), 20)
+        np.testing.assert_allclose(turned_rig.offsets, rig.offsets, atol=1e-9)
+        same = np.abs((turned.local[:, 1:] * pose.local[:, 1:]).sum(-1))
+        np.testing.assert_allclose(same, 1, atol=1e-9)
+        root = quaternion.multiply(turn, pose.local[:, 0])
+        np.testing.assert_allclose(np.abs((turned.local[:, 0] * root).sum(-1)), 1, atol=1e-9)
+        motion, again = export(tmp_path / "a.bvh", quaternion.rotate(turn, joints))
+        assert np.abs(again - quaternion.rotate(turn, joints)).max() < 1e-4
+        assert np.abs(np.diff(motion.angles, axis=0)).max() < 60
+
+
+@pytest.mark.parametrize("fps", [1, 12.5, 20, 60, 120])
+def test_any_frame_rate(tmp_path: Path, fps: float) -> None:
+    joints = make_walk(frames=6, fps=20)
+    motion = read_bvh(write_bvh(tmp_path / "a.bvh", joints, fps, foot_locking=True))
+    assert motion.fps == pytest.approx(fps, rel=1e-6) and len(motion.root) == 6
+
+
+def test_angles_take_the_nearer_of_two_names_of_a_rotation() -> None:
+    """Also through gimbal lock, where both names of a rotation meet."""
+    turns = np.cumsum(np.random.default_rng(0).normal(size=(200, 5, 3)) * 0.3, axis=0)
+    rotations = quaternion.unroll(quaternion.from_euler(turns, "ZXY"))
+    orders, angles = to_euler(rotations)
+    for node, order in enumerate(orders):
+        again = quaternion.from_euler(angles[:, node], order)
+        np.testing.assert_allclose(np.abs((again * rotations[:, node]).sum(-1)), 1, atol=1e-9)
+    other = angles[1:] * [1, -1, 1] + np.pi
+    steps = [np.abs((end - angles[:-1] + np.pi) % (2 * np.pi) - np.pi).sum(-1) for end in (angles[1:], other)]
+    assert (np.abs(np.diff(angles, axis=0)).sum(-1) <= steps[1] + 1e-9).all()
+    np.testing.assert_allclose(np.abs(np.diff(angles, axis=0)).sum(-1), steps[0], atol=1e-9)
 
 
 def test_straight_limbs_do_not_spin(tmp_path: Path) -> None:
@@ -150,6 +195,22 @@ def test_foot_locking_of_real_motion(real_clips: list[np.ndarray]) -> None:
         jerk, raw_jerk = (np.abs(np.diff(motion, 2, axis=0)).max() for motion in (locked, drifting))
         assert jerk < raw_jerk + 0.06
     assert np.mean(after) < np.mean(before) / 3
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.12, -0.12])
+def test_locked_knees_bend_forwards_only(drop: float) -> None:
+    """However far the placed foot asks the leg to reach: never stretched through, never bent the wrong way."""
+    joints = make_walk(frames=80, speed=2.2, turns=0.5)
+    joints[20:50, :, 1] += drop * np.sin(np.linspace(0, np.pi, 30))[:, None]
+    rig, pose = rig_motion(joints, 20, foot_locking=True)
+    for side in ("left", "right"):
+        hip, knee, ankle = (rig.names.index(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
+        positions = forward(rig, pose.root, pose.local)
+        straight = np.linalg.norm(rig.offsets[[knee, ankle]], axis=-1).sum()
+        assert (np.linalg.norm(positions[:, ankle] - positions[:, hip], axis=-1) < 0.99 * straight).all()
+        shin = quaternion.rotate(pose.local[:, knee], rig.offsets[ankle])
+        assert shin[:, 2].max() < 1e-3  # in the thigh's own frame the shin points down and back
+    assert largest_turn_of(pose.local) < 45
 
 
 def test_locking_uses_the_contacts_it_is_given() -> None:

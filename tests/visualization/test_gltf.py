@@ -119,6 +119,24 @@ def test_rest_pose_stands_and_faces_forward(tmp_path: Path) -> None:
         assert facing.min() > -1e-9
 
 
+def test_other_readers_understand_it(tmp_path: Path) -> None:
+    """pygltflib finds skeleton, skin and animation, trimesh a figure of human size that stands upright."""
+    pygltflib, trimesh = pytest.importorskip("pygltflib"), pytest.importorskip("trimesh")
+    joints = make_walk(frames=30)
+    path = write_glb(tmp_path / "walk.glb", joints, 20, name="a walk 🙂")
+    document = pygltflib.GLTF2().load_binary(str(path))
+    animation, skin = document.animations[0], document.skins[0]
+    assert animation.name == "a walk 🙂" and len(skin.joints) == 22
+    assert len(animation.channels) == 23  # the root's place, and a rotation a joint
+    assert {channel.target.node for channel in animation.channels} == set(skin.joints)
+    assert all(document.accessors[sampler.output].count == 30 for sampler in animation.samplers)
+    assert document.accessors[animation.samplers[0].input].max == pytest.approx([1.45])
+    scene = trimesh.load(path)
+    width, height, depth = scene.extents
+    assert 1.5 < height < 1.95 and 1.2 < width < 2.0 and depth < 0.6  # the rest pose: arms out
+    assert all(len(mesh.faces) > 50 for mesh in scene.geometry.values())
+
+
 @pytest.mark.parametrize("frames", [1, 2])
 def test_shortest_motions(tmp_path: Path, frames: int) -> None:
     document, arrays = read_glb(write_glb(tmp_path / "short.glb", make_walk(frames=frames), 20, foot_locking=True))

@@ -97,6 +97,16 @@ def test_shortest_motions(tmp_path: Path, frames: int, suffix: str) -> None:
             assert image.size == (160, 120) and getattr(image, "n_frames", 1) == frames
 
 
+def test_gifs_are_small(tmp_path: Path) -> None:
+    """By default half the size of a video, and the camera stands still, so that little of the picture changes."""
+    joints = make_walk(frames=40, speed=4)
+    path = render_video(tmp_path / "a.gif", joints, 20, "a person walks")
+    moving = render_video(tmp_path / "b.gif", joints, 20, "a person walks", follow=True)
+    with Image.open(path) as image:
+        assert image.size == (426, 240)
+    assert path.stat().st_size < 0.6 * moving.stat().st_size
+
+
 def test_comparison_shows_every_motion(tmp_path: Path) -> None:
     motions = [make_walk(frames=4), make_walk(frames=6, turns=0.3), make_walk(frames=3, speed=0)]
     path = render_comparison(tmp_path / "c.mp4", motions, 20, ["one", "two", "three"], "a title", size=(720, 240))

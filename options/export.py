@@ -1,0 +1,48 @@
+"""The options of visualization/export.py, and what the demo shares with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from options.schema import option
+from utils.errors import UserError
+
+Comparison = Literal["html", "mp4", "gif"]
+COMPARE_HELP = "also show the motions side by side, in one file of each of these formats (16 motions at most)"
+FOOT_LOCK_HELP = "keep planted feet in place in bvh and glb files"
+
+
+@dataclass(frozen=True)
+class MotionExportOptions:
+    """visualization/export.py"""
+
+    dir: str = option(help="folder of joints (T, J, 3) as .npy; joints.npy below it count too, such as the demo's")
+    out: str = option(help="folder that the files are written into")
+    formats: tuple[Literal["bvh", "glb", "html", "mp4", "gif", "png"], ...] = option(
+        ("bvh", "glb"), "what to write: skeleton, skinned figure, page to play, video, animated and still picture"
+    )
+    compare: tuple[Comparison, ...] = option((), COMPARE_HELP)
+    joint_type: Literal["HumanML3D", "humanml3d", "kit"] = option("HumanML3D", "whose skeleton the joints are of")
+    foot_lock: bool = option(False, FOOT_LOCK_HELP)
+    units: Literal["cm", "m"] = option("cm", "lengths in bvh files; glb files are always in metres")
+    fps: float = option(0.0, "frames a second of the joints; 0: the dataset's", minimum=0, maximum=240)
+    frame_rate: float = option(0.0, "frames a second of the files; 0: as the joints", minimum=0, maximum=240)
+    width: int = option(0, "pixels of videos and pictures; 0: each format's own", minimum=0, maximum=8192)
+    height: int = option(0, "the same", minimum=0, maximum=8192)
+
+    def __post_init__(self) -> None:
+        for flag in ("fps", "frame_rate"):
+            if 0 < getattr(self, flag) < 1:
+                raise UserError(f"--{flag} must be 0 or at least 1, not {getattr(self, flag)}")
+        if (self.width == 0) != (self.height == 0):
+            raise UserError("give both --width and --height, or neither")
+        if not self.formats and not self.compare:
+            raise UserError("--formats and --compare are empty: there is nothing to write")
+        if not self.dir.strip() or not self.out.strip():
+            raise UserError("--dir and --out must name folders")
+
+    @property
+    def dataset(self) -> str:
+        """Name of the skeleton."""
+        return self.joint_type.lower()

@@ -1,0 +1,34 @@
+"""Joints files -> animation files, pages and videos: `python -m visualization.export --dir IN --out OUT --formats bvh`.
+
+A motion's caption is the first line of NAME.txt beside NAME.npy, or what the demo's result.json says of it.
+"""
+
+from options.export import MotionExportOptions
+from options.schema import parse
+from utils.errors import run_script
+
+
+def main() -> None:
+    """Options -> motions -> files."""
+    options = parse(MotionExportOptions, description=__doc__)
+
+    from data.specs import get_spec
+    from utils.files import writable_folder
+    from visualization.formats import ExportSettings
+    from visualization.motion_folder import export_folder, read_motion_folder
+
+    motions = read_motion_folder(options.dir, options.dataset)
+    settings = ExportSettings(
+        fps=options.fps or get_spec(options.dataset).fps,
+        dataset=options.dataset,
+        frame_rate=options.frame_rate or None,
+        foot_locking=options.foot_lock,
+        unit=options.units,
+        size=(options.width, options.height) if options.width else None,
+    )
+    folder = writable_folder(options.out)
+    export_folder(motions, folder, options.formats, options.compare, settings)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,181 @@
+"""Every kind of file that a motion leaves as, behind one call: what the demo and the export command write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from utils.errors import UserError
+from visualization.bvh import write_bvh
+from visualization.checks import check_fps, check_joints
+from visualization.gltf import write_glb
+from visualization.html import Panel, write_html
+from visualization.sequence import render_sequence
+from visualization.video import render_comparison, render_video
+
+COMPARED = ("mp4", "gif", "html")  # formats that can show several motions side by side
+MOST_COMPARED = 16
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is common to all files of one export.
+
+    Attributes:
+        fps: frames per second of the joints.
+        dataset: whose skeleton the joints are of.
+        frame_rate: frames per second of the files; None: as the joints.
+        foot_locking: animation files (bvh, glb) keep planted feet in place.
+        unit: of lengths in a .bvh.
+        size: (width, height) in pixels of videos and pictures; None: each format's own.
+    """
+
+    fps: float
+    dataset: str = "humanml3d"
+    frame_rate: float | None = None
+    foot_locking: bool = False
+    unit: Literal["cm", "m"] = "cm"
+    size: tuple[int, int] | None = None
+
+    @property
+    def written_fps(self) -> float:
+        """Frames per second of the files."""
+        return self.frame_rate or self.fps
+
+    @property
+    def picture(self) -> dict[str, tuple[int, int]]:
+        """The size as an argument of a renderer, if there is one."""
+        return {} if self.size is None else {"size": self.size}
+
+
+Writer = Callable[[Path, Panel, ExportSettings], Path]
+
+
+def _animation(writer: Callable[..., Path]) -> Writer:
+    def write(path: Path, motion: Panel, settings: ExportSettings) -> Path:
+        options = {"unit": settings.unit} if writer is write_bvh else {}
+        return writer(
+            path,
+            motion.joints,
+            settings.written_fps,
+            settings.dataset,
+            foot_locking=settings.foot_locking,
+            **options,
+        )
+
+    return write
+
+
+def _picture(writer: Callable[..., Path]) -> Writer:
+    def write(path: Path, motion: Panel, settings: ExportSettings) -> Path:
+        return writer(
+            path,
+            motion.joints,
+            settings.written_fps,
+            title=motion.prompt,
+            dataset=settings.dataset,
+            **settings.picture,
+        )
+
+    return write
+
+
+def _page(path: Path, motion: Panel, settings: ExportSettings) -> Path:
+    return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.dataset, title=motion.prompt)
+
+
+WRITERS: dict[str, Writer] = {
+    "mp4": _picture(render_video),
+    "gif": _picture(render_video),
+    "png": _picture(render_sequence),
+    "bvh": _animation(write_bvh),
+    "glb": _animation(write_glb),
+    "html": _page,
+}
+
+
+def resample(joints: np.ndarray, fps: float, frame_rate: float) -> np.ndarray:
+    """Joints (T, J, 3) at another frame rate, by cubic splines through time; the first frame stays the first.
+
+    Raises:
+        UserError: `fps` or `frame_rate` is no number between 1 and 240.
+    """
+    fps, frame_rate = check_fps(fps), check_fps(frame_rate)
+    if fps == frame_rate or len(joints) < 2:
+        return joints
+    seconds = np.arange(len(joints)) / fps
+    count = int(np.floor(seconds[-1] * frame_rate + 1e-6)) + 1
+    return CubicSpline(seconds, joints, axis=0)(np.arange(count) / frame_rate)
+
+
+def write_motion(stem: Path, motion: Panel, formats: Sequence[str], settings: ExportSettings) -> dict[str, Path]:
+    """Writes one motion in several formats, as STEM.bvh, STEM.glb, ...
+
+    Args:
+        stem: the files' path without their ending.
+        motion: joints (T, J, 3) metres, y up, with the words that videos, pictures and pages show.
+        formats: of `WRITERS`.
+        settings: see `ExportSettings`.
+
+    Returns:
+        the written file of each format.
+
+    Raises:
+        UserError: unknown format, bad joints, fps or size, or the folder cannot be written. Joints are checked first.
+    """
+    _check_formats(formats, WRITERS)
+    motion = _prepare(motion, settings)
+    return {kind: WRITERS[kind](stem.with_name(f"{stem.name}.{kind}"), motion, settings) for kind in formats}
+
+
+def write_comparison(
+    stem: Path, motions: Sequence[Panel], formats: Sequence[str], settings: ExportSettings
+) -> dict[str, Path]:
+    """Writes several motions side by side into one file a format, as STEM.html, STEM.mp4 or STEM.gif.
+
+    Args:
+        motions: two to `MOST_COMPARED`; a prompt that all share becomes the heading, and their labels tell them apart.
+
+    Raises:
+        UserError: as `write_motion`, or too few or too many motions.
+    """
+    _check_formats(formats, COMPARED)
+    if not 2 <= len(motions) <= MOST_COMPARED:
+        raise UserError(f"{len(motions)} motions cannot stand side by side: compare 2 to {MOST_COMPARED}")
+    motions = [_prepare(motion, settings) for motion in motions]
+    if len({motion.label for motion in motions}) == 1:  # tells nothing apart
+        motions = [replace(motion, label="") for motion in motions]
+    one_prompt = len({motion.prompt for motion in motions}) == 1
+    title = motions[0].prompt if one_prompt else ""
+    labels = [
+        motion.label if one_prompt else ", ".join(filter(None, (motion.prompt, motion.label))) for motion in motions
+    ]
+    written = {}
+    for kind in formats:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        if kind == "html":
+            panels = [replace(motion, prompt="") for motion in motions] if one_prompt else motions
+            written[kind] = write_html(path, panels, settings.written_fps, settings.dataset, title=title)
+        else:
+            joints = [motion.joints for motion in motions]
+            written[kind] = render_comparison(
+                path, joints, settings.written_fps, labels, title, settings.dataset, **settings.picture
+            )
+    return written
+
+
+def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writer]) -> None:
+    unknown = [kind for kind in formats if kind not in known]
+    if unknown:
+        raise UserError(f"no format is called {unknown[0]!r} here: there are {', '.join(known)}")
+
+
+def _prepare(motion: Panel, settings: ExportSettings) -> Panel:
+    """The motion checked, at the frame rate of the files."""
+    joints = check_joints(motion.joints, settings.dataset)
+    return replace(motion, joints=resample(joints, settings.fps, settings.written_fps))
