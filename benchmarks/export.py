@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from options.schema import option, parse
+from utils.bvh import read_bvh
 from utils.errors import run_script
 from utils.skeleton import get_skeleton
-from visualization.bvh import read_bvh, write_bvh
+from visualization.bvh import write_bvh
 from visualization.contacts import detect_contacts
 from visualization.gltf import write_glb
 from visualization.html import Panel, write_html

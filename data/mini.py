@@ -260,7 +260,7 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
         names[split].append(f"{index:06d}")
         if split == "train":
             train.append(features)
-    statistics = feature_statistics(np.concatenate(train).astype(np.float64), get_layout("mini"))
+    statistics = feature_statistics(train, get_layout("mini"))
     for file, values in zip(("Mean.npy", "Std.npy"), statistics, strict=True):
         np.save(folder / file, values, allow_pickle=False)
     for split in SPLITS:

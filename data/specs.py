@@ -10,6 +10,7 @@ from utils.errors import UserError
 
 ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
 SPLITS = ("train", "val", "test")
+OWN_DATASETS = Path("dataset")  # where users' datasets are found by name
 # What a user's dataset.json can say.
 DATASET_KEYS = ("fps", "joints", "min_frames", "max_frames", "units_per_metre")
 
@@ -93,6 +94,8 @@ SPECS = {
 def get_spec(name: str) -> DatasetSpec:
     """Finds a dataset by its name, an alias (`t2m`), or the path of a folder that holds a `dataset.json`.
 
+    A user's own dataset in `dataset/NAME` is found by NAME too.
+
     The known datasets' folders are not looked at (a saved model can be used without its dataset): see `require_files`.
 
     Raises:
@@ -101,12 +104,14 @@ def get_spec(name: str) -> DatasetSpec:
     known = ALIASES.get(name.lower(), name.lower())
     if known in SPECS:
         return SPECS[known]
-    folder = Path(name)
-    if folder.is_dir():
-        return _read_spec(folder)
+    own = OWN_DATASETS / name
+    if (own / "dataset.json").is_file():
+        return _read_spec(own)
+    if Path(name).is_dir():
+        return _read_spec(Path(name))
     raise UserError(
-        f"unknown dataset {name!r}: use one of {', '.join(SPECS)}, or the path of a folder in HumanML3D's layout"
-        " that holds a dataset.json"
+        f"unknown dataset {name!r}: use one of {', '.join(SPECS)}, the name of a folder in {OWN_DATASETS}/, or the path"
+        " of a folder in HumanML3D's layout that holds a dataset.json"
     )
 
 

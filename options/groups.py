@@ -10,7 +10,7 @@ from data.specs import SPECS, get_spec
 from options.schema import option
 from utils.errors import UserError
 
-DATASET_HELP = f"{', '.join(SPECS)}, the alias t2m, or a folder in HumanML3D's layout that holds a dataset.json"
+DATASET_HELP = f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/"
 GPU_HELP = "number of the GPU, several with commas (one process each), -1: the CPU, auto: GPU 0 if there is one"
 GPU_PATTERN = re.compile(r"auto|-1|\d+(,\d+)*")
 RUN_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")

@@ -64,6 +64,18 @@ def from_axis_angle(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return np.concatenate([np.cos(half), np.sin(half) * axis], axis=-1)
 
 
+def from_euler(angles: np.ndarray, order: str) -> np.ndarray:
+    """Quaternions (..., 4) from angles (..., A) in radians about the A axes of `order`, multiplied left to right.
+
+    "ZXY" is Rz Rx Ry; an empty order gives the identity.
+    """
+    result = np.zeros((*angles.shape[:-1], 4))
+    result[..., 0] = 1.0
+    for place, letter in enumerate(order):
+        result = multiply(result, from_axis_angle(np.eye(3)["XYZ".index(letter)], angles[..., place]))
+    return result
+
+
 def slerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
     """Spherical interpolation along the shorter arc: `weight` 0 gives `start`, 1 gives `end`."""
     weight = np.asarray(weight)

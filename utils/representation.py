@@ -6,6 +6,7 @@ Letters: B batch, T frames, J joints, D feature columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
@@ -360,12 +361,22 @@ def grid_to_features(grid: torch.Tensor, layout: FeatureLayout) -> torch.Tensor:
     return grid.flatten(-2).index_select(-1, cells)
 
 
-def feature_statistics(rows: np.ndarray, layout: FeatureLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and std (D,) float32 of raw feature rows (R, D), as the published `Mean.npy` and `Std.npy`.
+def feature_statistics(clips: Iterable[np.ndarray], layout: FeatureLayout) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std (D,) float32 of the raw features (T, D) of many clips, as the published `Mean.npy` and `Std.npy`.
+
+    Only one clip at a time is held in memory.
 
     The std is averaged within each group of columns, so that nearly constant columns are not blown up.
     """
-    mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    # Chan, Golub and LeVeque (1983): means and sums of squares of parts add up without loss.
+    count, mean, squares = 0, np.zeros(layout.n_features), np.zeros(layout.n_features)
+    for clip in clips:
+        part = clip.mean(axis=0, dtype=np.float64)
+        both = count + len(clip)
+        squares += clip.var(axis=0, dtype=np.float64) * len(clip) + (part - mean) ** 2 * (count * len(clip) / both)
+        mean += (part - mean) * (len(clip) / both)
+        count = both
+    std = np.sqrt(squares / max(count, 1))
     for group in layout.groups.values():
         std[group] = max(std[group].mean(), 1e-6)
     return mean.astype(np.float32), std.astype(np.float32)

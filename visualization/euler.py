@@ -29,16 +29,6 @@ def to_euler(rotations: np.ndarray) -> tuple[list[str], np.ndarray]:
     return [ORDERS[index] for index in choice], _unroll(angles)
 
 
-def from_euler(angles: np.ndarray, order: str) -> np.ndarray:
-    """Quaternions (..., 4) from angles (..., 3) in radians about the axes of `order`, multiplied left to right."""
-    result = None
-    for place, letter in enumerate(order):
-        axis = np.eye(3)["XYZ".index(letter)]
-        turn = quaternion.from_axis_angle(axis, angles[..., place])
-        result = turn if result is None else quaternion.multiply(result, turn)
-    return result
-
-
 def _decompose(matrices: np.ndarray, order: str) -> np.ndarray:
     """Principal angles (..., 3) of rotation matrices (..., 3, 3)."""
     i, j, k = ("XYZ".index(letter) for letter in order)

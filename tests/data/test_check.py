@@ -51,7 +51,7 @@ def good_folder(root: Path, dataset: str = "humanml3d") -> DatasetSpec:
             (spec.texts_dir / f"{number:06d}.txt").write_text(TEXT)
             rows += [features] if split == "train" else []
         spec.split_path(split).write_text("".join(f"{number:06d}\n" for number in numbers))
-    mean, std = feature_statistics(np.concatenate(rows).astype(np.float64), get_layout(dataset))
+    mean, std = feature_statistics(rows, get_layout(dataset))
     np.save(spec.mean_path, mean)
     np.save(spec.std_path, std)
     return spec

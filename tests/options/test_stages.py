@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from options import export, library, stages
+from options import export, library, prepare, stages
 from options.presets import PRESETS
 from options.schema import flags_of, from_dict, parse, to_dict
 
@@ -31,6 +31,7 @@ SCHEMAS = {
     "eval_res.py": stages.EvalResOptions,
     "demo.py": stages.DemoOptions,
     "export_run.py": stages.ExportOptions,
+    "prepare_dataset.py": prepare.PrepareOptions,
     "visualization.export": export.MotionExportOptions,
 }
 STAGES = {
@@ -83,7 +84,7 @@ def test_promised_commands_parse(line: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("preset", ["paper", "mini"])
+@pytest.mark.parametrize("preset", ["paper", "small", "mini"])
 def test_presets_fit_and_configs_round_trip(stage: str, preset: str) -> None:
     options = parse(STAGES[stage], ["--preset", preset], PRESETS[stage])
     assert options.run.dataset_name == ("mini" if preset == "mini" else "humanml3d")

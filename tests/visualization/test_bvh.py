@@ -10,11 +10,12 @@ import pytest
 
 from tests.visualization.motions import make_walk
 from utils import quaternion
+from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
 from utils.skeleton import get_skeleton
-from visualization.bvh import BVH, read_bvh, rig_motion, write_bvh
+from visualization.bvh import rig_motion, write_bvh
 from visualization.contacts import detect_contacts
-from visualization.euler import from_euler, to_euler
+from visualization.euler import to_euler
 from visualization.kinematics import forward
 
 
@@ -112,10 +113,10 @@ def test_any_frame_rate(tmp_path: Path, fps: float) -> None:
 def test_angles_take_the_nearer_of_two_names_of_a_rotation() -> None:
     """Also through gimbal lock, where both names of a rotation meet."""
     turns = np.cumsum(np.random.default_rng(0).normal(size=(200, 5, 3)) * 0.3, axis=0)
-    rotations = quaternion.unroll(from_euler(turns, "ZXY"))
+    rotations = quaternion.unroll(quaternion.from_euler(turns, "ZXY"))
     orders, angles = to_euler(rotations)
     for node, order in enumerate(orders):
-        again = from_euler(angles[:, node], order)
+        again = quaternion.from_euler(angles[:, node], order)
         np.testing.assert_allclose(np.abs((again * rotations[:, node]).sum(-1)), 1, atol=1e-9)
     other = angles[1:] * [1, -1, 1] + np.pi
     steps = [np.abs((end - angles[:-1] + np.pi) % (2 * np.pi) - np.pi).sum(-1) for end in (angles[1:], other)]

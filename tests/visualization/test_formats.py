@@ -15,8 +15,8 @@ import pytest
 from options.export import Comparison, MotionExportOptions
 from options.schema import parse
 from tests.visualization.motions import make_walk
+from utils.bvh import read_bvh
 from utils.errors import UserError
-from visualization.bvh import read_bvh
 from visualization.formats import COMPARED, WRITERS, ExportSettings, resample, write_comparison, write_motion
 from visualization.html import Panel
 from visualization.motion_folder import export_folder, read_motion_folder

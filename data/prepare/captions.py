@@ -1,0 +1,233 @@
+"""Captions as users have them: a text file a clip, or one table for all; and their words with parts of speech."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from data.clips import Caption
+from data.prepare.sources import Refusal, clip_name, files_below
+from utils.errors import UserError
+from utils.mirror import mirror_caption
+
+OTHER = "OTHER"
+TABLE_SUFFIXES = (".csv", ".json")
+COLUMNS = ("name", "caption", "start", "end")
+SPACY_MODEL = "en_core_web_sm"
+
+
+@dataclass
+class CaptionSet:
+    """Captions by clip name, and the lines that could not be read."""
+
+    by_clip: dict[str, list[Caption]] = field(default_factory=dict)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def add(self, name: str, caption: Caption) -> None:
+        """Adds one; the same sentence of the same stretch twice counts once."""
+        known = self.by_clip.setdefault(name, [])
+        if all((caption.text, caption.start, caption.end) != (each.text, each.start, each.end) for each in known):
+            known.append(caption)
+
+
+def read_caption_folder(folder: Path) -> CaptionSet:
+    """One `NAME.txt` a clip: each line a caption, or `caption#word/POS ...#start#end`.
+
+    Raises:
+        UserError: the folder is missing.
+    """
+    found = CaptionSet()
+    for path in files_below(folder, (".txt",)):
+        file = str(path.relative_to(folder))
+        name = clip_name(file)
+        found.by_clip.setdefault(name, [])
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (UnicodeDecodeError, OSError):
+            found.refused.append(Refusal(name, file, "the caption file is not UTF-8 text"))
+            continue
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                _add(found, name, f"{file} line {number}", lambda line=line: parse_line(line))
+        if not any(line.strip() for line in lines):
+            found.refused.append(Refusal(name, file, "the caption file is empty"))
+    return found
+
+
+def read_caption_table(path: Path) -> CaptionSet:
+    """One file for all clips: .csv with the columns `name,caption[,start,end]` (a first line of these words may name
+    them in another order), or .json with a list of such objects or with an object of captions by name.
+
+    Raises:
+        UserError: the file is missing, unreadable, or of another shape.
+    """
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise UserError(f"{path}: a table of captions ends in .csv or .json")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}") from error
+    found = CaptionSet()
+    for place, values in _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text):
+        name = clip_name(str(values.get("name") or "").strip()) if str(values.get("name") or "").strip() else ""
+        if not name:
+            found.refused.append(Refusal("", f"{path.name} {place}", "no clip name"))
+            continue
+        found.by_clip.setdefault(name, [])
+        _add(found, name, f"{path.name} {place}", lambda values=values: _from_values(values))
+    return found
+
+
+def _add(found: CaptionSet, name: str, place: str, make: Any) -> None:
+    """Adds what `make` returns, or notes why it cannot."""
+    try:
+        caption = make()
+    except ValueError as error:
+        found.refused.append(Refusal(name, place, str(error)))
+        return
+    found.add(name, caption)
+
+
+def parse_line(line: str) -> Caption:
+    """A plain caption, or `caption#word/POS ...#start#end`.
+
+    Raises:
+        ValueError: it is empty, or its times are wrong.
+    """
+    fields = line.rsplit("#", 3)
+    if len(fields) < 4:
+        return _caption(line, "", 0.0, 0.0)
+    return _caption(fields[0], fields[1], _seconds(fields[2]), _seconds(fields[3]))
+
+
+def _from_values(values: dict[str, Any]) -> Caption:
+    text = values.get("caption")
+    if not isinstance(text, str):
+        raise ValueError("no caption")
+    return _caption(text, "", _seconds(values.get("start") or 0), _seconds(values.get("end") or 0))
+
+
+def _caption(text: str, tokens: str, start: float, end: float) -> Caption:
+    text = " ".join(text.split())
+    if not text:
+        raise ValueError("the caption is empty")
+    if end and start >= end:
+        raise ValueError(f"the caption's start {start:g} is not before its end {end:g}")
+    return Caption(text, tuple(tokens.split()), start, end)
+
+
+def _seconds(value: Any) -> float:
+    """A time; `nan` and nothing are 0."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if math.isnan(seconds):
+        return 0.0
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{str(value).strip()!r:.40} is no time in seconds")
+    return seconds
+
+
+def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    try:
+        reader = csv.reader(io.StringIO(text), strict=True)
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise UserError(f"{path} is not a readable CSV file: {error}") from error
+    if not rows:
+        raise UserError(f"{path} is empty")
+    columns = [cell.strip().lower() for cell in rows[0][1]]
+    if {"name", "caption"} <= set(columns):
+        rows = rows[1:]
+    else:
+        columns = list(COLUMNS)
+    for number, row in rows:
+        if len(row) > len(columns) or len(row) < 2:
+            yield f"line {number}", {"name": row[0], "caption": None}
+        else:
+            yield f"line {number}", dict(zip(columns, row, strict=False))
+
+
+def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    try:
+        content = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+    if isinstance(content, dict):
+        for name, value in content.items():
+            for item in value if isinstance(value, list) else [value]:
+                values = item if isinstance(item, dict) else {"caption": item}
+                yield f"entry {name!r}", {**values, "name": name}
+    elif isinstance(content, list):
+        for number, item in enumerate(content):
+            yield f"entry {number}", item if isinstance(item, dict) else {}
+    else:
+        raise UserError(f"{path}: captions are a list or an object, not {type(content).__name__}")
+
+
+# Words
+
+
+class Tagger:
+    """Words with parts of speech as HumanML3D has them: `word/POS`, nouns and verbs as lemmas.
+
+    Attributes:
+        note: why every word is OTHER, None when spaCy tags them.
+    """
+
+    def __init__(self) -> None:
+        self.note: str | None = None
+        try:
+            import spacy  # noqa: PLC0415 - optional, and slow to import
+
+            self._spacy = spacy.load(SPACY_MODEL)
+        except (ImportError, OSError):
+            self._spacy = None
+            self.note = (
+                "words are tagged OTHER, since spaCy and its English model are not installed "
+                f"(pip install spacy && python -m spacy download {SPACY_MODEL})"
+            )
+
+    def tag(self, texts: list[str]) -> list[tuple[str, ...]]:
+        """The tokens of each text."""
+        plain = [text.replace("-", "") for text in texts]
+        if self._spacy is None:
+            return [tuple(f"{word}/{OTHER}" for word in words_of(text)) for text in plain]
+        return [tuple(_tagged(word) for word in doc if word.text.isalpha()) for doc in self._spacy.pipe(plain)]
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    return [word.lower() for word in re.findall(r"[^\W_]+(?:'[^\W_]+)?", text)]
+
+
+def _tagged(word: Any) -> str:
+    # spaCy takes the adjective "left" for a form of "leave".
+    lemma = word.pos_ in ("NOUN", "VERB") and word.text.lower() != "left"
+    return f"{word.lemma_ if lemma else word.text.lower()}/{word.pos_}"
+
+
+def mirrored(caption: Caption) -> Caption:
+    """The caption and its tokens with left and right exchanged."""
+    words = [token.rpartition("/")[0] or token for token in caption.tokens]
+    tags = [token.rpartition("/")[2] for token in caption.tokens]
+    exchanged = mirror_caption(" ".join(words)).split(" ")
+    if len(exchanged) != len(words):  # "counter clockwise" became one word
+        exchanged = [mirror_caption(word) for word in words]
+    tokens = tuple(f"{word}/{tag}" for word, tag in zip(exchanged, tags, strict=True))
+    return replace(caption, text=mirror_caption(caption.text), tokens=tokens)
+
+
+def caption_line(caption: Caption) -> str:
+    """The line of a caption file, as `data.clips.read_captions` reads it."""
+    return f"{caption.text}#{' '.join(caption.tokens)}#{caption.start}#{caption.end}\n"

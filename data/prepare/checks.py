@@ -1,0 +1,82 @@
+"""Whether a motion can be one: long enough, finite, of rigid bones, without jumps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data.prepare.motions import SKELETON, upright_axis
+from data.prepare.settings import ClipSettings
+from utils.errors import UserError
+from utils.representation import facing
+
+STRONGEST = 100.0  # metres a second squared: no trunk is thrown with ten times its weight
+SMALLEST_JUMP = 0.1  # metres; less is a tremor of the capture
+SMALLEST_STRETCH = 0.02  # metres
+CLEARLY = 0.8  # how clearly a body stands along another axis
+
+
+def check_motion(joints: np.ndarray, settings: ClipSettings) -> list[str]:
+    """Refuses joints (T, 22, 3) in metres, y up, that are no usable motion.
+
+    Returns:
+        remarks about what looks odd but may be meant.
+
+    Raises:
+        UserError: NaN, too short, a root that teleports, bones that change their length.
+    """
+    if not np.isfinite(joints).all():
+        raise UserError(f"NaN: first in frame {int((~np.isfinite(joints).all(axis=(1, 2))).argmax())}")
+    rows = len(joints) - 1
+    if rows < max(settings.min_frames, 1):
+        raise UserError(
+            f"too short: {rows} rows of features at {settings.fps:g} fps ({rows / settings.fps:.2f} s), "
+            f"--min_frames is {settings.min_frames}"
+        )
+    check_root(joints[:, 0], settings)
+    check_bones(joints, settings.max_stretch)
+    return odd_looks(joints)
+
+
+def check_root(root: np.ndarray, settings: ClipSettings) -> None:
+    """Raises `UserError` when the root (T, 3) is somewhere else from one frame to the next.
+
+    It may neither be faster than `max_speed` nor jump: a step that differs by more than a body can be accelerated from
+    the one before and from the one after.
+    """
+    steps = np.diff(root, axis=0)
+    length = np.linalg.norm(steps, axis=-1)
+    change = np.linalg.norm(np.diff(steps, axis=0), axis=-1)
+    before = np.concatenate([change[:1], change])
+    after = np.concatenate([change, change[-1:]])
+    limit = max(SMALLEST_JUMP, STRONGEST / settings.fps**2)
+    jumps = (length * settings.fps > settings.max_speed) | ((np.minimum(before, after) > limit) & (length > limit))
+    if jumps.any():
+        frame = int(jumps.argmax())
+        raise UserError(f"teleporting root: {length[frame]:.2f} m from frame {frame} to {frame + 1}")
+
+
+def check_bones(joints: np.ndarray, max_stretch: float) -> None:
+    """Raises `UserError` when a bone is ever much longer or shorter than its median."""
+    bones = np.linalg.norm(joints[:, 1:] - joints[:, list(SKELETON.parents[1:])], axis=-1)
+    usual = np.median(bones, axis=0)
+    worst = np.abs(bones - usual).max(axis=0) - np.maximum(max_stretch * usual, SMALLEST_STRETCH)
+    bone = int(worst.argmax())
+    if worst[bone] > 0:
+        low, high = bones[:, bone].min(), bones[:, bone].max()
+        name = SKELETON.joint_names[bone + 1]
+        raise UserError(f"bone lengths change: {name} {low:.3f} to {high:.3f} m, usually {usual[bone]:.3f} m")
+
+
+def odd_looks(joints: np.ndarray) -> list[str]:
+    """Signs of wrong axes: the body lies, or its toes point backwards."""
+    remarks = []
+    axis, clearness = upright_axis(joints)
+    if axis != "y" and clearness > CLEARLY:
+        remarks.append(f"the body is not upright but along {axis.replace('minus_', '-')}: lying down, or --up_axis?")
+    feet = (SKELETON.left_foot, SKELETON.right_foot)
+    toes = np.stack([joints[:, toe] - joints[:, ankle] for ankle, toe in feet], axis=1)
+    toes /= np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-8)
+    ahead = np.median((toes * facing(joints)[:, None]).sum(-1))
+    if axis == "y" and ahead < -0.3:
+        remarks.append("the toes point backwards: are left and right exchanged, or are the axes left-handed?")
+    return remarks

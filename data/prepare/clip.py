@@ -1,0 +1,167 @@
+"""One clip from its motion file to the dataset's files. Runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.clips import Caption
+from data.prepare.captions import caption_line, mirrored
+from data.prepare.checks import check_motion
+from data.prepare.motions import read_motion
+from data.prepare.settings import ClipSettings
+from data.prepare.smpl import BodyShape
+from data.prepare.sources import Source
+from utils.errors import UserError
+from utils.files import atomic_path, write_array
+from utils.mirror import mirror_joints
+from utils.representation import canonicalize, joints_to_features
+
+FOLDERS = {"new_joint_vecs": ".npy", "new_joints": ".npy", "texts": ".txt"}
+MIRROR_PREFIX = "M"
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """What a worker is asked to do.
+
+    Attributes:
+        source: the motion.
+        captions: with tokens.
+        mirror_id: id of the mirrored copy, None for none.
+        fingerprint: of motion and captions, kept with the result.
+    """
+
+    source: Source
+    captions: tuple[Caption, ...]
+    mirror_id: str | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a clip.
+
+    Attributes:
+        name, file: of the clip, and of its motion below the folder of motions.
+        fingerprint: as in the job.
+        reason: why it was refused, "" when it was taken.
+        twin: the clip with the very same motion that this one was refused for, "".
+        ids: its files' names without suffix: the clip and perhaps its mirrored copy.
+        frames: feature rows.
+        captions: how many.
+        words: how many in all captions.
+        distance: length of the root's way on the ground, metres.
+        top_speed: of the root, metres a second, over a fifth of a second.
+        kind, joint_map, unit, source_frames, source_fps: as the file was read.
+        digest: of the features.
+        remarks: what looks odd.
+    """
+
+    name: str
+    file: str
+    fingerprint: str
+    reason: str = ""
+    twin: str = ""
+    ids: tuple[str, ...] = ()
+    frames: int = 0
+    captions: int = 0
+    words: int = 0
+    distance: float = 0.0
+    top_speed: float = 0.0
+    kind: str = ""
+    joint_map: str = ""
+    unit: str = ""
+    source_frames: int = 0
+    source_fps: float = 0.0
+    digest: str = ""
+    remarks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Record:
+        """The inverse of `to_json`.
+
+        Raises:
+            TypeError: other values.
+        """
+        return cls(**{**values, "ids": tuple(values["ids"]), "remarks": tuple(values["remarks"])})
+
+
+def make_clip(
+    job: ClipJob, motions: Path, out: Path, settings: ClipSettings, bodies: Mapping[str, BodyShape]
+) -> Record:
+    """Reads, checks, retargets and writes one clip; a bad one is refused, never half-written."""
+    blank = Record(job.source.name, str(job.source.path.relative_to(motions)), job.fingerprint)
+    try:
+        return _make_clip(job, blank, out, settings, bodies)
+    except UserError as error:
+        reason = " ".join(str(error).replace(f"{job.source.path} ", "").split())
+        return replace(blank, reason=reason.removeprefix("is ") or "unusable")
+
+
+def _make_clip(
+    job: ClipJob, blank: Record, out: Path, settings: ClipSettings, bodies: Mapping[str, BodyShape]
+) -> Record:
+    motion = read_motion(job.source.path, settings, bodies)
+    remarks = check_motion(motion.joints, settings)
+    joints = canonicalize(motion.joints)
+    features = joints_to_features(joints)
+    if not np.isfinite(features).all():
+        raise UserError("NaN: the features of this motion are not finite")
+    captions, dropped = _within(job.captions, len(features) / settings.fps)
+    if not captions:
+        raise UserError(f"no caption: {dropped[0] if dropped else 'there is none'}")
+    ids = [job.source.name]
+    write_clip(out, job.source.name, joints, features, captions)
+    if job.mirror_id is not None:
+        other = canonicalize(mirror_joints(joints))
+        write_clip(out, job.mirror_id, other, joints_to_features(other), [mirrored(caption) for caption in captions])
+        ids.append(job.mirror_id)
+    ground = np.diff(joints[:, 0, [0, 2]].astype(np.float64), axis=0)
+    window = min(max(round(settings.fps / 5), 1), len(ground))
+    places = joints[:, 0, [0, 2]].astype(np.float64)
+    speeds = np.linalg.norm(places[window:] - places[:-window], axis=-1) * settings.fps / window
+    return replace(
+        blank,
+        ids=tuple(ids),
+        frames=len(features),
+        captions=len(captions),
+        words=sum(len(caption.text.split()) for caption in captions),
+        distance=round(float(np.linalg.norm(ground, axis=-1).sum()), 4),
+        top_speed=round(float(speeds.max()), 4),
+        kind=motion.kind,
+        joint_map=motion.joint_map,
+        unit=motion.unit,
+        source_frames=motion.source_frames,
+        source_fps=round(motion.source_fps, 4),
+        digest=hashlib.sha256(features.tobytes()).hexdigest()[:20],
+        remarks=(*remarks, *dropped),
+    )
+
+
+def write_clip(out: Path, clip_id: str, joints: np.ndarray, features: np.ndarray, captions: list[Caption]) -> None:
+    """The three files of a clip in the published layout; each appears whole or not at all."""
+    write_array(out / "new_joints" / f"{clip_id}.npy", joints)
+    with atomic_path(out / "texts" / f"{clip_id}.txt") as temporary:
+        temporary.write_text("".join(map(caption_line, captions)), encoding="utf-8")
+    write_array(out / "new_joint_vecs" / f"{clip_id}.npy", features)
+
+
+def _within(captions: tuple[Caption, ...], seconds: float) -> tuple[list[Caption], list[str]]:
+    """The captions that speak of a part of the clip, and remarks about the others."""
+    kept = [caption for caption in captions if caption.start < seconds]
+    dropped = [
+        f"a caption starts at {caption.start:g} s, after the clip's end at {seconds:.2f} s"
+        for caption in captions
+        if caption.start >= seconds
+    ]
+    return kept, dropped

@@ -1,0 +1,145 @@
+"""Which joint of a source skeleton is which of the 22: shipped maps, the user's own, and guessing by joint names.
+
+A map is a JSON file `{"about": "...", "skip_frames": 0, "joints": {"pelvis": "Hips", "spine1": {"Hips": 0.5, "Spine":
+0.5}, ...}}`: for each of the 22 joints a source joint, or a blend of source joints whose weights add up to 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.files import read_json
+from utils.skeleton import get_skeleton
+
+SHIPPED = Path(__file__).parent / "joint_maps"
+TARGETS = get_skeleton("humanml3d").joint_names
+
+
+@dataclass(frozen=True)
+class JointMap:
+    """Where the 22 joints are on a source skeleton.
+
+    Attributes:
+        name: of the file.
+        blends: for each of the 22 joints its source joints with their weights.
+        skip_frames: frames at the beginning of every file that are no motion.
+    """
+
+    name: str
+    blends: tuple[tuple[tuple[str, float], ...], ...]
+    skip_frames: int = 0
+
+    @property
+    def sources(self) -> set[str]:
+        """All source joints."""
+        return {source for blend in self.blends for source, _ in blend}
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Source joints that a skeleton with joints `names` lacks."""
+        known = plain_names(names)
+        return sorted(source for source in self.sources if _plain(source) not in known)
+
+    def apply(self, names: Sequence[str], positions: np.ndarray) -> np.ndarray:
+        """The 22 joints (T, 22, 3) from places (T, N, 3) of joints `names`.
+
+        Raises:
+            UserError: a source joint is missing, or two joints have its name.
+        """
+        if missing := self.missing(names):
+            raise UserError(f"wrong joints: joint map {self.name} needs {', '.join(missing)}")
+        known = plain_names(names)
+        joints = np.zeros((len(positions), len(TARGETS), 3))
+        for target, blend in enumerate(self.blends):
+            for source, weight in blend:
+                nodes = known[_plain(source)]
+                if len(nodes) > 1:
+                    raise UserError(f"wrong joints: {len(nodes)} of them are called {source}")
+                joints[:, target] += weight * positions[:, nodes[0]]
+        return joints
+
+
+def plain_names(names: Sequence[str]) -> dict[str, list[int]]:
+    """Numbers of the joints by plain name: no namespace (`mixamorig:`), no prefix that all share, no case or marks."""
+    bare = [name.rsplit(":", 1)[-1] for name in names]
+    prefix = re.match(r"[^_]*_", bare[0]) if len(bare) > 1 else None
+    while prefix and all(name.startswith(prefix[0]) and name != prefix[0] for name in bare):
+        bare = [name.removeprefix(prefix[0]) for name in bare]
+        prefix = re.match(r"[^_]*_", bare[0])
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(bare):
+        found.setdefault(_plain(name), []).append(number)
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.rsplit(":", 1)[-1]).lower()
+
+
+@lru_cache
+def load_joint_map(name: str) -> JointMap:
+    """A shipped map by name, or the user's file by path.
+
+    Raises:
+        UserError: there is neither, or the file is no map; names file and key.
+    """
+    path = SHIPPED / f"{name}.json" if name in shipped_names() else Path(name)
+    if not path.is_file():
+        raise UserError(f"no joint map {name}: give a JSON file, or one of {', '.join(shipped_names())}")
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("joints"), dict):
+        raise UserError(f'{path}: a joint map is an object with an object "joints"')
+    if unknown := sorted(set(content) - {"about", "skip_frames", "joints"}):
+        raise UserError(f"{path}: unknown keys {', '.join(unknown)}")
+    joints = content["joints"]
+    if wrong := [key for key in (*joints, *TARGETS) if (key in joints) != (key in TARGETS)]:
+        verb = "names the unknown joint" if wrong[0] in joints else "lacks the joint"
+        raise UserError(f"{path}: {verb} {wrong[0]}; the joints are {', '.join(TARGETS)}")
+    skip = content.get("skip_frames", 0)
+    if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
+        raise UserError(f"{path}: skip_frames must be a number of frames, not {skip!r}")
+    return JointMap(path.stem, tuple(_blend(path, target, joints[target]) for target in TARGETS), skip)
+
+
+def _blend(path: Path, target: str, value: Any) -> tuple[tuple[str, float], ...]:
+    if isinstance(value, str) and _plain(value):
+        return ((value, 1.0),)
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"{path}: {target} must be a joint name or a blend of them, not {value!r:.60}")
+    for source, weight in value.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+            raise UserError(f"{path}: the weight of {source} in {target} must be from 0 to 1, not {weight!r:.60}")
+    if abs(sum(value.values()) - 1) > 1e-6:
+        raise UserError(f"{path}: the weights of {target} add up to {sum(value.values()):g}, not to 1")
+    return tuple((source, float(weight)) for source, weight in value.items())
+
+
+def shipped_names() -> list[str]:
+    """Names of the maps that come with the project."""
+    return sorted(path.stem for path in SHIPPED.glob("*.json"))
+
+
+@lru_cache
+def guess_joint_map(names: tuple[str, ...]) -> JointMap:
+    """The shipped map all of whose joints are among `names`; of several the one that uses most of them.
+
+    Raises:
+        UserError: none fits; says what the nearest one misses.
+    """
+    maps = [load_joint_map(name) for name in shipped_names()]
+    fitting = [each for each in maps if not each.missing(names)]
+    if fitting:
+        return max(fitting, key=lambda each: len(each.sources))
+    nearest = min(maps, key=lambda each: len(each.missing(names)) / len(each.sources))
+    missing = nearest.missing(names)
+    if len(missing) > len(nearest.sources) / 2:
+        raise UserError(f"wrong joints: no shipped joint map fits ({', '.join(shipped_names())}); give --joint_map")
+    shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
+    raise UserError(f"wrong joints: no shipped joint map fits, {nearest.name} comes nearest but lacks {shown}")

@@ -1,0 +1,294 @@
+"""The whole preparation: find, pair, read in parallel, split, finish."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from data.clips import Caption
+from data.prepare.captions import CaptionSet, Tagger, caption_line
+from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip
+from data.prepare.journal import Journal
+from data.prepare.motions import read_raw_motion, upright_axis
+from data.prepare.settings import Axis, ClipSettings, SplitSettings
+from data.prepare.smpl import BodyShape
+from data.prepare.sources import Refusal, Source, find_motions
+from data.prepare.splits import read_splits, split_by_hash
+from data.specs import SPLITS
+from utils.errors import UserError
+from utils.files import atomic_path, write_array, write_json
+from utils.representation import feature_statistics, get_layout
+
+FORMAT_VERSION = 1
+PROBED = 12  # clips that are asked which axis is up
+AHEAD = 64  # clips a worker that are handed out at a time
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is to be prepared.
+
+    Attributes:
+        motions: folder of motion files.
+        captions: of all clips.
+        out: folder of the dataset.
+        clips, splits: settings.
+        max_frames: longest motion that models of this dataset see; longer clips stay whole.
+        bodies: SMPL bodies by gender.
+        identity: all options as plain values; another identity is another dataset.
+        command: as typed.
+        workers: processes; 0: one a processor.
+        restart: makes all clips anew.
+    """
+
+    motions: Path
+    captions: CaptionSet
+    out: Path
+    clips: ClipSettings
+    splits: SplitSettings
+    max_frames: int = 196
+    bodies: Mapping[str, BodyShape] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    workers: int = 0
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was prepared.
+
+    Attributes:
+        out: the dataset.
+        taken: its clips, by name.
+        refused: what is not in it.
+        remarks: what looks odd, by clip or "" for the whole.
+        splits: ids by split.
+        captions: the sentences of the taken clips.
+        up: the axis that was taken for up, by kind of file.
+        fps, min_frames, max_frames: of the dataset.
+        made_now: clips that were not done before.
+    """
+
+    out: Path
+    taken: list[Record]
+    refused: list[Refusal]
+    remarks: list[tuple[str, str]]
+    splits: dict[str, list[str]]
+    captions: dict[str, list[Caption]]
+    up: dict[str, Axis]
+    fps: float
+    min_frames: int
+    max_frames: int
+    made_now: int = 0
+
+
+def prepare(job: Preparation) -> Outcome:
+    """Makes the dataset, or goes on making it. `dataset.json`, which makes the folder a dataset, is written last.
+
+    Raises:
+        UserError: a folder or a setting is wrong. If only no clip is usable, the outcome has no `taken` clips.
+    """
+    given_splits = read_splits(Path(job.splits.split_dir)) if job.splits.split_dir else None
+    sources, refused = find_motions(job.motions)
+    captions = job.captions.by_clip
+    described = [source for source in sources if captions.get(source.name)]
+    remarks = [("", f"caption for no motion: {name}") for name in sorted(set(captions) - {s.name for s in sources})]
+    names = {source.name for source in sources}
+    problems: dict[str, list[str]] = {}
+    for each in job.captions.refused:
+        problems.setdefault(each.name, []).append(f"{each.file}: {each.reason}")
+    for source in sources:
+        if not captions.get(source.name):
+            why = "; ".join(problems.pop(source.name, ["there is none"]))
+            refused.append(Refusal(source.name, str(source.path.relative_to(job.motions)), f"no caption: {why}"))
+    for name, lines in problems.items():
+        remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
+    with Journal(job.out).opened(dict(job.identity), job.restart) as journal:
+        axes = journal.remembered_axes(_axes(job, described))
+        settings = replace(job.clips, up=tuple(sorted(axes.items())))
+        made = _make_clips(job, settings, described, journal)
+        records = [journal.records[source.name] for source in described]
+        records = _without_twins(records, journal)
+        taken = [record for record in records if not record.reason]
+        refused += [Refusal(record.name, record.file, record.reason) for record in records if record.reason]
+        remarks += [(record.name, remark) for record in taken for remark in record.remarks]
+        splits = _split(job, given_splits, taken, remarks)
+        outcome = Outcome(
+            job.out, taken, refused, remarks, splits, {record.name: captions[record.name] for record in taken},
+            dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made,
+        )  # fmt: skip
+        if taken:
+            _finish(job, outcome)
+        journal.compact()
+    return outcome
+
+
+def _axes(job: Preparation, sources: Sequence[Source]) -> dict[str, Axis]:
+    """The axis that points up, by kind of file: the user's, else that along which most bodies of a sample stand."""
+    if job.clips.up:
+        return dict(job.clips.up)
+    votes: dict[str, dict[str, float]] = {}
+    kinds: dict[str, list[Source]] = {}
+    for source in sources:
+        kinds.setdefault(source.path.suffix.lower(), []).append(source)
+    for members in kinds.values():
+        chosen = {round(place) for place in np.linspace(0, len(members) - 1, min(PROBED, len(members)))}
+        for index in sorted(chosen):
+            try:
+                motion = read_raw_motion(members[index].path, job.clips, job.bodies)
+            except UserError:
+                continue
+            axis, clearness = upright_axis(motion.joints)
+            kind = votes.setdefault(motion.kind, {})
+            kind[axis] = kind.get(axis, 0.0) + clearness
+    return {kind: max(counts, key=counts.get) for kind, counts in votes.items()}
+
+
+def _make_clips(job: Preparation, settings: ClipSettings, sources: Sequence[Source], journal: Journal) -> int:
+    """Makes what is not done yet; the number of clips made now."""
+    names = {source.name for source in sources}
+    journal.remove(set(journal.records) - names)
+    # The clip that a twin was refused for may be gone.
+    journal.remove({record.name for record in journal.records.values() if record.twin and record.twin not in names})
+    every_name = frozenset(names)
+    captions = job.captions.by_clip
+    marks = {source.name: _fingerprint(source, captions[source.name]) for source in sources}
+    todo = [source for source in sources if not journal.is_done(source.name, marks[source.name])]
+    if not todo:
+        return 0
+    (job.out / "dataset.json").unlink(missing_ok=True)
+    journal.remove({source.name for source in todo})
+    tokens = _tokens(captions, todo)
+    jobs = []
+    for source in todo:
+        mirror_id = MIRROR_PREFIX + source.name if settings.mirror else None
+        mirror_id = None if mirror_id in every_name else mirror_id
+        rows = tuple(replace(row, tokens=row.tokens or tokens[row.text]) for row in captions[source.name])
+        jobs.append(ClipJob(source, rows, mirror_id, marks[source.name]))
+    make = partial(make_clip, motions=job.motions, out=job.out, settings=settings, bodies=dict(job.bodies))
+    done = 0
+    bar = tqdm(total=len(sources), initial=len(sources) - len(todo), desc="preparing", unit="clip", disable=None)
+    try:
+        with bar, closing(_in_parallel(make, jobs, job.workers or processors())) as results:
+            for record in results:
+                journal.add(record)
+                done += 1
+                bar.update()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a worker process died (too little memory?) after {done} of {len(todo)} clips: the same command goes on, "
+            "perhaps with fewer --workers"
+        ) from error
+    except KeyboardInterrupt:
+        tqdm.write(f"{len(sources) - len(todo) + done} of {len(sources)} clips are done: the same command goes on")
+        raise
+    return done
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_parallel(make: partial, jobs: Sequence[ClipJob], workers: int) -> Iterator[Record]:
+    """The records in order of completion; an interruption hands out no further clip."""
+    if workers == 1 or len(jobs) == 1:
+        yield from map(make, jobs)
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers: they are the parallelism
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+    try:
+        for start in range(0, len(jobs), AHEAD * workers):
+            waiting = [pool.submit(make, each) for each in jobs[start : start + AHEAD * workers]]
+            for future in as_completed(waiting):
+                yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tokens(captions: Mapping[str, list[Caption]], sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
+    """Tokens of all sentences that come without."""
+    rows = (row for source in sources for row in captions[source.name] if not row.tokens)
+    texts = sorted({row.text for row in rows})
+    if not texts:
+        return {}
+    tagger = Tagger()
+    if tagger.note:
+        tqdm.write(f"note: {tagger.note}")
+    return dict(zip(texts, tagger.tag(texts), strict=True))
+
+
+def _fingerprint(source: Source, captions: Sequence[Caption]) -> str:
+    text = "".join(map(caption_line, captions))
+    return f"{source.fingerprint}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _without_twins(records: Sequence[Record], journal: Journal) -> list[Record]:
+    """Refuses all but the first of clips with the very same motion, which could be in train and in test."""
+    first: dict[str, Record] = {}
+    result = []
+    for record in records:
+        if not record.reason and first.setdefault(record.digest, record) is not record:
+            twin = first[record.digest].name
+            refused = replace(record, reason=f"same motion as {twin}", twin=twin, ids=())
+            journal.remove({record.name})
+            journal.add(refused)
+            record = refused
+        result.append(record)
+    return result
+
+
+def _split(
+    job: Preparation, given: dict[str, list[str]] | None, taken: Sequence[Record], remarks: list[tuple[str, str]]
+) -> dict[str, list[str]]:
+    """Ids by split, mirrored copies beside their originals."""
+    ids = {record.name: record.ids for record in taken}
+    if given is None:
+        named = split_by_hash(list(ids), job.splits)
+    else:
+        named = {split: [name for name in names if name in ids] for split, names in given.items()}
+        listed = {name for names in given.values() for name in names}
+        remarks += [(name, "is in no split file") for name in sorted(set(ids) - listed)]
+        remarks += [("", f"in a split file but not prepared: {name}") for name in sorted(listed - set(ids))]
+    return {split: [clip_id for name in names for clip_id in ids[name]] for split, names in named.items()}
+
+
+def _finish(job: Preparation, outcome: Outcome) -> None:
+    """Statistics, split files, and last of all dataset.json."""
+    train = outcome.splits["train"]
+    if not train:
+        raise UserError("no clip is in the train split: see --split and --split_dir")
+    rows = (np.load(job.out / "new_joint_vecs" / f"{clip_id}.npy", allow_pickle=False) for clip_id in train)
+    mean, std = feature_statistics(rows, get_layout("humanml3d"))
+    write_array(job.out / "Mean.npy", mean)
+    write_array(job.out / "Std.npy", std)
+    for split in SPLITS:
+        with atomic_path(job.out / f"{split}.txt") as temporary:
+            temporary.write_text("".join(f"{name}\n" for name in outcome.splits[split]), encoding="utf-8")
+    write_json(
+        job.out / "dataset.json",
+        {
+            "name": job.out.resolve().name,
+            "format_version": FORMAT_VERSION,
+            "joints": "humanml3d",
+            "fps": outcome.fps,
+            "min_frames": outcome.min_frames,
+            "max_frames": outcome.max_frames,
+            "units_per_metre": 1.0,
+            "n_clips": sum(len(record.ids) for record in outcome.taken),
+            "command": job.command,
+        },
+    )

@@ -1,0 +1,115 @@
+"""The options of prepare_dataset.py."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from data.prepare.settings import Axis, ClipSettings, SplitSettings, Unit
+from data.specs import ALIASES, SPECS
+from options.schema import option, to_dict
+from utils.errors import UserError
+
+# What may differ between a preparation and its continuation.
+FREE = ("workers", "restart", "contact_sheet")
+PATHS = ("motion_dir", "text_dir", "captions", "out", "body_model", "split_dir")
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """prepare_dataset.py"""
+
+    motion_dir: str = option(help="folder of motions: .bvh, joints (T, 22, 3) as .npy or .npz, SMPL/AMASS .npz")
+    out: str = option(help="folder of the dataset, e.g. dataset/NAME, which --dataset_name NAME then finds")
+    text_dir: str | None = option(
+        None, "folder of NAME.txt with a caption a line, plain or caption#word/POS ...#start#end"
+    )
+    captions: str | None = option(
+        None, "one .csv or .json of name,caption[,start,end] instead of, or besides, --text_dir"
+    )
+    fps: float = option(20.0, "frames a second of the dataset; motions are resampled to it", minimum=1, maximum=240)
+    source_fps: float | None = option(
+        None, "frames a second of joints files that do not tell; none: as --fps", minimum=0.1, maximum=10000
+    )
+    units: Literal["auto", "m", "cm", "mm", "inch", "foot", "cmu"] = option(
+        "auto", "unit of lengths in the motion files; auto: by the body's size, file by file"
+    )
+    up_axis: Literal["auto", "x", "y", "z", "minus_x", "minus_y", "minus_z"] = option(
+        "auto", "axis that points up; auto: the one along which most bodies stand"
+    )
+    joint_map: str | None = option(None, "which joints are the 22: a map's name or a JSON file; none: by joint names")
+    skip_frames: int | None = option(
+        None, "frames left out at the beginning of each file; none: as the joint map says", minimum=0
+    )
+    body_model: str | None = option(None, "SMPL model file, or folder of SMPL_NEUTRAL.npz, for SMPL/AMASS .npz")
+    mirror: bool = option(False, "also add every clip with left and right exchanged, in motion and words, as MNAME")
+    min_frames: int = option(40, "shortest clip in frames of the dataset; shorter ones are refused", minimum=4)
+    max_frames: int = option(
+        196, "longest motion that models see, a multiple of 4; longer clips stay whole, training crops them", minimum=4
+    )
+    max_speed: float = option(15.0, "metres a second; a root that is faster teleports", minimum=0.1)
+    max_stretch: float = option(0.1, "relative change of a bone's length that is still accepted", minimum=0)
+    split: str = option("0.8,0.05,0.15", "shares of train, val and test, drawn by a hash of each take's name")
+    take_pattern: str = option(
+        SplitSettings.take_pattern, "regular expression; names that are equal without what it matches are one take"
+    )
+    split_dir: str | None = option(None, "folder of train.txt, val.txt and test.txt to use instead of --split")
+    workers: int = option(0, "processes; 0: one a processor", minimum=0, maximum=1024)
+    contact_sheet: int = option(12, "clips on the contact sheet; 0: none", minimum=0, maximum=100)
+    restart: bool = option(False, "make all clips anew, even with other options than before")
+
+    def __post_init__(self) -> None:
+        if self.text_dir is None and self.captions is None:
+            raise UserError("give the captions: --text_dir, --captions or both")
+        if self.max_frames % 4 or self.min_frames > self.max_frames:
+            raise UserError(
+                f"--max_frames must be a multiple of 4 and at least --min_frames, not {self.max_frames} with "
+                f"{self.min_frames}"
+            )
+        if Path(self.out).name.lower() in (*SPECS, *ALIASES):
+            raise UserError(f"--out {self.out}: {Path(self.out).name} is the name of a dataset that the project knows")
+        _ = self.shares
+        try:
+            re.compile(self.take_pattern)
+        except re.error as error:
+            raise UserError(f"--take_pattern {self.take_pattern!r} is no regular expression: {error}") from error
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """`split` as numbers.
+
+        Raises:
+            UserError: they are not three numbers that add up to 1, or nothing is left for train.
+        """
+        try:
+            train, val, test = (float(share) for share in self.split.split(","))
+        except ValueError as error:
+            raise UserError(f"--split must be three numbers such as 0.8,0.05,0.15, not {self.split!r}") from error
+        if not (0 < train <= 1 and val >= 0 and test >= 0 and abs(train + val + test - 1) < 1e-6):
+            raise UserError(f"--split must be three shares that add up to 1, not {self.split}")
+        return train, val, test
+
+    @property
+    def clip_settings(self) -> ClipSettings:
+        """What decides how a clip is made."""
+        same = {each.name: getattr(self, each.name) for each in fields(ClipSettings) if hasattr(self, each.name)}
+        unit: Unit | None = None if self.units == "auto" else self.units
+        axis: Axis | None = None if self.up_axis == "auto" else self.up_axis
+        up = () if axis is None else tuple((kind, axis) for kind in ("bvh", "joints", "smpl"))
+        return ClipSettings(**same, unit=unit, up=up)
+
+    @property
+    def split_settings(self) -> SplitSettings:
+        """What decides where a clip goes."""
+        return SplitSettings(self.shares, self.take_pattern, self.split_dir)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that the dataset depends on, as plain values; paths are absolute."""
+        values = {key: value for key, value in to_dict(self).items() if key not in FREE}
+        return {
+            key: str(Path(value).resolve()) if key in PATHS and value is not None else value
+            for key, value in values.items()
+        }

@@ -1,0 +1,148 @@
+"""prepare_dataset.py: the preparation, its report, and a picture of some clips."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.prepare.captions import CaptionSet, read_caption_folder, read_caption_table
+from data.prepare.joint_maps import load_joint_map
+from data.prepare.report import markdown, report_of
+from data.prepare.run import Outcome, Preparation, prepare
+from data.prepare.smpl import BodyShape
+from options.prepare import PrepareOptions
+from utils.errors import UserError
+from utils.files import atomic_path, file_hash, write_json
+from visualization.sequence import render_sequence
+from visualization.smpl_model import find_body_model, read_body_model
+
+TILE = (480, 300)  # pixels of a clip on the contact sheet
+POSES = 5
+COLUMNS = 4
+GENDERS = ("neutral", "male", "female")
+
+
+def prepare_dataset(options: PrepareOptions) -> int:
+    """Makes the dataset and prints what was made; 1 if a clip was refused, else 0.
+
+    Raises:
+        UserError: a folder or a setting is wrong, or no clip is usable.
+    """
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    captions = read_captions(options)
+    identity = options.identity
+    if options.joint_map is not None:
+        load_joint_map(options.joint_map)
+        if Path(options.joint_map).is_file():
+            identity["joint_map"] = f"{options.joint_map} ({file_hash(options.joint_map)})"
+    job = Preparation(
+        motions=Path(options.motion_dir),
+        captions=captions,
+        out=Path(options.out),
+        clips=options.clip_settings,
+        splits=options.split_settings,
+        max_frames=options.max_frames,
+        bodies=read_bodies(options.body_model),
+        identity=identity,
+        command=command,
+        workers=options.workers,
+        restart=options.restart,
+    )
+    outcome = prepare(job)
+    sheet = bool(outcome.taken and options.contact_sheet)
+    if sheet:
+        draw_contact_sheet(outcome, options.contact_sheet)
+    report = report_of(outcome, command)
+    write_json(outcome.out / "report.json", report)
+    with atomic_path(outcome.out / "report.md") as temporary:
+        temporary.write_text(markdown(report, sheet), encoding="utf-8")
+    if not outcome.taken:
+        first = outcome.refused[0]
+        raise UserError(
+            f"no clip could be prepared: {len(outcome.refused)} refused, the first is {first.file or first.name} "
+            f"({first.reason}); see {outcome.out / 'report.md'}"
+        )
+    print_summary(outcome, report)
+    return 1 if outcome.refused else 0
+
+
+def read_captions(options: PrepareOptions) -> CaptionSet:
+    """All captions that the options name.
+
+    Raises:
+        UserError: a folder or file is missing or unreadable.
+    """
+    parts = []
+    if options.text_dir is not None:
+        path = Path(options.text_dir)
+        parts.append(read_caption_table(path) if path.is_file() else read_caption_folder(path))
+    if options.captions is not None:
+        parts.append(read_caption_table(Path(options.captions)))
+    merged = CaptionSet()
+    for part in parts:
+        merged.refused += part.refused
+        for name, rows in part.by_clip.items():
+            merged.by_clip.setdefault(name, [])
+            for row in rows:
+                merged.add(name, row)
+    return merged
+
+
+def read_bodies(path: str | None) -> dict[str, BodyShape]:
+    """The SMPL bodies by gender: of a folder as many as there are, of a file that one.
+
+    Raises:
+        UserError: there is none, or the file is no body model.
+    """
+    if path is None:
+        return {}
+    bodies, problem = {}, None
+    for gender in GENDERS:
+        try:
+            bodies[gender] = BodyShape.from_model(read_body_model(find_body_model(path, gender)))
+        except UserError as error:
+            problem = problem or error
+        if Path(path).is_file():
+            break
+    if not bodies and problem is not None:
+        raise problem
+    return bodies
+
+
+def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
+    """`contact_sheet.png`: some clips, evenly among all, each as ghosted poses with its first caption."""
+    places = np.unique(np.linspace(0, len(outcome.taken) - 1, min(count, len(outcome.taken))).round().astype(int))
+    records = [outcome.taken[place] for place in places]
+    columns = min(COLUMNS, len(records))
+    rows = -(-len(records) // columns)
+    sheet = Image.new("RGB", (columns * TILE[0], rows * TILE[1]), "white")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, record in enumerate(records):
+            joints = np.load(outcome.out / "new_joints" / f"{record.name}.npy", allow_pickle=False)
+            title = f"{record.name}: {outcome.captions[record.name][0].text}"
+            tile = render_sequence(Path(folder) / "tile.png", joints, outcome.fps, title=title, size=TILE, poses=POSES)
+            with Image.open(tile) as picture:
+                sheet.paste(picture, (number % columns * TILE[0], number // columns * TILE[1]))
+    path = outcome.out / "contact_sheet.png"
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+    return path
+
+
+def print_summary(outcome: Outcome, report: dict) -> None:
+    """What was made, in a few lines."""
+    shares = ", ".join(f"{split} {len(ids):,}" for split, ids in outcome.splits.items())
+    clips = sum(len(ids) for ids in outcome.splits.values())
+    maps = ", ".join(name for name in report["sources"]["joint_maps"] if name)
+    found = [f"joint map {maps}"] if maps else []
+    found += [f"unit {', '.join(report['sources']['units'])}"]
+    found += [f"up {', '.join(sorted(set(outcome.up.values())))}"]
+    print(f"found: {', '.join(found)}")
+    print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
+    if outcome.refused:
+        print(f"{len(outcome.refused):,} refused: see {outcome.out / 'report.md'}")

@@ -1,0 +1,268 @@
+"""Reads Biovision hierarchies (.bvh): any skeleton, channels in any order, position channels on any joint."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils import quaternion
+from utils.errors import UserError
+from utils.rig import RigMotion
+
+LARGEST = 1e7  # of any number: ten kilometres in millimetres
+_CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
+_FRAMES = re.compile(r"\s*frames\s*:\s*(\S+)\s*", re.IGNORECASE)
+_FRAME_TIME = re.compile(r"\s*frame\s+time\s*:\s*(\S+)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class BVH(RigMotion):
+    """A parsed file with N joints and T frames; lengths in the file's unit.
+
+    Position channels replace the joint's OFFSET, axis by axis.
+
+    Attributes:
+        offsets: (N, 3) the OFFSET lines.
+        orders: rotation order of each joint, e.g. "ZXY" for the product Rz Rx Ry; axes without a channel are left out.
+        angles: (T, N, 3) degrees as written, in that order; 0 where there are fewer than three channels.
+        ends: (N, 3) offsets of end sites, NaN where a joint has none.
+    """
+
+    offsets: np.ndarray
+    orders: tuple[str, ...]
+    angles: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def root(self) -> np.ndarray:
+        """(T, 3) place of the root."""
+        return self.translations[:, 0]
+
+
+@dataclass
+class _Node:
+    """A joint while the header is read; `channels` as (axis letter, "position" or "rotation", column)."""
+
+    name: str
+    parent: int
+    offset: list[float] | None = None
+    end: list[float] | None = None
+    channels: list[tuple[str, str, int]] | None = None
+
+
+def read_bvh(path: Path | str) -> BVH:
+    """Reads a .bvh file.
+
+    Raises:
+        UserError: the file is missing or is not a complete BVH file; says what is wrong, and in which line.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")  # joint names of old programs
+        return _parse(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not a complete BVH file: {error}") from error
+
+
+def _parse(text: str) -> BVH:
+    """Raises ValueError that says what is wrong."""
+    lines = text.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.strip().upper() == "MOTION"), None)
+    if start is None:
+        raise ValueError("there is no line MOTION")
+    nodes = _read_header(lines[:start])
+    columns = sum(len(node.channels or ()) for node in nodes)
+    values, fps = _read_motion(lines, start + 1, columns)
+    return _assemble(nodes, values, fps)
+
+
+class _Words:
+    """The header's words, one after the other, with their lines."""
+
+    def __init__(self, lines: list[str]) -> None:
+        spaced = ((number, line.replace("{", " { ").replace("}", " } ")) for number, line in enumerate(lines, start=1))
+        self._words = [(word, number) for number, line in spaced for word in line.split()]
+        self._next = 0
+        self.line = 0
+
+    def peek(self) -> str | None:
+        """The next word, None at the end."""
+        return self._words[self._next][0] if self._next < len(self._words) else None
+
+    def take(self, what: str) -> str:
+        """The next word; `what` is what is expected there."""
+        if self._next == len(self._words):
+            raise ValueError(f"the header ends where {what} should follow")
+        word, self.line = self._words[self._next]
+        self._next += 1
+        return word
+
+    def expect(self, wanted: str) -> None:
+        """Takes the word `wanted`."""
+        word = self.take(wanted)
+        if word.upper() != wanted:
+            raise ValueError(f"line {self.line}: {word[:40]!r} stands where {wanted} should")
+
+    def vector(self) -> list[float]:
+        """Takes three numbers."""
+        return [_number(self.take("a number"), self.line) for _ in range(3)]
+
+    def name(self) -> str:
+        """Takes the words up to the next bracket."""
+        words = []
+        while self.peek() not in ("{", None):
+            words.append(self.take("a name"))
+        if not words or self.peek() is None:
+            raise ValueError(f"line {self.line}: a joint without a name or without a bracket")
+        return " ".join(words)
+
+
+def _read_header(lines: list[str]) -> list[_Node]:
+    words = _Words(lines)
+    words.expect("HIERARCHY")
+    words.expect("ROOT")
+    nodes = [_Node(words.name(), -1)]
+    words.expect("{")
+    stack, columns = [0], 0
+    while stack:
+        node, word = nodes[stack[-1]], words.take("}").upper()
+        if word == "}":
+            if node.offset is None:
+                raise ValueError(f"line {words.line}: joint {node.name} has no OFFSET")
+            stack.pop()
+        elif word == "JOINT":
+            nodes.append(_Node(words.name(), stack[-1]))
+            stack.append(len(nodes) - 1)
+            words.expect("{")
+        elif word == "OFFSET":
+            node.offset = words.vector()
+        elif word == "CHANNELS":
+            if node.channels is not None:
+                raise ValueError(f"line {words.line}: joint {node.name} has CHANNELS twice")
+            node.channels = _read_channels(words, columns)
+            columns += len(node.channels)
+        elif word == "END":
+            words.name()
+            words.expect("{")
+            words.expect("OFFSET")
+            node.end = words.vector()
+            words.expect("}")
+        else:
+            raise ValueError(f"line {words.line}: {word[:40]!r} is not understood")
+    if words.peek() is not None:
+        raise ValueError(f"{words.peek()[:40]!r} follows the end of the root; one root is read")
+    return nodes
+
+
+def _read_channels(words: _Words, column: int) -> list[tuple[str, str, int]]:
+    count = words.take("the number of channels")
+    if not count.isascii() or not count.isdigit() or int(count[:3]) > 6:
+        raise ValueError(f"line {words.line}: {count[:40]!r} is no number of channels from 0 to 6")
+    channels = []
+    for place in range(int(count)):
+        word = words.take("a channel")
+        found = _CHANNEL.fullmatch(word)
+        if found is None:
+            raise ValueError(f"line {words.line}: {word[:40]!r} is no channel")
+        channel = (found[1].upper(), found[2].lower(), column + place)
+        if channel[:2] in [other[:2] for other in channels]:
+            raise ValueError(f"line {words.line}: channel {word} stands twice")
+        channels.append(channel)
+    return channels
+
+
+def _read_motion(lines: list[str], start: int, columns: int) -> tuple[np.ndarray, float]:
+    """The numbers (T, columns) after line `start`, and the frame rate."""
+    rest = [number for number in range(start, len(lines)) if lines[number].strip()][:2]
+    found = [pattern.fullmatch(lines[number]) for pattern, number in zip((_FRAMES, _FRAME_TIME), rest, strict=False)]
+    if len(found) < 2 or None in found:
+        raise ValueError("MOTION must be followed by the lines Frames: and Frame Time:")
+    count, fps = found[0][1], _frame_rate(found[1][1], rest[1] + 1)
+    if not count.isascii() or not count.isdigit() or len(count) > 9 or not int(count):
+        raise ValueError(f"line {rest[0] + 1}: {count[:40]!r} is no number of frames")
+    frames, body = int(count), lines[rest[1] + 1 :]
+    if not columns:
+        raise ValueError("no joint has a channel")
+    words = " ".join(body).split()
+    if len(words) != frames * columns:
+        raise ValueError(
+            f"the header promises {frames} frames of {columns} numbers, that is {frames * columns}, but "
+            f"{len(words)} follow ({len(words) / columns:.2f} frames)"
+        )
+    try:
+        values = np.array(words, dtype=np.float64)
+    except ValueError:
+        for number, line in enumerate(body, start=rest[1] + 2):
+            for word in line.split():
+                _number(word, number)
+        raise
+    values = values.reshape(frames, columns)
+    bad = ~(np.abs(values) <= LARGEST)
+    if bad.any():
+        frame, column = np.argwhere(bad)[0]
+        raise ValueError(f"frame {frame} holds {values[frame, column]:g}")
+    return values, fps
+
+
+def _frame_rate(word: str, line: int) -> float:
+    """Frames a second; a frame time that is a whole rate rounded to the digits written is that whole rate."""
+    seconds = _number(word, line)
+    if not 1e-4 <= seconds <= 10:
+        raise ValueError(f"line {line}: a frame time of {word[:40]} seconds")
+    fps = 1 / seconds
+    digits = len(word.partition(".")[2]) if "e" not in word.lower() else 0
+    whole = max(round(fps), 1)
+    return float(whole) if digits and abs(seconds - 1 / whole) < 10.0**-digits else fps
+
+
+def _number(word: str, line: int) -> float:
+    try:
+        value = float(word)
+    except ValueError as error:
+        raise ValueError(f"line {line}: {word[:40]!r} is no number") from error
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise ValueError(f"line {line}: {word[:40]!r} is no usable number")
+    return value
+
+
+def _assemble(nodes: list[_Node], values: np.ndarray, fps: float) -> BVH:
+    frames, count = len(values), len(nodes)
+    offsets = np.array([node.offset for node in nodes])
+    translations = np.tile(offsets, (frames, 1, 1))
+    angles = np.zeros((frames, count, 3))
+    orders, nodes_of = [], {}
+    for index, node in enumerate(nodes):
+        turning = [(axis, column) for axis, kind, column in node.channels or () if kind == "rotation"]
+        orders.append("".join(axis for axis, _ in turning))
+        nodes_of.setdefault(orders[-1], []).append(index)
+        angles[:, index, : len(turning)] = values[:, [column for _, column in turning]]
+        for axis, kind, column in node.channels or ():
+            if kind == "position":
+                translations[:, index, "XYZ".index(axis)] = values[:, column]
+    rotations = np.empty((frames, count, 4))
+    for order, members in nodes_of.items():
+        rotations[:, members] = quaternion.from_euler(np.deg2rad(angles[:, members]), order)
+    return BVH(
+        names=tuple(node.name for node in nodes),
+        parents=tuple(node.parent for node in nodes),
+        translations=translations,
+        rotations=quaternion.unroll(rotations),
+        fps=fps,
+        offsets=offsets,
+        orders=tuple(orders),
+        angles=angles,
+        ends=np.array([node.end or [math.nan] * 3 for node in nodes]),
+    )
