@@ -68,6 +68,4 @@ class AppOptions:
 
     def resolve(self) -> AppOptions:
         """The same with the dataset's alias replaced by its name."""
-        return replace(
-            self, models=replace(self.models, dataset_name=canonical_dataset(self.models.dataset_name))
-        )
+        return replace(self, models=replace(self.models, dataset_name=canonical_dataset(self.models.dataset_name)))

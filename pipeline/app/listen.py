@@ -1,4 +1,4 @@
-"""What can go wrong before anything is loaded: Gradio is missing, or the port is taken. Needs neither torch nor Gradio."""
+"""What can go wrong before anything is loaded: Gradio is missing, the port is taken. Needs neither torch nor Gradio."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def open_listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()
-        raise UserError(f"--port {port} on {host} cannot be used, {reason}: choose another, or 0 for a free one") from error
+        raise UserError(
+            f"--port {port} on {host} cannot be used, {reason}: choose another, or 0 for a free one"
+        ) from error
     return listener
 
 

@@ -7,13 +7,13 @@ from html import escape
 from pipeline.app.session import Neighbour, Result
 from utils.errors import UserError
 
-DOWNLOADS = (
-    ("motion.mp4", "Video", "mp4"),
-    ("motion.bvh", "Animation", "bvh"),
-    ("motion.glb", "3D model", "glb"),
-    ("joints.npy", "Joints", "npy"),
-    ("features.npy", "Features", "npy"),
-    ("viewer.html", "3D page", "html"),
+DOWNLOADS = (  # file, what it is, how the downloaded file's name ends
+    ("motion.mp4", "Video", ".mp4"),
+    ("motion.bvh", "Animation", ".bvh"),
+    ("motion.glb", "3D model", ".glb"),
+    ("joints.npy", "Joints", "_joints.npy"),
+    ("features.npy", "Features", "_features.npy"),
+    ("viewer.html", "3D page", ".html"),
 )
 EMPTY = """
 <div class="empty">
@@ -35,9 +35,9 @@ def show_result(result: Result) -> str:
     facts = [f"{len(motion.joints) / motion.fps:.1f} s", f"{len(motion.joints)} frames", f"seed {motion.seed}"]
     facts += [f"guidance {request.cond_scale:g}", f"{request.time_steps} steps"]
     links = "".join(
-        f'<a href="{result_url(result, name)}" download="{result.name}{"_" + name[:-4] if kind == "npy" else ""}.{kind}">'
-        f"{label} <small>.{kind}</small></a>"
-        for name, label, kind in DOWNLOADS
+        f'<a href="{result_url(result, file)}" download="{result.name}{ending}">'
+        f"{label} <small>.{ending.rpartition('.')[2]}</small></a>"
+        for file, label, ending in DOWNLOADS
     )
     shown = sum(each.joints is not None for each in result.neighbours)
     return f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -93,7 +94,10 @@ def build_page(session: AppSession) -> gr.Blocks:
                 with gr.Column(elem_id="prompt-block"):
                     prompt = gr.Textbox(label="Motion", placeholder="a person waves", lines=3, max_lines=6)
                     count = gr.HTML(elem_id="count")
-                gr.Examples([[text] for text in EXAMPLES], [prompt], label="For example")
+                with gr.Row(elem_id="examples"):
+                    for text in EXAMPLES:
+                        example = gr.Button(text, size="sm", min_width=0)
+                        example.click(None, None, [prompt], js=f"() => {json.dumps(text)}")
                 estimated = gr.Checkbox(estimates, label="Length from the text", interactive=estimates)
                 seconds = gr.Slider(
                     lowest,
@@ -106,32 +110,33 @@ def build_page(session: AppSession) -> gr.Blocks:
                 with gr.Accordion("Sampling", open=False):
                     retrieval = gr.Checkbox(True, label="Use retrieved motions")
                     seed = gr.Number(
-                        0, label="Seed", info="The same seed gives the same motion", precision=0, minimum=0, maximum=MAX_SEED
+                        0,
+                        label="Seed",
+                        info="The same seed gives the same motion",
+                        precision=0,
+                        minimum=0,
+                        maximum=MAX_SEED,
                     )
                     cond_scale = gr.Slider(
                         0, limits.max_cond_scale, value=defaults.cond_scale, step=0.1, label="Guidance"
                     )
-                    time_steps = gr.Slider(
-                        1, limits.max_time_steps, value=defaults.time_steps, step=1, label="Steps"
-                    )
+                    time_steps = gr.Slider(1, limits.max_time_steps, value=defaults.time_steps, step=1, label="Steps")
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
-            with gr.Column(elem_id="output", min_width=320, scale=3):
                 message = gr.HTML(elem_id="message")
+            with gr.Column(elem_id="output", min_width=320, scale=3):
                 result = gr.HTML(EMPTY, elem_id="result")
         prompt.change(None, [prompt], [count], js=COUNT.replace("LIMIT", str(limits.max_prompt_length)))
-        estimated.change(
-            lambda on: gr.update(visible=not on), [estimated], [seconds], api_visibility="private", queue=False
-        )
+        estimated.change(None, [estimated], [seconds], js="on => ({ __type__: 'update', visible: !on })")
         gr.on(
             [button.click, prompt.submit],
             generate,
             [prompt, estimated, seconds, retrieval, seed, cond_scale, time_steps],
             [result, message],
             show_progress_on=result,
-            scroll_to_output=True,
             # One at a time is the session's business, and so is turning others away: both with a clear message.
             concurrency_limit=session.line.limit + 2,
             api_visibility="private",
+            preprocess=False,  # the session checks the values, and says in the page what is wrong with them
         )
     page.queue(max_size=2 * session.line.limit + 8)
     return page

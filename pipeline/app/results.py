@@ -51,7 +51,7 @@ class ResultStore:
 
     @contextmanager
     def new(self) -> Iterator[tuple[str, Path]]:
-        """A token and its empty folder, to be filled in the block; it can be read from when the block has ended well."""
+        """A token and its empty folder, to be filled in the block; it can be read once the block has ended well."""
         token = secrets.token_urlsafe(16)
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()

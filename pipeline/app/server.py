@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -45,7 +46,7 @@ VIEWER_POLICY = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-i
 
 
 class Guard:
-    """Lets through only what the page needs, from the page itself, in small requests."""
+    """Lets through only what the page needs, from the page itself, in small requests of plain values."""
 
     def __init__(self, app: ASGIApp, local_only: bool) -> None:
         """`local_only`: refuses other names of this machine than the loopback's (against DNS rebinding)."""
@@ -54,60 +55,97 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-        elif scope["type"] != "http":
+            return
+        if scope["type"] != "http":
             raise RuntimeError("only HTTP is spoken here")
-        elif (refusal := self._refusal(scope)) is not None:
+        refusal = self._refusal(scope)
+        if refusal is None and scope["method"] == "POST":
+            body = await _read(receive)
+            if body is None:
+                refusal = PlainTextResponse(f"a request may have {MAX_BODY} bytes", 413)
+            elif not _is_plain(body):
+                refusal = PlainTextResponse("a request must be an object of plain values", 400)
+            else:
+                receive = _replay(body, receive)
+        if refusal is not None:
             await refusal(scope, receive, send)
-        else:
-            if scope["path"] == "/":
-                scope = {**scope, "query_string": b""}  # Gradio would load the state that a deep link names
-            await self.app(scope, self._limited(receive), self._with_headers(scope, send))
+            return
+        if scope["path"] == "/":
+            scope = {**scope, "query_string": b""}  # Gradio would load the state that a deep link names
+        await self.app(scope, receive, _with_headers(scope, send))
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        host = urlsplit(f"//{headers.get('host', '')}").hostname
-        if self.local_only and host not in LOOPBACK:
+        if self.local_only and _host(f"//{headers.get('host', '')}") not in LOOPBACK:
             return PlainTextResponse("only this machine is served", 403)
         if method not in OPEN_PATHS:
             return PlainTextResponse("method not allowed", 405)
         if ".." in scope["path"] or not OPEN_PATHS[method].fullmatch(scope["path"]):
             return PlainTextResponse("not found", 404)
-        if method == "POST" and "origin" in headers and urlsplit(headers["origin"]).netloc != headers.get("host"):
+        if method == "POST" and headers.get("origin", "").partition("//")[2] not in ("", headers.get("host")):
             return PlainTextResponse("requests from other pages are refused", 403)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
-            return PlainTextResponse(f"a request may have {MAX_BODY} bytes", 413)
         return None
 
-    @staticmethod
-    def _limited(receive: Receive) -> Receive:
-        """A body that is sent in pieces, without its length, ends the connection when it grows too long."""
-        seen = 0
 
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            return message if seen <= MAX_BODY else {"type": "http.disconnect"}
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # a bad IPv6 address
+        return None
 
-        return limited
 
-    @staticmethod
-    def _with_headers(scope: Scope, send: Send) -> Send:
-        is_viewer = scope["path"].startswith("/results/") and scope["path"].endswith(".html")
-        added = [
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"content-security-policy", (VIEWER_POLICY if is_viewer else PAGE_POLICY).encode()),
-        ]
+async def _read(receive: Receive) -> bytes | None:
+    """The body of a request, or None when it is too long."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
 
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *added]}
-            await send(message)
 
-        return with_headers
+def _is_plain(body: bytes) -> bool:
+    """Whether a body is an object of numbers, words and lists of these.
+
+    Gradio takes an object with a `path` in the place of any value for a file of that path, and copies it.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(content, dict):
+        return False
+    values = [each for value in content.values() for each in (value if isinstance(value, list) else [value])]
+    return not any(isinstance(each, (dict, list)) for each in values)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read already, then what comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _with_headers(scope: Scope, send: Send) -> Send:
+    is_viewer = scope["path"].startswith("/results/") and scope["path"].endswith(".html")
+    added = [
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"content-security-policy", (VIEWER_POLICY if is_viewer else PAGE_POLICY).encode()),
+    ]
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *added]}
+        await send(message)
+
+    return with_headers
 
 
 def build_server(session: AppSession, host: str) -> ASGIApp:

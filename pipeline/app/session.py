@@ -199,7 +199,7 @@ class AppSession:
 
     def _panels(self, motion: Motion, neighbours: tuple[Neighbour, ...]) -> list[Panel]:
         shown = [
-            Panel(each.joints, each.caption, f"retrieved{' and used' if each.used else ''}")
+            Panel(each.joints, each.caption, "retrieved · used" if each.used else "retrieved")
             for each in neighbours
             if each.joints is not None
         ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from options import library, stages
+from options import app, library, stages
 from options.presets import PRESETS
 from options.schema import flags_of, from_dict, parse, to_dict
 
@@ -31,6 +31,7 @@ SCHEMAS = {
     "eval_res.py": stages.EvalResOptions,
     "demo.py": stages.DemoOptions,
     "export_run.py": stages.ExportOptions,
+    "app.py": app.AppOptions,
 }
 STAGES = {
     "vq": stages.VQOptions,
@@ -63,6 +64,7 @@ PROMISED = [
     " --dataset_name humanml3d --mtrans_name pretrain_mtrans --rtrans_name pretrain_rtrans",
     "demo.py --text_path prompts.txt --repeat_times 3 --motion_length 120 --gpu_id -1",
     "export_run.py --run logs/mini/vq --out pretrained/mini/vq",
+    "app.py --host 0.0.0.0 --port 8080 --gpu_id 0 --checkpoints_dir logs --dataset_name humanml3d --queue_size 4",
 ]
 
 
@@ -111,6 +113,10 @@ def test_layout_and_alias_follow_the_dataset(schema: type) -> None:
         (stages.DemoOptions, "--text_prompt a --text_path b", "give either --text_prompt or --text_path"),
         (stages.DemoOptions, "--text_prompt ''", "--text_prompt is empty"),
         (stages.DemoOptions, "--text_prompt a --ext ../..", "--ext must be a folder name"),
+        (app.AppOptions, "--port 70000", "--port must be at most 65535, not 70000"),
+        (app.AppOptions, "--queue_size -1", "--queue_size must be at least 0, not -1"),
+        (app.AppOptions, "--host ''", "--host is empty"),
+        (app.AppOptions, "--mtrans_name ../mtrans", "--mtrans_name must be a folder name"),
     ],
 )
 def test_bad_values(schema: type, line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
