@@ -84,6 +84,12 @@ def test_page_holds_everything(tmp_path: Path) -> None:
     np.testing.assert_allclose(points, get_body("humanml3d").display_points(joints[:7]), atol=1e-5)
 
 
+def test_a_leading_panel_needs_others(tmp_path: Path) -> None:
+    panel = Panel(make_walk(frames=3))
+    for panels, lead, expected in (([panel], True, False), ([panel] * 3, True, True), ([panel] * 3, False, False)):
+        assert content_of(write_html(tmp_path / "page.html", panels, 20, lead=lead))["lead"] is expected
+
+
 def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least one"):
         write_html(tmp_path / "a.html", [], 20)
