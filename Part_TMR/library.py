@@ -9,6 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from data.clips import Caption, Clip, Skipped, cut_file, parse_caption, read_text, take_of
+from data.prepare.motions import read_motion as read_source_motion
+from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
 from Part_TMR.retriever import Retriever
@@ -17,6 +19,7 @@ from utils.files import read_array
 from utils.representation import canonicalize, get_layout, joints_to_features
 
 BASE_LEVEL = 0
+MOTION_SUFFIXES = (".npy", ".bvh")
 
 
 def embed_library(
@@ -44,12 +47,36 @@ def embed_library(
     return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
 
 
-def read_motion(path: Path | str, layout_name: str) -> np.ndarray:
-    """A user's `.npy` file as raw features (T, D): features as they are, joints (T, J, 3) in metres are converted.
+def read_motion(path: Path | str, spec: DatasetSpec) -> np.ndarray:
+    """A user's motion file as raw features (T, D).
+
+    Args:
+        path: .npy of features, taken as they are, or of joints (T, J, 3) in metres; or a .bvh of any skeleton that a
+            joint map knows, see `data.prepare`.
+        spec: the dataset whose features are wanted.
 
     Raises:
-        UserError: unreadable, another shape, or not finite.
+        UserError: unreadable, another shape, not finite, or a skeleton that is not the dataset's.
     """
+    path = Path(path)
+    if path.suffix.lower() == ".bvh":
+        return _read_bvh(path, spec)
+    return _read_array_file(path, spec.layout)
+
+
+def _read_bvh(path: Path, spec: DatasetSpec) -> np.ndarray:
+    if spec.layout != "humanml3d":
+        raise UserError(f"{path}: a .bvh gives the 22 joints of HumanML3D, {spec.name} has others")
+    try:
+        joints = read_source_motion(path, ClipSettings(fps=spec.fps)).joints
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path} ').removeprefix(f'{path}: ')}") from error
+    if len(joints) < 2 or not np.isfinite(joints).all():
+        raise UserError(f"{path} must hold at least two frames of finite numbers")
+    return joints_to_features(canonicalize(joints, spec.layout), spec.layout)
+
+
+def _read_array_file(path: Path, layout_name: str) -> np.ndarray:
     layout = get_layout(layout_name)
     content = read_array(path)
     if content.ndim == 3 and content.shape[1:] == (layout.n_joints, 3) and len(content) > 1:
@@ -65,9 +92,10 @@ def read_motion(path: Path | str, layout_name: str) -> np.ndarray:
 
 
 def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpec) -> list[Clip]:
-    """A user's clips: one `.npy` file, or all of a folder; captions from the arguments or a `.txt` file beside each.
+    """A user's clips: one `.npy` or `.bvh` file, or all of a folder.
 
-    Clips longer than the models can see become windows, and time tags of captions are heeded: see `cut_file`.
+    Captions come from the arguments or from a `.txt` file beside each. Clips longer than the models can
+    see become windows, and time tags of captions are heeded: see `cut_file`.
 
     Args:
         source: file or folder.
@@ -80,15 +108,17 @@ def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpe
     source = Path(source)
     paths = [source]
     if source.is_dir():
-        paths = sorted(path for path in source.glob("*.npy") if not path.name.startswith("."))
+        paths = sorted(
+            path for path in source.iterdir() if path.suffix.lower() in MOTION_SUFFIXES and path.name[0] != "."
+        )
     if not paths:
-        raise UserError(f"{source} holds no .npy file")
+        raise UserError(f"{source} holds no .npy or .bvh file")
     if captions and len(paths) > 1:
         raise UserError(f"--caption describes one clip, but {source} holds {len(paths)}: use .txt files beside them")
     names = {path.stem for path in paths}
     clips: list[Clip] = []
     for path in paths:
-        motion = read_motion(path, spec.layout)
+        motion = read_motion(path, spec)
         if len(motion) < spec.min_frames:
             raise UserError(f"{path} has {len(motion)} frames, a clip has at least {spec.min_frames}")
         found = [Caption(text.strip()) for text in captions] if captions else _captions_beside(path)

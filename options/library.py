@@ -30,7 +30,7 @@ class BuildOptions:
     part_size: int = option(4096, "motions between two saves: an interrupted build goes on after the last", minimum=1)
     shard: str | None = option(None, "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge")
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
-    add: str | None = option(None, "a .npy file of features or joints, or a folder of them, to add to the database")
+    add: str | None = option(None, "a .bvh file, a .npy file of features or joints, or a folder of them, to add")
     caption: tuple[str, ...] = option((), "captions of the file that --add names; else from the .txt file beside it")
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class SearchOptions:
     which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
     database: str | None = option(None, "folder of the RAG database; none: the one beside the runs, else database/")
     text: str | None = option(None, "what to look for in words")
-    motion: str | None = option(None, "a .npy file of features or joints: motions like it are looked for")
+    motion: str | None = option(None, "a .bvh file, or a .npy of features or joints: motions like it are looked for")
     k: int = option(5, "motions shown", minimum=1)
     by: Literal["motion", "text", "both"] | None = option(
         None, "compare with motions, captions, or both; none: both for --text, motions for --motion"

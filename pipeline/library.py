@@ -16,6 +16,7 @@ from data.clips import Clip, load_split
 from data.specs import DatasetSpec, get_spec
 from models.rag.database import Entry, RAGDatabase
 from models.text_encoder import TextFeatureStore
+from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions, state_hash, tokenise
 from options.library import BuildOptions
 from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_folder, share_of
@@ -135,9 +136,17 @@ def entry_of(clip: Clip) -> Entry:
 
 
 def library_motion(
-    database: RAGDatabase, number: int, spec: DatasetSpec, checkpoints_dir: str, device: torch.device
+    database: RAGDatabase,
+    number: int,
+    spec: DatasetSpec,
+    checkpoints_dir: str,
+    device: torch.device,
+    vq: RVQVAE | None = None,
 ) -> np.ndarray:
     """Raw features (T, D) of a motion of the library: from the dataset's folder, else decoded from its base tokens.
+
+    Args:
+        vq: decodes the tokens, if it is theirs; none: the run that made the tokens is loaded.
 
     Raises:
         UserError: neither is there.
@@ -150,7 +159,8 @@ def library_motion(
     tokenizer = database.facts.get("tokenizer")
     if tokenizer is None:
         raise UserError(f"motion {entry.id} cannot be shown: {path} does not exist, and the database holds no tokens")
-    vq = load_vq(run_folder(checkpoints_dir, spec.name, tokenizer["name"]), None, device)
+    if vq is None:
+        vq = load_vq(run_folder(checkpoints_dir, spec.name, tokenizer["name"]), None, device)
     if state_hash(vq) != tokenizer["hash"]:
         raise UserError(
             f"motion {entry.id} cannot be shown: {path} does not exist, and its tokens are of another RVQ-VAE"

@@ -41,7 +41,12 @@ class Panel:
 
 
 def write_html(
-    path: Path | str, panels: Sequence[Panel], fps: float, dataset: str = "humanml3d", title: str = ""
+    path: Path | str,
+    panels: Sequence[Panel],
+    fps: float,
+    dataset: str = "humanml3d",
+    title: str = "",
+    lead: bool = False,
 ) -> Path:
     """Writes a self-contained page with one animated figure a panel, side by side and in step.
 
@@ -52,6 +57,7 @@ def write_html(
         fps: frames per second, the same for all.
         dataset: whose skeleton the joints are of.
         title: heading of the page.
+        lead: shows the first panel large and the others small beside it; else all alike.
 
     Raises:
         UserError: bad joints or fps, no panel, or the folder cannot be written.
@@ -66,6 +72,7 @@ def write_html(
     reach = max(motion.pop("reach") for motion in motions)
     content = {
         "title": title,
+        "lead": lead and len(panels) > 1,
         "fps": fps,
         "azimuth": round(azimuth, 5),
         "reach": round(reach, 4),

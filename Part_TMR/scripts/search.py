@@ -35,7 +35,7 @@ def main() -> None:
     if options.text is not None:
         query, by = retriever.encode_text([options.text]), options.by or "both"
     else:
-        query, by = retriever.encode_motion([read_motion(options.motion, spec.layout)]).motion, options.by or "motion"
+        query, by = retriever.encode_motion([read_motion(options.motion, spec)]).motion, options.by or "motion"
     found = database.search(query, options.k, by=by)
     numbers = found.indices[0].tolist()
     rows: list[dict[str, Any]] = [

@@ -100,6 +100,12 @@ class Recollection:
     mask: Tensor
     parts: Tensor
 
+    def visible(self) -> Recollection:
+        """The same without the rows that no sample sees: attention costs what is there to be read."""
+        rows = self.mask.any(dim=0)
+        layers = tuple((keys[:, :, rows], values[:, :, rows]) for keys, values in self.layers)
+        return Recollection(layers, self.mask[:, rows], self.parts[rows])
+
 
 class SpatioTemporalTransformer(nn.Module):
     """The paper's stack (SSTA layers, then along the parts, then along time) or its lean interleaved form."""

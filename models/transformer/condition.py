@@ -6,7 +6,7 @@ E retriever dimension, M memory rows. Masks: True = valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -40,10 +40,6 @@ class _Batch:
     def rows(self, index: Tensor) -> _Batch:
         """The samples `index` (b,), in that order."""
         return self._map(lambda tensor: tensor[index])
-
-    def repeat(self, times: int) -> _Batch:
-        """The batch `times` times, one after the other."""
-        return self._map(lambda tensor: tensor.repeat(times, *[1] * (tensor.ndim - 1)))
 
 
 @dataclass(frozen=True)
@@ -91,15 +87,6 @@ class Condition(_Batch):
             self,
             keep_text=self.keep_text & (not text),
             keep_retrieval=self.keep_retrieval & (not retrieval),
-        )
-
-    @staticmethod
-    def concatenate(conditions: Sequence[Condition]) -> Condition:
-        """Conditions of the same samples as one batch; they must differ in what they keep only."""
-        return replace(
-            conditions[0].repeat(len(conditions)),
-            keep_text=torch.cat([condition.keep_text for condition in conditions]),
-            keep_retrieval=torch.cat([condition.keep_retrieval for condition in conditions]),
         )
 
     def randomly_withheld(self, both: float, text: float, retrieval: float) -> Condition:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from models.configs import SamplingSettings
+from models.transformer.blocks import Recollection
 from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
@@ -28,7 +29,7 @@ def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
 
 
 class Guidance:
-    """RAG-CFG: l0 + scale (l - l0), where l0 sees neither text nor retrieval; all passes in one batch.
+    """RAG-CFG: l0 + scale (l - l0), where l0 sees neither text nor retrieval.
 
     With a scale of its own, the retrieval is guided on top of the text: l0 + scale (l_text - l0) +
     retrieval_scale (l - l_text), where l_text sees the text alone (guidance by several conditions, InstructPix2Pix,
@@ -50,22 +51,21 @@ class Guidance:
     ):
         if retrieval_scale is None or not condition.keep_retrieval.any():
             retrieval_scale = scale
-        weights = (
+        passes = (
             (retrieval_scale, condition),
             (scale - retrieval_scale, condition.withheld(retrieval=True)),
             (1 - scale, condition.withheld(text=True, retrieval=True)),
         )
         self.model = model
-        self.weights = [weight for weight, _ in weights if weight]
-        self.condition = Condition.concatenate([seen for weight, seen in weights if weight])
-        self.recollection = model.recall(self.condition)
+        self.passes = [(weight, seen, self._recall(seen)) for weight, seen in passes if weight]
 
     def logits(self, *inputs: Tensor) -> Tensor:
         """The model's inputs (B, ...) before the condition -> guided logits (B, ...)."""
-        times = len(self.weights)
-        repeated = [each.repeat(times, *[1] * (each.ndim - 1)) for each in inputs]
-        logits = self.model(*repeated, self.condition, self.recollection).chunk(times)
-        return sum(weight * each for weight, each in zip(self.weights, logits, strict=True))
+        return sum(weight * self.model(*inputs, *seen) for weight, *seen in self.passes)
+
+    def _recall(self, condition: Condition) -> Recollection | None:
+        recollection = self.model.recall(condition)
+        return None if recollection is None else recollection.visible()
 
 
 def keep_top(logits: Tensor, topkr: float) -> Tensor:

@@ -17,7 +17,9 @@ from Part_TMR.retriever import Retriever
 from pipeline.library import entry_of, library_motion
 from utils.errors import UserError
 from utils.mirror import mirror_features
+from utils.representation import features_to_joints
 from utils.skeleton import get_skeleton
+from visualization.bvh import write_bvh
 
 SPEC = get_spec("humanml3d")
 
@@ -52,17 +54,33 @@ def test_rows_belong_to_their_motions(retriever: Retriever) -> None:
 
 def test_joints_and_features_are_read(tmp_path: Path) -> None:
     np.save(tmp_path / "joints.npy", walk())
-    features = read_motion(tmp_path / "joints.npy", "humanml3d")
+    features = read_motion(tmp_path / "joints.npy", SPEC)
     assert features.shape == (60, 263) and features.dtype == np.float32
     np.save(tmp_path / "features.npy", features.astype(np.float64))
-    np.testing.assert_array_equal(read_motion(tmp_path / "features.npy", "humanml3d"), features)
+    np.testing.assert_array_equal(read_motion(tmp_path / "features.npy", SPEC), features)
+
+
+def test_bvh_is_read_as_joints_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "joints.npy", walk())
+    spec = SPEC
+    expected = read_motion(tmp_path / "joints.npy", spec)
+    features = read_motion(write_bvh(tmp_path / "walk.bvh", walk(), spec.fps), spec)
+    assert features.shape == expected.shape
+    apart = features_to_joints(features) - features_to_joints(expected)
+    assert np.linalg.norm(apart, axis=-1).mean() < 0.02
+    with pytest.raises(UserError, match="22 joints of HumanML3D, kit has others"):
+        read_motion(tmp_path / "walk.bvh", get_spec("kit"))
+    (tmp_path / "walk.bvh").write_text("HIERARCHY")
+    with pytest.raises(UserError, match="walk.bvh") as refusal:
+        read_motion(tmp_path / "walk.bvh", spec)
+    assert str(refusal.value).count("walk.bvh") == 1
 
 
 @pytest.mark.parametrize("content", [np.zeros((50, 251)), np.zeros((50, 21, 3)), np.zeros((0, 263)), np.array("walk")])
 def test_other_arrays_are_refused(tmp_path: Path, content: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", content)
     with pytest.raises(UserError, match=r"x.npy must hold features \(frames, 263\)"):
-        read_motion(tmp_path / "x.npy", "humanml3d")
+        read_motion(tmp_path / "x.npy", SPEC)
 
 
 def test_a_folder_of_own_clips(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from options import export, library, prepare, stages
+from options import app, export, library, prepare, stages
 from options.presets import PRESETS
 from options.schema import flags_of, from_dict, parse, to_dict
 
@@ -33,6 +33,7 @@ SCHEMAS = {
     "export_run.py": stages.ExportOptions,
     "prepare_dataset.py": prepare.PrepareOptions,
     "visualization.export": export.MotionExportOptions,
+    "app.py": app.AppOptions,
 }
 STAGES = {
     "vq": stages.VQOptions,
@@ -66,6 +67,7 @@ PROMISED = [
     "demo.py --text_path prompts.txt --repeat_times 3 --motion_length 120 --gpu_id -1",
     "export_run.py --run logs/mini/vq --out pretrained/mini/vq",
     "visualization.export --dir outputs/demo --out outputs/files --units m --fps 30 --frame_rate 60 --foot_lock",
+    "app.py --host 0.0.0.0 --port 8080 --gpu_id 0 --checkpoints_dir logs --dataset_name humanml3d --queue_size 4",
 ]
 
 
@@ -121,6 +123,10 @@ def test_layout_and_alias_follow_the_dataset(schema: type) -> None:
         (export.MotionExportOptions, "--dir a --out b --frame_rate 0.5", "--frame_rate must be 0 or at least 1"),
         (export.MotionExportOptions, "--dir a --out b --width 320", "both --width and --height"),
         (export.MotionExportOptions, "--dir a", "--out is required"),
+        (app.AppOptions, "--port 70000", "--port must be at most 65535, not 70000"),
+        (app.AppOptions, "--queue_size -1", "--queue_size must be at least 0, not -1"),
+        (app.AppOptions, "--host ''", "--host is empty"),
+        (app.AppOptions, "--mtrans_name ../mtrans", "--mtrans_name must be a folder name"),
     ],
 )
 def test_bad_values(schema: type, line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,43 @@
+"""Text -> motion in the browser: `python app.py`, then open the address that it prints.
+
+Needs `pip install -r requirements-app.txt`. Serves this machine alone unless --host says otherwise.
+"""
+
+from options.app import AppOptions
+from options.schema import parse
+from utils.errors import run_script
+
+
+def main() -> None:
+    """Options -> models -> page."""
+    options = parse(AppOptions, description=__doc__)
+
+    from pipeline.app.listen import address_of, open_listener, require_gradio
+
+    require_gradio()
+    listener = open_listener(options.server.host, options.server.port)
+
+    from pipeline.app.results import ResultStore
+    from pipeline.app.server import serve
+    from pipeline.app.session import AppSession
+    from pipeline.text_to_motion import TextToMotion
+    from utils.device import choose_device
+
+    models = options.models
+    t2m = TextToMotion.load(
+        models.checkpoints_dir,
+        models.dataset_name,
+        models.mtrans_name,
+        models.rtrans_name,
+        choose_device(models.gpu_id),
+        vq_name=models.vq_name,
+        retriever_name=models.retriever_name,
+        database=models.database,
+    )
+    with ResultStore(60 * options.server.keep_minutes, options.server.keep_results) as store:
+        print(f"ReMoMask is at {address_of(listener)} (Ctrl-C ends it)", flush=True)
+        serve(AppSession(t2m, options, store), listener, options.server.host)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,106 @@
+"""What a visitor asks for, checked: a client can send anything, whatever the page's controls allow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from data.specs import DatasetSpec
+from options.app import RequestLimits
+from utils.errors import UserError
+
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class MotionRequest:
+    """One motion that is wanted.
+
+    Attributes:
+        prompt: one line of printable text.
+        motion_length: frames, or None: estimated from the prompt.
+        seed: of the sampling.
+        cond_scale: guidance scale of both transformers; 1: no guidance.
+        time_steps: passes of the masked transformer.
+        retrieval: False withholds the database.
+    """
+
+    prompt: str
+    motion_length: int | None
+    seed: int
+    cond_scale: float
+    time_steps: int
+    retrieval: bool
+
+
+def check_request(
+    limits: RequestLimits,
+    spec: DatasetSpec,
+    *,
+    prompt: Any,
+    motion_length: Any,
+    seed: Any,
+    cond_scale: Any,
+    time_steps: Any,
+    retrieval: Any,
+) -> MotionRequest:
+    """The request, if every value is of its type and within its limits.
+
+    Raises:
+        UserError: says which value is wrong and what would be right.
+    """
+    if not isinstance(retrieval, bool):
+        raise UserError(f"retrieval must be on or off, not {_shown(retrieval)}")
+    if motion_length is not None:
+        seconds = f" ({spec.min_frames / spec.fps:g} to {spec.max_frames / spec.fps:g} s)"
+        motion_length = _whole("the length in frames", motion_length, spec.min_frames, spec.max_frames, seconds)
+    return MotionRequest(
+        _prompt(prompt, limits.max_prompt_length),
+        motion_length,
+        _whole("the seed", seed, 0, MAX_SEED),
+        _number("the guidance", cond_scale, 0, limits.max_cond_scale),
+        _whole("the number of steps", time_steps, 1, limits.max_time_steps),
+        retrieval,
+    )
+
+
+def _prompt(prompt: Any, limit: int) -> str:
+    if not isinstance(prompt, str):
+        raise UserError(f"the prompt must be text, not {_shown(prompt)}")
+    if len(prompt) > limit:
+        raise UserError(f"the prompt has {len(prompt)} characters, at most {limit} are read: shorten it")
+    # Control characters and halves of surrogate pairs have no place in file names, captions or the tokenizer.
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in prompt).split())
+    if not text:
+        raise UserError("the prompt is empty: describe a motion, for example 'a person waves'")
+    return text
+
+
+def _number(name: str, value: Any, low: float, high: float, note: str = "") -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{name} must be a number, not {_shown(value)}")
+    if not low <= value <= high:
+        raise UserError(f"{name} must be {low:g} to {high:g}{note}, not {_shown(value)}")
+    return float(value)
+
+
+def _whole(name: str, value: Any, low: int, high: int, note: str = "") -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise UserError(f"{name} must be a whole number, not {_shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{name} must be a whole number, not {_shown(value)}")
+    if not low <= value <= high:
+        raise UserError(f"{name} must be {low} to {high}{note}, not {_shown(value)}")
+    return int(value)
+
+
+def _shown(value: Any) -> str:
+    """A client's value for a message, cut short. Huge integers have no decimal form that Python would make."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, (bool, str, float)):
+        text = repr(value)
+    else:
+        text = str(value) if isinstance(value, int) and abs(value) < 10**20 else f"a {type(value).__name__}"
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,88 @@
+"""The files of generated motions: a private folder that forgets. No name in it ever comes from a client."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+FILES = {
+    "motion.mp4": "video/mp4",
+    "motion.bvh": "text/plain; charset=utf-8",
+    "motion.glb": "model/gltf-binary",
+    "joints.npy": "application/octet-stream",
+    "features.npy": "application/octet-stream",
+    "viewer.html": "text/html; charset=utf-8",
+}
+
+
+class ResultStore:
+    """Folders of results by token, in a temporary folder that only its owner can read and that goes at exit.
+
+    A token is 128 random bits: who does not know it cannot see the motion. Results leave when they are older than
+    `keep_seconds`, and the oldest when there are more than `keep_results`.
+    """
+
+    def __init__(self, keep_seconds: float, keep_results: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.keep_seconds, self.keep_results, self._clock = keep_seconds, keep_results, clock
+        self._temporary = tempfile.TemporaryDirectory(prefix="remomask_app_", ignore_cleanup_errors=True)
+        self._made: dict[str, float] = {}  # token -> time, oldest first
+        self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path:
+        """The temporary folder."""
+        return Path(self._temporary.name)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __enter__(self) -> ResultStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._temporary.cleanup()
+
+    @contextmanager
+    def new(self) -> Iterator[tuple[str, Path]]:
+        """A token and its empty folder, to be filled in the block; it can be read once the block has ended well."""
+        token = secrets.token_urlsafe(16)
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir()
+        try:
+            yield token, folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        folder.rename(self._place(token))
+        with self._lock:
+            self._made[token] = self._clock()
+        self.sweep()
+
+    def path(self, token: str, name: str) -> Path | None:
+        """The file of a result that is still kept; None for everything else, whatever the two words say."""
+        self.sweep()
+        if name not in FILES or token not in self._made:
+            return None
+        path = self._place(token) / name
+        return path if path.is_file() else None
+
+    def sweep(self) -> None:
+        """Removes what is too old or too much."""
+        with self._lock:
+            limit = self._clock() - self.keep_seconds
+            surplus = len(self._made) - self.keep_results
+            gone = [token for n, (token, made) in enumerate(self._made.items()) if made < limit or n < surplus]
+            for token in gone:
+                del self._made[token]
+        for token in gone:
+            shutil.rmtree(self._place(token), ignore_errors=True)
+
+    def _place(self, token: str) -> Path:
+        return self.folder / f"result_{token}"

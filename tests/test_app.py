@@ -1,0 +1,344 @@
+"""app.py as users start it: mistakes end in one line, nothing can be fetched or pushed, and a visitor sees a motion."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+START = 240  # seconds that a busy machine may need
+
+needs_gradio = pytest.mark.skipif(
+    not importlib.util.find_spec("gradio"), reason="no Gradio here: pip install -r requirements-app.txt"
+)
+needs_browser = pytest.mark.skipif(
+    not CHROMIUM or not importlib.util.find_spec("playwright"), reason="no Chromium or no Playwright here"
+)
+
+
+@dataclass
+class Server:
+    """A running app.py."""
+
+    process: subprocess.Popen[str]
+    port: int
+    temporary: Path
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Sends exactly this path: nothing tidies `..` away."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=START)
+        with contextlib.closing(connection):
+            data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+            sent = {"Content-Type": "application/json"} if data is not None else {}
+            connection.request(method, path, data, {**sent, **{k.replace("_", "-"): v for k, v in headers.items()}})
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+
+    def files(self) -> set[str]:
+        """Everything in the server's temporary folder."""
+        return {str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*")}
+
+
+@contextlib.contextmanager
+def running(temporary: Path, *arguments: str) -> Iterator[Server]:
+    """Starts app.py on a free port, with a temporary folder of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--port", "0", "--gpu_id", "-1", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary), "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = Server(process, 0, temporary)
+    started = threading.Event()
+
+    def read() -> None:
+        for line in process.stdout:
+            server.lines.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                server.port = int(found[1])
+                started.set()
+        started.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        assert started.wait(START) and server.port, "".join(server.lines)
+        deadline = time.monotonic() + START
+        while True:  # the port listens before the page is there: the first answer waits for it
+            with contextlib.suppress(ConnectionError):
+                assert server.ask("GET", "/health")[0] == 200
+                break
+            assert time.monotonic() < deadline and process.poll() is None, "".join(server.lines)
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            reader.join(10)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+def run_app(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "app.py", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=START
+    )
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_without_gradio_one_line_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, package=None: None if name == 'gradio' else find(name, package)\n"
+    )
+    assert_refused(run_app(PYTHONPATH=str(tmp_path)), "pip install -r requirements-app.txt")
+
+
+@needs_gradio
+def test_a_port_in_use_and_a_foreign_host_are_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert_refused(run_app("--port", port), f"--port {port} on 127.0.0.1", "in use", "choose another")
+    assert_refused(run_app("--host", "no.such.host.invalid"), "--host no.such.host.invalid")
+    assert_refused(run_app("--port", "0", "--mtrans_name", "nowhere"), "nowhere", "mtrans")
+
+
+@needs_gradio
+def test_health_tells_what_runs(server: Server) -> None:
+    status, headers, body = server.ask("GET", "/health")
+    health = json.loads(body)
+    assert status == 200 and headers["content-type"] == "application/json"
+    assert health["status"] == "ok" and health["dataset"] == "mini" and health["device"] == "cpu"
+    assert health["models"]["mtrans"] == "mtrans" and health["library"] > 0
+    assert health["queue"] == {"running": 0, "waiting": 0, "limit": 8}
+
+
+@needs_gradio
+def test_it_listens_on_this_machine_alone(server: Server) -> None:
+    listening = Path("/proc/net/tcp")
+    if not listening.exists():
+        pytest.skip("no /proc/net/tcp here")
+    rows = [line.split() for line in listening.read_text().splitlines()[1:]]
+    local = {row[1].split(":")[0] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == server.port}
+    assert local == {"0100007F"}
+    assert server.ask("GET", "/health", Host="evil.example")[0] == 403, "another site's name opens the page"
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/file=/etc/passwd",
+        "/file/etc/passwd",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../../../../../etc/passwd",
+        "/gradio_api/file=%2Fetc%2Fpasswd",
+        "/gradio_api/file=app.py",
+        "/gradio_api/file=http://127.0.0.1/",
+        "/gradio_api/proxy=http://127.0.0.1/",
+        "/gradio_api/stream/a/b/c/playlist.m3u8",
+        "/gradio_api/upload",
+        "/gradio_api/deep_link",
+        "/gradio_api/runs",
+        "/results/../../../../etc/passwd",
+        "/results/x/..%2f..%2f..%2fetc%2fpasswd",
+        "/results/x/motion.mp4",
+        "/results/%2e%2e/motion.mp4",
+        "/static/../../../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/assets/..%2f..%2f..%2froutes.py",
+        "/assets//etc/passwd",
+        "/svelte/../../routes.py",
+        "/monitoring",
+        "/docs",
+        "/openapi.json",
+    ],
+)
+def test_no_path_fetches_a_file(server: Server, path: str) -> None:
+    status, _, body = server.ask("GET", path)
+    assert status in (403, 404) and b"root:" not in body and b"import" not in body
+
+
+@needs_gradio
+def test_nothing_can_be_pushed(server: Server) -> None:
+    before = server.files()
+    upload = b'--x\r\nContent-Disposition: form-data; name="files"; filename="../evil"\r\n\r\nevil\r\n--x--\r\n'
+    form = "multipart/form-data; boundary=x"
+    assert server.ask("POST", "/gradio_api/upload", upload, Content_Type=form)[0] == 404
+    assert server.ask("POST", "/gradio_api/component_server", {"data": []})[0] == 404
+    assert server.ask("POST", "/gradio_api/run/predict", {"data": []})[0] == 404
+    assert server.ask("PUT", "/results/x/motion.mp4", b"x")[0] == 405
+    join = {"data": [], "fn_index": 0, "session_hash": "a"}
+    assert server.ask("POST", "/gradio_api/queue/join", join, Origin="http://evil.example")[0] == 403
+    assert server.ask("POST", "/gradio_api/queue/join", {**join, "data": ["x" * 100_000]})[0] == 413
+    assert server.files() == before
+
+
+def send(server: Server, data: list[Any], session: str) -> str:
+    """What the page's event answers to `data`, as the stream of the queue tells it; the refusal of the guard."""
+    config = json.loads(server.ask("GET", "/config")[2])
+    events = [each for each in config["dependencies"] if any(target[1] == "submit" for target in each["targets"])]
+    body = {"data": data, "fn_index": events[0]["id"], "session_hash": session}
+    status, _, answer = server.ask("POST", "/gradio_api/queue/join", body)
+    if status == 400:
+        return answer.decode()
+    assert status == 200, answer
+    return server.ask("GET", f"/gradio_api/queue/data?session_hash={session}")[2].decode()
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (["a" * 501, True, 3, True, 0, 2, 10], "501 characters"),
+        (["  ", True, 3, True, 0, 2, 10], "The prompt is empty"),
+        (["a", False, 1.0, True, 0, 2, 10], "The length in frames must be 40 to 120 (2 to 6 s), not 20"),
+        (["a", False, "/etc/passwd", True, 0, 2, 10], "The length in frames must be a whole number"),
+        (["a", False, 10**30, True, 0, 2, 10], "The length in frames must be"),
+        (["a", True, 3, True, 2**40, 2, 10], "The seed must be"),
+        (["a", True, 3, True, 0, 1e9, 10], "The guidance must be 0 to 10"),
+        (["a", True, 3, True, 0, float("nan"), 10], "The guidance must be a number"),
+        (["a", True, 3, True, 0, 2, 10**9], "The number of steps must be 1 to 50"),
+        (["a", True, 3, "on", 0, 2, 10], "Retrieval must be on or off"),
+        (["a"], '"success":false'),
+        ([FILE, True, 3, True, 0, 2, 10], "plain values"),
+        ([FILE | {"url": "http://127.0.0.1/x"}] * 7, "plain values"),
+        (["a", [FILE], 3, True, 0, 2, 10], "plain values"),
+        (["a", [[FILE]], 3, True, 0, 2, 10], "plain values"),
+    ],
+)
+def test_forged_requests_do_nothing(server: Server, data: list[Any], message: str) -> None:
+    before = server.files()
+    answer = send(server, data, f"forged{abs(hash(str(data)))}")
+    assert message in answer, answer[-500:]
+    assert "results/" not in answer and "root:x" not in answer
+    assert server.files() == before, "a forged request left files"
+    assert json.loads(server.ask("GET", "/health")[2])["queue"]["running"] == 0
+
+
+@needs_gradio
+@needs_browser
+def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    said: list[str] = []
+    asked: list[str] = []
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, headless=True, args=FLAGS, viewport={"width": 1280, "height": 900}
+        )
+        context.set_default_timeout(1000 * START)
+        expect.set_options(timeout=1000 * START)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(server.url)
+
+        page.get_by_text("a person walks in a circle").click()
+        prompt, button = page.get_by_role("textbox", name="Motion"), page.get_by_role("button", name="Generate")
+        expect(prompt).to_have_value("a person walks in a circle")
+        prompt.fill("a" * 501)
+        expect(page.locator("#count .over")).to_have_text("501 of 500 characters")
+        button.click()
+        expect(page.get_by_role("alert")).to_have_text(
+            "The prompt has 501 characters, at most 500 are read: shorten it."
+        )
+        assert page.locator("video").count() == 0
+
+        prompt.fill("a person walks <b>forward</b>")
+        button.click()
+        video = page.locator("video")
+        expect(video).to_be_visible()
+        expect(page.get_by_role("alert")).to_have_count(0)
+        page.wait_for_function("document.querySelector('video').readyState >= 2")
+        assert 2 <= video.evaluate("each => each.duration") <= 6
+        assert video.evaluate("each => [each.videoWidth, each.videoHeight]") == [854, 480]
+        assert page.locator(".result h2").inner_text() == "a person walks <b>forward</b>"
+
+        viewer = page.frame_locator("iframe.viewer")
+        expect(viewer.locator("canvas")).to_have_count(4)  # the motion and three retrieved ones
+        html, canvas = viewer.locator("html"), viewer.locator("canvas").first
+        before = (html.get_attribute("data-frame"), canvas.evaluate("each => each.toDataURL()"))
+        expect(html).not_to_have_attribute("data-frame", before[0])
+        assert canvas.evaluate("each => each.toDataURL()") != before[1], "the figure does not move"
+        inside = viewer.locator("body").evaluate(
+            "each => [each.scrollWidth, each.scrollHeight, innerWidth, innerHeight]"
+        )
+        assert inside[0] <= inside[2] and inside[1] <= inside[3], "the 3D view does not fit its frame"
+
+        assert page.locator(".neighbours li").count() == 3 and page.locator(".neighbours b").count() >= 1
+        starts = {"mp4": b"ftyp", "bvh": b"HIERARCHY", "glb": b"glTF", "npy": b"\x93NUMPY", "html": b"<!DOCTYPE"}
+        links = page.locator(".downloads a")
+        assert links.count() == 6
+        for number in range(links.count()):
+            with page.expect_download() as downloading:
+                links.nth(number).click()
+            name = downloading.value.suggested_filename
+            downloading.value.save_as(tmp_path / name)
+            kind = name.rsplit(".", 1)[1]
+            assert (
+                name.startswith("a_person_walks_b_forward_b_0") and starts[kind] in (tmp_path / name).read_bytes()[:32]
+            )
+        assert len(list(tmp_path.iterdir())) == 6
+
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 900})
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"at {width} pixels the page is {wide} wide"
+        context.close()
+    assert not said, said
+    assert all(url.startswith((server.url, "blob:", "data:")) for url in asked), "the page asked someone else"
+
+
+@needs_gradio
+def test_everything_is_removed_at_the_end(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        send(server, ["a person waves", False, 2, True, 0, 2, 2], "ending")
+        assert any(name.endswith("motion.mp4") for name in server.files())
+    assert server.process.returncode == 0, "".join(server.lines)
+    assert not any("remomask_app_" in name for name in server.files()), "results are left behind"
+    assert "Traceback" not in "".join(server.lines)
