@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from data.specs import SPLITS, DatasetSpec, require_files
 from utils.errors import UserError
-from utils.files import read_array
+from utils.files import UNREADABLE_ARRAY, read_array
 
 LOGGER = logging.getLogger(__name__)
 
@@ -301,7 +301,7 @@ def _read_features(spec: DatasetSpec, clip_id: str, skipped: Skipped) -> np.ndar
     except FileNotFoundError:
         skipped.add("without a motion file", clip_id)
         return None
-    except (ValueError, EOFError, OSError):
+    except UNREADABLE_ARRAY:
         skipped.add("unreadable", clip_id)
         return None
     if features.ndim != 2 or features.shape[1] != spec.n_features or features.dtype.kind not in "fiu":

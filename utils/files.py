@@ -7,8 +7,12 @@ import hashlib
 import json
 import os
 import re
+import struct
 import tempfile
+import tokenize
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,10 @@ from typing import Any
 import numpy as np
 
 from utils.errors import UserError
+
+# What NumPy raises over damaged, encrypted, pickled or boundless arrays; its headers are Python text.
+UNREADABLE_ARRAY = (ValueError, TypeError, EOFError, OSError, KeyError, MemoryError, OverflowError, RuntimeError)
+UNREADABLE_ARRAY += (SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 @contextlib.contextmanager
@@ -75,7 +83,7 @@ def read_array(path: Path | str) -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
-    except (ValueError, EOFError, OSError) as error:
+    except UNREADABLE_ARRAY as error:
         raise UserError(f"{path} is not a readable .npy file: {error}") from error
 
 

@@ -161,7 +161,7 @@ def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
 def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     if isinstance(content, dict):
         for name, value in content.items():

@@ -55,7 +55,6 @@ class Record:
         ids: its files' names without suffix: the clip and perhaps its mirrored copy.
         frames: feature rows.
         captions: how many.
-        words: how many in all captions.
         distance: length of the root's way on the ground, metres.
         top_speed: of the root, metres a second, over a fifth of a second.
         kind, joint_map, unit, source_frames, source_fps: as the file was read.
@@ -71,7 +70,6 @@ class Record:
     ids: tuple[str, ...] = ()
     frames: int = 0
     captions: int = 0
-    words: int = 0
     distance: float = 0.0
     top_speed: float = 0.0
     kind: str = ""
@@ -135,7 +133,6 @@ def _make_clip(
         ids=tuple(ids),
         frames=len(features),
         captions=len(captions),
-        words=sum(len(caption.text.split()) for caption in captions),
         distance=round(float(np.linalg.norm(ground, axis=-1).sum()), 4),
         top_speed=round(float(speeds.max()), 4),
         kind=motion.kind,

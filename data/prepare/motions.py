@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from data.prepare.settings import METRES, ClipSettings
 from data.prepare.smpl import BodyShape, smpl_motion
 from utils.bvh import read_bvh
 from utils.errors import UserError
+from utils.files import UNREADABLE_ARRAY
 from utils.rig import RigMotion, resample_joints
 from utils.skeleton import get_skeleton
 
@@ -126,7 +125,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
             wanted = {*JOINTS_KEYS, *RATE_KEYS, "poses", "trans", "betas", "gender"}
             keys = [key for key in file.files if key in wanted] or file.files
             return {key: file[key] for key in keys}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except UNREADABLE_ARRAY as error:
         raise UserError(f"not a readable {path.suffix} file: {error}") from error
 
 
@@ -142,7 +141,8 @@ def _joints_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         raise UserError(f"wrong joints: the shape is {joints.shape}, not (frames, {N_JOINTS}, 3){hint}")
     if not len(joints):
         raise UserError("too short: no frames")
-    joints = joints.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN of a kind that signals
+        joints = joints.astype(np.float64)
     bad = ~(np.abs(joints) < 1e7).all(axis=(1, 2))
     if bad.any():
         raise UserError(f"NaN, infinity or absurd numbers, first in frame {int(bad.argmax())}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -125,6 +126,10 @@ def prepare(job: Preparation) -> Outcome:
         taken = [record for record in records if not record.reason]
         refused += [Refusal(record.name, record.file, record.reason) for record in records if record.reason]
         remarks += [(record.name, remark) for record in taken for remark in record.remarks]
+        if settings.mirror:
+            copied = {record.name for record in taken if len(record.ids) > 1}
+            others = sorted({record.name for record in taken} - copied)
+            remarks += [(name, f"no mirrored copy: {MIRROR_PREFIX}{name} is a clip of its own") for name in others]
         splits = _split(job, given_splits, taken, remarks)
         outcome = Outcome(
             job.out, taken, refused, remarks, splits, {record.name: captions[record.name] for record in taken},
@@ -209,7 +214,13 @@ def _in_parallel(make: partial, jobs: Sequence[ClipJob], workers: int) -> Iterat
         yield from map(make, jobs)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers: they are the parallelism
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+    # Ctrl-C reaches the workers too; they finish their clip and let this process end.
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
     try:
         for start in range(0, len(jobs), AHEAD * workers):
             waiting = [pool.submit(make, each) for each in jobs[start : start + AHEAD * workers]]

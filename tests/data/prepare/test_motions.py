@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from data.prepare.checks import check_motion
@@ -203,11 +205,33 @@ def test_bad_arrays(tmp_path: Path, array: np.ndarray, words: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04nothing", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04nothing", b"\x93NUMPY\x01\x00v\x00{'descr'", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4' \n"],
+)
 def test_broken_arrays(tmp_path: Path, suffix: str, content: bytes) -> None:
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(UserError, match="not a readable"):
         read_motion(tmp_path / f"a{suffix}", SETTINGS)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1), length=st.integers(0, 30), new=st.binary(max_size=30), packed=st.booleans())
+def test_damaged_arrays_are_read_or_refused(
+    tmp_path: Path, place: float, length: int, new: bytes, packed: bool
+) -> None:
+    """Any stretch of a good file replaced by anything: joints, or our own error and no other."""
+    joints = walking_body(0.2).joints().astype(np.float32)
+    path = tmp_path / ("a.npz" if packed else "a.npy")
+    np.savez_compressed(path, joints=joints) if packed else np.save(path, joints)
+    content = path.read_bytes()
+    start = round(place * (400 if place < 0.7 else len(content)))  # headers more often than numbers
+    path.write_bytes(content[:start] + new + content[start + length :])
+    try:
+        motion = read_motion(path, SETTINGS)
+    except UserError:
+        return
+    assert motion.joints.shape[1:] == (22, 3) and np.isfinite(motion.joints).all()
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:

@@ -117,6 +117,17 @@ def test_mirrored_copies(sources: Path, tmp_path: Path) -> None:
         assert captions[0].text.startswith("a man raises his right hand") and "right/OTHER" in captions[0].tokens
 
 
+def test_a_copy_never_replaces_a_clip(sources: Path, tmp_path: Path) -> None:
+    np.save(sources / "motions" / "Mclip0_part0.npy", walking_body(2.5, seed=20).joints())
+    (sources / "texts" / "Mclip0_part0.txt").write_text("he sits")
+    out = tmp_path / "out"
+    assert run(sources, out, "--mirror") == 0
+    assert (out / "texts" / "Mclip0_part0.txt").read_text().startswith("he sits")
+    assert {path.stem for path in (out / "texts").iterdir()} >= {"clip0_part0", "MMclip0_part0", "Mclip1_part1"}
+    remark = "no mirrored copy: Mclip0_part0 is a clip of its own"
+    assert {"name": "clip0_part0", "remark": remark} in json.loads((out / "report.json").read_text())["remarks"]
+
+
 def test_bad_clips_are_named_and_good_ones_prepared(sources: Path, tmp_path: Path) -> None:
     motions, texts = sources / "motions", sources / "texts"
     good = walking_body(2.5, seed=9)
