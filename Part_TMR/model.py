@@ -13,7 +13,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from models.configs import PartTMRConfig
-from Part_TMR.part_encoder import MotionEmbedding, PartEncoder
+from Part_TMR.part_encoder import MotionEmbedding, PartEncoder, PartTokens
 from Part_TMR.text_head import TextHead
 from utils.normalizer import Normalizer
 from utils.representation import get_layout
@@ -87,7 +87,11 @@ class RetrieverModel(nn.Module):
 
     def encode_motion(self, motion: Tensor, mask: Tensor) -> MotionEmbedding:
         """Raw features (B, T, D_features) and mask (B, T) -> embeddings; what padding holds does not matter."""
-        return self.motion_encoder(self.normalizer.normalize(motion), mask)
+        return self.motion_encoder.encode(self.part_tokens(motion, mask))
+
+    def part_tokens(self, motion: Tensor, mask: Tensor) -> PartTokens:
+        """Raw features (B, T, D_features) and mask (B, T) -> what `motion_encoder.encode` reads."""
+        return self.motion_encoder.tokens(self.normalizer.normalize(motion), mask)
 
     def encode_text(self, texts: TextFeatures | list[str]) -> Tensor:
         """Features of a frozen encoder, or sentences for a trained one -> (B, D) of unit length."""

@@ -23,6 +23,13 @@ class MotionEmbedding(NamedTuple):
     parts: Tensor  # (B, G, C)
 
 
+class PartTokens(NamedTuple):
+    """What the part encoders read of motions: made without trained numbers, so copies of an encoder can share it."""
+
+    patches: Tensor  # (G, B, L, P * W)
+    mask: Tensor  # (B, L)
+
+
 class PartEncoder(nn.Module):
     """Normalised features -> one embedding a motion and one a body part.
 
@@ -62,19 +69,22 @@ class PartEncoder(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor) -> MotionEmbedding:
         """Normalised features (B, T, D) and mask (B, T) -> MotionEmbedding. What padding holds does not matter."""
-        patches, patch_mask = self.patches(features, mask)
-        states = self.encoder(patches, patch_mask).transpose(0, 1)
+        return self.encode(self.tokens(features, mask))
+
+    def encode(self, tokens: PartTokens) -> MotionEmbedding:
+        """What `tokens` gave -> MotionEmbedding."""
+        states = self.encoder(*tokens).transpose(0, 1)
         motion = functional.normalize(self.projection(states.flatten(1)), dim=-1)
         return MotionEmbedding(motion, functional.normalize(states, dim=-1))
 
-    def patches(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> part tokens (G, B, L, P * W) and their mask (B, L): valid if one of its frames is."""
+    def tokens(self, features: Tensor, mask: Tensor) -> PartTokens:
+        """Normalised features (B, T, D) and mask (B, T) -> tokens; one is valid if one of its frames is."""
         batch, n_frames, _ = features.shape
         padding = -n_frames % self.patch_frames
         features = features[..., : self.n_features].masked_fill(~mask[..., None], 0.0)
         features = functional.pad(features, (0, 1, 0, padding))
         mask = functional.pad(mask, (0, padding), value=False)
         groups, widest = self.columns.shape
-        parts = features[..., self.columns.flatten()].view(batch, -1, self.patch_frames, groups, widest)
+        parts = features.index_select(-1, self.columns.flatten()).view(batch, -1, self.patch_frames, groups, widest)
         patches = parts.permute(3, 0, 1, 2, 4).flatten(3)
-        return patches, mask.view(batch, -1, self.patch_frames).any(dim=-1)
+        return PartTokens(patches, mask.view(batch, -1, self.patch_frames).any(dim=-1))

@@ -28,7 +28,8 @@ from utils.run_files import resolve_checkpoint
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder, TextFeatureStore
 
-FRAMES_AT_ONCE = 4096
+# Numbers in one activation of all part encoders: on a CPU what its cache holds, on a GPU what keeps it busy.
+ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
 # What decides an embedding and does not show in names and shapes of the weights.
@@ -83,6 +84,12 @@ class Retriever:
         """Where it runs, and where embeddings come out."""
         return self.model.normalizer.mean.device
 
+    @property
+    def frames_at_once(self) -> int:
+        """Frames of one batch of `encode_motion`, padding counted."""
+        a_frame = self.model.n_parts * self.config.part_dim // self.config.patch_frames
+        return max(1, ACTIVATION_AT_ONCE.get(self.device.type, ACTIVATION_AT_ONCE["cpu"]) // max(1, a_frame))
+
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Sentences -> (B, D) of unit length. Repeated ones are computed once."""
@@ -121,7 +128,7 @@ class Retriever:
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
         while order:
-            count = max(1, FRAMES_AT_ONCE // len(motions[order[-1]]))
+            count = max(1, self.frames_at_once // len(motions[order[-1]]))
             numbers, order = order[-count:], order[:-count]
             lengths = torch.tensor([len(motions[number]) for number in numbers])
             padded = pad_sequence([motions[number] for number in numbers], batch_first=True)

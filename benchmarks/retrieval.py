@@ -17,7 +17,7 @@ from models.text_encoder import TextFeatures
 from options.presets import PRESETS
 from Part_TMR.model import RetrieverModel
 from Part_TMR.momentum_model import Keys
-from Part_TMR.retriever import FRAMES_AT_ONCE, Retriever
+from Part_TMR.retriever import Retriever
 
 ROWS, WIDTH, CAPTIONS, TOP = 66_912, 512, 64, 10  # the training rows of HumanML3D
 CAPTIONS_PER_MOTION = 3
@@ -74,9 +74,8 @@ def building() -> None:
     with torch.no_grad():
         alone = seconds(lambda: model.encode_motion(padded, mask), 3)
     ours = seconds(lambda: retriever.encode_motion(motions), 1) / (len(motions) * CAPTIONS_PER_MOTION)
-    print(
-        f"building with the paper's encoders, {CAPTIONS_PER_MOTION} captions a motion ({FRAMES_AT_ONCE} frames at once)"
-    )
+    frames = retriever.frames_at_once
+    print(f"building with the paper's encoders, {CAPTIONS_PER_MOTION} captions a motion ({frames} frames at once)")
     print(f"  {1 / ours:.1f} rows a second; each row alone, padded to {PADDED_FRAMES} frames: {1 / alone:.1f}")
     print(f"  ratio of the times 1/{alone / ours:.1f}")
 

@@ -78,13 +78,14 @@ class RetrieverTask(Task):
         captions = self.texts.distinct[batch["caption_index"].cpu()].to(device)
         takes = batch["take_index"]
         features = self.texts.rows(batch["caption_index"], device)
-        encoded = self.model.encode_motion(batch["motion"], batch["mask"])
+        tokens = self.model.part_tokens(batch["motion"], batch["mask"])
+        encoded = self.model.motion_encoder.encode(tokens)
         texts = self.model.encode_text(features)
         keys = Keys(encoded.motion, texts, takes, captions)
         if self.momentum is not None:
             with torch.no_grad():
                 former = self.momentum.model
-                motion_keys = former.encode_motion(batch["motion"], batch["mask"]).motion
+                motion_keys = former.motion_encoder.encode(tokens).motion
                 self._step_keys = Keys(motion_keys, former.encode_text(features), takes, captions)
             keys = self._step_keys.followed_by(self.momentum.queue.contents())
         ignored = self._ignored(takes, captions, keys)

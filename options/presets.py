@@ -40,8 +40,8 @@ _TRANSFORMER: Preset = {
 
 _MINI_TRANSFORMER: Preset = {**_MINI_RUN, **_TRANSFORMER}
 
-# For some 2,000 clips of any kind, as prepare_dataset.py makes them, on two CPU cores: an hour a stage at most. Wider
-# than mini, since real motions vary more; everything works offline.
+# For some 2,000 clips of any kind, as prepare_dataset.py makes them, on two CPU cores: about an hour and a half in all.
+# Wider than mini, since real motions vary more; everything works offline.
 _SMALL_TRANSFORMER: Preset = {
     **_SMALL_RUN,
     **_TRANSFORMER,
@@ -83,19 +83,19 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "window_size": 32,  # clips may be as short as 36 frames
             "window_stride": 16,
             "lr": 1e-3,
-            "max_epoch": 24,
+            "max_epoch": 12,
             "eval_every_e": 1,
         },
     },
     "mtrans": {
         "paper": {},
         "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80},
-        "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 45},
+        "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 40},
     },
     "rtrans": {
         "paper": {},
         "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40},
-        "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 35},
+        "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 30},
     },
     "length": {
         "paper": {},
@@ -155,7 +155,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "text_dim": 192,
             "queue_size": 1536,
             "batch_size": 64,
-            "max_epoch": 40,
+            "max_epoch": 30,
             "lr": 1e-3,
             "warm_up_iter": 100,
             "gamma": 0.02,
@@ -187,9 +187,9 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "n_heads": 4,
             "text_layers": 1,
             "motion_layers": 3,
-            "embed_dim": 128,
+            "embed_dim": 64,  # FID of a small validation split needs fewer dimensions than clips
             "batch_size": 64,
-            "max_epoch": 40,
+            "max_epoch": 30,
             "lr": 5e-4,
             "warm_up_iter": 100,
             "eval_every_e": 2,

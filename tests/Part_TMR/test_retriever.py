@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from Part_TMR.retriever import Retriever, retriever_hash
+from Part_TMR.retriever import ACTIVATION_AT_ONCE, Retriever, retriever_hash
 from utils.checkpoint import save_safetensors
 from utils.errors import UserError
 
@@ -19,7 +19,7 @@ def motions() -> list[np.ndarray]:
 
 def test_embeddings_are_the_same_alone_and_in_any_company(retriever: Retriever, monkeypatch) -> None:
     together = retriever.encode_motion(motions())
-    monkeypatch.setattr("Part_TMR.retriever.FRAMES_AT_ONCE", 1)
+    monkeypatch.setitem(ACTIVATION_AT_ONCE, "cpu", 1)
     alone = retriever.encode_motion(motions())
     torch.testing.assert_close(alone.motion, together.motion, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(alone.parts, together.parts, atol=1e-5, rtol=1e-5)
