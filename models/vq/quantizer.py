@@ -45,6 +45,13 @@ def _broadcast(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def _of_first_process(number: int, device: torch.device) -> int:
+    """The number that the first process has, in all of them."""
+    if dist.is_available() and dist.is_initialized():
+        return int(_broadcast(torch.tensor(number, device=device)))
+    return number
+
+
 class Codebook(nn.Module):
     """V codes that follow the moving average of the vectors assigned to them. All state is in buffers."""
 
@@ -122,6 +129,9 @@ class ResidualQuantizer(nn.Module):
         used = len(self.levels)
         if self.training and torch.rand(()) < self.dropout_prob:
             used = int(torch.randint(1, used + 1, ()))
+        if self.training:
+            # Every level in use is synchronised: processes with different numbers of levels would wait for each other.
+            used = _of_first_process(used, latent.device)
 
         residual, total = vectors, torch.zeros_like(vectors)
         indices, commitments, perplexities = [], [], []

@@ -1,7 +1,11 @@
 """Invariants of the RVQ-VAE."""
 
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 import torch
+from torch import distributed
 
 from models.configs import RVQConfig
 from models.vq.quantizer import ResidualQuantizer
@@ -93,6 +97,27 @@ def test_dead_codes_are_revived() -> None:
     for _ in range(20):
         codes = quantizer(latent, mask).codes
     assert len(codes.unique()) > 32
+
+
+def _quantise_in_process(rank: int, folder: str) -> None:
+    """One of two processes, each with latents and random numbers of its own."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=30)
+    )
+    torch.manual_seed(rank)
+    quantizer = ResidualQuantizer(4, 16, 8, 0.9, dropout_prob=0.7, temperature=0.5)
+    mask = torch.ones(4, 8, dtype=torch.bool)
+    used = [int((quantizer(torch.randn(4, 8, 6, 8), mask).codes[0, 0, 0] >= 0).sum()) for _ in range(12)]
+    torch.save({"used": used, "state": quantizer.state_dict()}, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_processes_drop_the_same_levels_and_share_their_codebooks(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_quantise_in_process, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first["used"] == second["used"] and len(set(first["used"])) > 1
+    for name, values in first["state"].items():
+        torch.testing.assert_close(values, second["state"][name], msg=name)
 
 
 def test_tokenising_is_the_same_alone_together_and_from_the_cache(model: RVQVAE, tmp_path, monkeypatch) -> None:
