@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.runs import read_config
-from utils.checkpoint import read_checkpoint, save_safetensors
+from utils.checkpoint import model_of, read_checkpoint, save_safetensors
 from utils.errors import UserError
 from utils.files import write_json
 from utils.run_files import EXPORT_SUFFIX, resolve_checkpoint
@@ -35,12 +35,11 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
         raise UserError(f"--out {out_dir} is the run itself: choose another folder")
     config, path = read_config(run_dir), resolve_checkpoint(run_dir, which)
     checkpoint = read_checkpoint(path)
-    if "model" not in checkpoint:
-        raise UserError(f"{path} holds no model: it is not a checkpoint of a training run")
+    state = model_of(checkpoint, path)
     record = {"checkpoint": path.name, "step": checkpoint.get("step"), "metrics": checkpoint.get("metrics", {})}
     # A run that was itself exported keeps its first record.
     exported = config | {EXPORTED: config.get(EXPORTED, record)}
     weights = out_dir / "model" / f"{path.stem}{EXPORT_SUFFIX}"
-    save_safetensors(weights, checkpoint["model"], half=True, metadata={"step": str(exported[EXPORTED]["step"])})
+    save_safetensors(weights, state, half=True, metadata={"step": str(exported[EXPORTED]["step"])})
     write_json(out_dir / "config.json", exported)
     return weights

@@ -96,6 +96,27 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     return content
 
 
+def read_model(path: Path | str) -> Mapping[str, Tensor]:
+    """The model's state in a checkpoint of a run.
+
+    Raises:
+        UserError: as `read_checkpoint`, or the file holds no model.
+    """
+    return model_of(read_checkpoint(path), path)
+
+
+def model_of(checkpoint: Mapping[str, Any], source: Path | str) -> Mapping[str, Tensor]:
+    """The model's state in what `read_checkpoint` gave.
+
+    Raises:
+        UserError: there is none.
+    """
+    state = checkpoint.get("model")
+    if not isinstance(state, Mapping):
+        raise UserError(f"{source} holds no model: it is not a checkpoint of a training run")
+    return state
+
+
 def to_half(tensor: Tensor) -> Tensor:
     """Half precision where it is harmless: vectors (statistics, biases, norms) are small and sensitive and stay as they
     are, so do integers and tensors with values beyond half precision's range."""

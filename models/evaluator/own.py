@@ -21,7 +21,7 @@ from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
 from models.transformer.blocks import Attention, FeedForward
 from models.transformer.token_grid import sinusoid
 from options.schema import from_dict
-from utils.checkpoint import load_state, read_checkpoint
+from utils.checkpoint import load_state, read_model
 from utils.errors import UserError
 from utils.files import read_json
 from utils.normalizer import Normalizer
@@ -127,7 +127,7 @@ class OwnEvaluator(Evaluator):
 
             text_encoder = build_text_encoder(config.text_encoder, device=device)
         network = EvaluatorNetwork(config, text_encoder.dim)
-        load_state(network, read_checkpoint(weights).get("model", {}), weights)
+        load_state(network, read_model(weights), weights)
         return cls(network.to(device), text_encoder)
 
     @torch.no_grad()

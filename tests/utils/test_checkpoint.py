@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils.checkpoint import load_state, read_checkpoint, save_checkpoint, save_safetensors, to_half
+from utils.checkpoint import load_state, read_checkpoint, read_model, save_checkpoint, save_safetensors, to_half
 from utils.errors import UserError
 
 
@@ -106,6 +106,15 @@ def test_a_list_is_no_checkpoint(tmp_path: Path) -> None:
     torch.save([1], tmp_path / "a.tar")
     with pytest.raises(UserError, match="holds a list"):
         read_checkpoint(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("content", [{}, {"weight": torch.zeros(2)}, {"model": torch.zeros(2)}])
+def test_a_checkpoint_without_a_model_is_named(content: dict, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.tar", content)
+    with pytest.raises(UserError, match="a.tar holds no model"):
+        read_model(tmp_path / "a.tar")
+    save_checkpoint(tmp_path / "a.tar", {"model": {"weight": torch.ones(2)}})
+    assert torch.equal(read_model(tmp_path / "a.tar")["weight"], torch.ones(2))
 
 
 def test_half_precision_only_where_harmless() -> None:
