@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from options.groups import DATASET_HELP, GPU_HELP, canonical_dataset, check_gpu_id, check_run_name
+from options.groups import DATABASE_HELP, DATASET_HELP, GPU_HELP, canonical_dataset, check_gpu_id, check_run_name
 from options.schema import option
 from utils.errors import UserError
 
@@ -46,9 +46,7 @@ class ModelOptions:
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with"
     )
-    database: str | None = option(
-        None, "folder of the RAG database; none: the one that the transformer was trained with"
-    )
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one that the transformer was trained with")
     gpu_id: str = option("auto", GPU_HELP)
 
     def __post_init__(self) -> None:

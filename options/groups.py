@@ -12,6 +12,7 @@ from utils.errors import UserError
 
 DATASET_HELP = f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/"
 GPU_HELP = "number of the GPU, several with commas (one process each), -1: the CPU, auto: GPU 0 if there is one"
+DATABASE_HELP = "folder of the RAG database; a subfolder named after the dataset comes first"
 GPU_PATTERN = re.compile(r"auto|-1|\d+(,\d+)*")
 RUN_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
@@ -92,7 +93,7 @@ class RetrievalOptions:
     """Which library of motions the generator retrieves from."""
 
     retriever_name: str = option("tmr", "run of the retriever, in checkpoints_dir/dataset")
-    database: str = option("database", "folder of the RAG database; a subfolder named after the dataset comes first")
+    database: str = option("database", DATABASE_HELP)
 
     def __post_init__(self) -> None:
         check_run_name(self.retriever_name, "retriever_name")

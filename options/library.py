@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from options.groups import RunOptions
+from options.groups import DATABASE_HELP, RunOptions
 from options.schema import option
 from options.stages import CHECKPOINT_HELP
 from utils.errors import UserError
@@ -61,7 +61,7 @@ class SearchOptions:
 
     run: RunOptions = RunOptions(name="tmr", dataset_name="mini", checkpoints_dir="pretrained")
     which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
-    database: str | None = option(None, "folder of the RAG database; none: the one beside the runs, else database/")
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else database/")
     text: str | None = option(None, "what to look for in words")
     motion: str | None = option(None, "a .bvh file, or a .npy of features or joints: motions like it are looked for")
     k: int = option(5, "motions shown", minimum=1)

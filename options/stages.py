@@ -19,6 +19,7 @@ from models.configs import (
 )
 from options.export import COMPARE_HELP, FOOT_LOCK_HELP, Comparison
 from options.groups import (
+    DATABASE_HELP,
     DATASET_HELP,
     GPU_HELP,
     RetrievalOptions,
@@ -270,9 +271,7 @@ class GeneratorEvalOptions:
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with"
     )
-    database: str | None = option(
-        None, "folder of the RAG database; none: the one that the transformer was trained with"
-    )
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one that the transformer was trained with")
     retrieval: tuple[RetrievalMode, ...] = option(
         ("on",), "the searched motions, none, random ones, or the clip itself (an upper bound); a row each"
     )
@@ -344,9 +343,7 @@ class DemoOptions:
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with"
     )
-    database: str | None = option(
-        None, "folder of the RAG database; none: the one that the transformer was trained with"
-    )
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one that the transformer was trained with")
     no_retrieval: bool = option(False, "generate without retrieval")
     deterministic_length: bool = option(False, "take the likeliest length instead of drawing one")
     sampling: SamplingSettings = SamplingSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +23,11 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import state_hash
+from options.groups import RetrievalOptions
 from options.schema import from_dict
+from options.stages import TokenInputs
 from pipeline.runs import read_config
-from utils.checkpoint import load_state, read_checkpoint
+from utils.checkpoint import load_state, read_model
 from utils.errors import UserError
 from utils.run_files import resolve_checkpoint
 
@@ -50,7 +53,7 @@ def _model_config(run_dir: Path, stage: str, schema: type[Any]) -> tuple[dict[st
 
 def _filled(model: Model, run_dir: Path, which: str | None, device: torch.device | str) -> Model:
     path = resolve_checkpoint(run_dir, which)
-    load_state(model, read_checkpoint(path)["model"], path)
+    load_state(model, read_model(path), path)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -84,6 +87,16 @@ def token_shape(run_dir: Path) -> TokenShape:
     return from_dict(TokenShape, read_config(run_dir).get("tokens"), f"{run_dir / 'config.json'}: tokens")
 
 
+def token_inputs(run_dir: Path) -> TokenInputs:
+    """The RVQ-VAE that a transformer's run was trained with."""
+    return from_dict(TokenInputs, read_config(run_dir).get("inputs"), f"{run_dir / 'config.json'}: inputs")
+
+
+def retrieval_options(run_dir: Path) -> RetrievalOptions:
+    """The retriever and the library that a transformer's run was trained with."""
+    return from_dict(RetrievalOptions, read_config(run_dir).get("retrieval"), f"{run_dir / 'config.json'}: retrieval")
+
+
 def load_masked(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> MaskedTransformer:
     """The masked transformer of a run."""
     config, model_config = _model_config(run_dir, "mtrans", MaskedTransformerConfig)
@@ -103,7 +116,18 @@ def load_length_estimator(
 ) -> LengthEstimator:
     """The length estimator of a run."""
     config, model_config = _model_config(run_dir, "length", LengthEstimatorConfig)
-    return _filled(LengthEstimator(model_config, config["text_dim"]), run_dir, which, device)
+    text_dim = config.get("text_dim")
+    if type(text_dim) is not int or text_dim < 1:
+        raise UserError(f"{run_dir / 'config.json'}: text_dim must be a positive whole number, not {text_dim!r}")
+    return _filled(LengthEstimator(model_config, text_dim), run_dir, which, device)
+
+
+def check_text_encoders(models: Mapping[str, nn.Module]) -> None:
+    """Raises `UserError` unless all models, by the names of their runs, were trained with one text encoder."""
+    encoders = {name: model.config.text_encoder for name, model in models.items()}
+    if len(set(encoders.values())) > 1:
+        told = ", ".join(f"{name} with {encoder}" for name, encoder in encoders.items())
+        raise UserError(f"these runs do not work together, they were trained with different text encoders: {told}")
 
 
 def check_tokens(vq: RVQVAE, vq_dir: Path, expected: str, name: str) -> None:

@@ -9,6 +9,8 @@ from data.specs import DatasetSpec
 from utils.errors import UserError
 from utils.files import read_json
 
+MANIFEST = "manifest.json"  # of a RAG database
+
 
 def run_path(checkpoints_dir: Path | str, dataset_name: str, name: str) -> Path:
     """Where a run lies, or will lie once it is trained.
@@ -67,11 +69,17 @@ def find_database(checkpoints_dir: Path | str, spec: DatasetSpec, database: str)
     Raises:
         UserError: there is none; the place where it belongs is named.
     """
-    places = [Path(checkpoints_dir) / spec.name / "database", Path(database) / spec.name, Path(database)]
-    for place in places:
-        if (place / "manifest.json").is_file():
-            return place
+    shipped = Path(checkpoints_dir) / spec.name / "database"
+    place = shipped if (shipped / MANIFEST).is_file() else given_database(database, spec)
+    if (place / MANIFEST).is_file():
+        return place
     raise UserError(
-        f"there is no RAG database of {spec.name}: it belongs at {places[1]};"
+        f"there is no RAG database of {spec.name}: it belongs at {Path(database) / spec.name};"
         f" make it by python build_rag_database.py --dataset_name {spec.name}"
     )
+
+
+def given_database(database: Path | str, spec: DatasetSpec) -> Path:
+    """What a user's `--database` means: the subfolder named after the dataset, if it is a database, else the folder."""
+    below = Path(database) / spec.name
+    return below if (below / MANIFEST).is_file() else Path(database)

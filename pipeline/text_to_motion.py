@@ -25,18 +25,21 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import decode_motions
+from models.vq.tokenise import decode_motions, state_hash
 from Part_TMR.retriever import Retriever
 from pipeline.loader import (
     check_database_tokens,
+    check_text_encoders,
     check_tokens,
     load_length_estimator,
     load_masked,
     load_residual,
     load_vq,
+    retrieval_options,
+    token_inputs,
     token_shape,
 )
-from pipeline.runs import find_database, read_config, run_folder
+from pipeline.runs import find_database, given_database, run_folder
 from utils.errors import UserError
 from utils.representation import features_to_joints
 
@@ -101,10 +104,13 @@ class TextToMotion:
     ) -> TextToMotion:
         """Loads saved runs; the RVQ-VAE, the retriever and the database are those of the masked transformer's config.
 
+        Where only the residual transformer uses retrieval, retriever and database are those of its config.
+
         Args:
             checkpoints_dir: folder of the runs, `checkpoints_dir/dataset_name/run`.
             rtrans_name: None generates from base tokens alone.
-            database: another library of motions, made with the same retriever.
+            database: another library of motions, made with the same retriever: its folder, or one that holds it in a
+                subfolder named after the dataset.
             length_name: run of the length estimator; without one every prompt needs a length.
             which_mtrans, which_rtrans: checkpoint of the run; None takes the best there is.
 
@@ -117,25 +123,37 @@ class TextToMotion:
             return run_folder(checkpoints_dir, spec.name, name)
 
         mtrans_dir = folder(mtrans_name)
-        config = read_config(mtrans_dir)
         masked = load_masked(mtrans_dir, which_mtrans, device)
-        vq_dir = folder(vq_name or config["inputs"]["vq_name"])
+        vq_dir = folder(vq_name or token_inputs(mtrans_dir).vq_name)
         vq = load_vq(vq_dir, None, device)
         residual = load_residual(folder(rtrans_name), which_rtrans, device) if rtrans_name else None
-        for name in filter(None, (mtrans_name, rtrans_name)):
+        transformers = {mtrans_name: masked} | ({rtrans_name: residual} if residual is not None else {})
+        for name in transformers:
             check_tokens(vq, vq_dir, token_shape(folder(name)).vq_hash, name)
-        text_encoder = build_text_encoder(config["model"]["text_encoder"], device=device)
         length_dir = Path(checkpoints_dir) / spec.name / length_name
         length_estimator = load_length_estimator(length_dir, None, device) if length_dir.is_dir() else None
+        check_text_encoders(transformers | ({length_name: length_estimator} if length_estimator is not None else {}))
+        text_encoder = build_text_encoder(masked.config.text_encoder, device=device)
         retriever, library = None, None
-        if masked.config.retrieved != "none":
-            retriever_dir = folder(retriever_name or config["retrieval"]["retriever_name"])
+        retrieving = {name: model.config.retrieved for name, model in transformers.items()}
+        if using := [name for name, retrieved in retrieving.items() if retrieved != "none"]:
+            trained_with = retrieval_options(folder(using[0]))
+            retriever_dir = folder(retriever_name or trained_with.retriever_name)
             retriever = Retriever.load(retriever_dir, device=device, text_encoder=text_encoder)
-            library_dir = Path(database or find_database(checkpoints_dir, spec, config["retrieval"]["database"]))
+            if database is not None:
+                library_dir = given_database(database, spec)
+            else:
+                library_dir = find_database(checkpoints_dir, spec, trained_with.database)
             library = RAGDatabase.load(library_dir, retriever_hash=retriever.hash, device=device)
-            if masked.config.retrieved == "tokens":
-                check_database_tokens(library, library_dir, token_shape(mtrans_dir).vq_hash)
+            if "tokens" in retrieving.values():
+                check_database_tokens(library, library_dir, state_hash(vq))
         return cls(spec, text_encoder, vq, masked, residual, length_estimator, retriever, library, device)
+
+    @property
+    def n_retrieved(self) -> int:
+        """K, of the transformer that reads most retrieved motions."""
+        configs = [model.config for model in (self.masked, self.residual) if model is not None]
+        return max((config.n_retrieved for config in configs if config.retrieved != "none"), default=0)
 
     @torch.no_grad()
     def generate(
@@ -198,12 +216,11 @@ class TextToMotion:
         features = self.text_encoder.features(texts).to(self.device)
         if self.retriever is None or self.database is None:
             return make_condition(features, None), [()] * len(texts)
-        config = self.masked.config
         if not retrieval:
-            nothing = empty_retrieval(self.database, len(texts), config.n_retrieved)
+            nothing = empty_retrieval(self.database, len(texts), self.n_retrieved)
             return make_condition(features, nothing).withheld(retrieval=True), [()] * len(texts)
         if retrieved is None:
-            found = self.database.search(self.retriever.encode_text(texts), config.n_retrieved)
+            found = self.database.search(self.retriever.encode_text(texts), self.n_retrieved)
         else:
             found = SearchResult(retrieved, torch.full(retrieved.shape, float("nan")))
         entries = self.database.entries

@@ -62,6 +62,10 @@ class Retrieved(_Batch):
     tokens: Tensor | None = None
     steps: Tensor | None = None
 
+    def first(self, count: int) -> Retrieved:
+        """The best `count` of the K motions, or all if there are fewer."""
+        return self._map(lambda tensor: tensor[:, :count])
+
 
 @dataclass(frozen=True)
 class Condition(_Batch):
@@ -191,6 +195,8 @@ class ConditionEncoder(nn.Module):
     def _retrieved(
         self, condition: Condition, retrieved: Retrieved, token_embedding: Callable[[Tensor], Tensor]
     ) -> list[Memory]:
+        # Another model of the same condition may read more motions than this one.
+        retrieved = retrieved.first(self.config.n_retrieved)
         mask = retrieved.mask & condition.keep_retrieval[:, None]  # (B, K)
         n_retrieved = mask.shape[1]
         rank = self.rank[:n_retrieved]

@@ -75,7 +75,7 @@ class Generated:
         return [motion.features for motion in made]
 
     def _retrieved(self, samples: Sequence[Sample], seed: int) -> Tensor | None:
-        n_retrieved = self.t2m.masked.config.n_retrieved
+        n_retrieved = self.t2m.n_retrieved
         if not self.n_library or self.retrieval in ("on", "off"):
             return None
         if self.retrieval == "self":

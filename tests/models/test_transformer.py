@@ -102,6 +102,17 @@ def test_swapping_the_retrieved_rows_changes_the_logits(retrieved: str) -> None:
     assert (model(tokens, mask, condition) - model(tokens, mask, swapped)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
+def test_a_model_reads_its_own_number_of_retrieved_motions(retrieved: str) -> None:
+    condition = make_condition(2)
+    more = condition.retrieved._map(lambda tensor: torch.cat([tensor, tensor.flip(0)], dim=1))
+    tokens, mask = torch.randint(CODES, (2, 8, PARTS)), torch.ones(2, 8, dtype=torch.bool)
+    model = make_masked(retrieved)
+    torch.testing.assert_close(
+        model(tokens, mask, replace(condition, retrieved=more)), model(tokens, mask, condition), atol=1e-5, rtol=0
+    )
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_tokens_stay_apart_through_a_new_stack(block: str) -> None:
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.specs import get_spec
-from pipeline.runs import find_database, read_config, run_folder, run_path
+from pipeline.runs import find_database, given_database, read_config, run_folder, run_path
 from utils.errors import UserError
 from utils.run_files import list_checkpoints, matching_checkpoints, resolve_checkpoint
 
@@ -97,6 +97,13 @@ def test_a_broken_config_is_named(text: str, message: str, logs: Path) -> None:
         read_config(logs / "mini" / "vq")
 
 
+def test_a_config_that_cannot_be_read_is_named(logs: Path) -> None:
+    (logs / "mini" / "vq" / "config.json").unlink()
+    (logs / "mini" / "vq" / "config.json").mkdir()
+    with pytest.raises(UserError, match="config.json cannot be read: Is a directory"):
+        read_config(logs / "mini" / "vq")
+
+
 def test_databases_are_found_nearest_first(tmp_path: Path) -> None:
     spec, places = (
         get_spec("mini"),
@@ -108,6 +115,8 @@ def test_databases_are_found_nearest_first(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         (place / "manifest.json").write_text("{}")
         assert find_database(tmp_path / "logs", spec, str(tmp_path / "db")) == place
+    assert given_database(tmp_path / "db", spec) == given_database(tmp_path / "db" / "mini", spec) == places[1]
+    assert given_database(tmp_path / "nowhere", spec) == tmp_path / "nowhere"
 
 
 def test_no_torch_is_needed() -> None:

@@ -1,5 +1,6 @@
 """The shipped models through the public Python surface."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from models.configs import SamplingSettings
 from pipeline import Motion, TextToMotion
 from utils.errors import UserError
+from utils.files import read_json, write_json
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 PROMPTS = ["a person waves", "a man walks forward quickly", "someone is sitting down"]
@@ -89,6 +91,62 @@ def test_sampling_settings_are_used(t2m: TextToMotion) -> None:
 def test_bad_requests(t2m: TextToMotion, texts: list[str], lengths: object, words: str) -> None:
     with pytest.raises(UserError, match=words):
         t2m.generate(texts, lengths=lengths)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A copy of the shipped runs that a test may damage."""
+    shutil.copytree(PRETRAINED / "mini", tmp_path / "runs" / "mini")
+    return tmp_path / "runs"
+
+
+def change(config: Path, section: str | None, key: str, value: object = None) -> None:
+    """Sets an entry of a config, or takes it away."""
+    content = read_json(config)
+    owner = content if section is None else content[section]
+    owner.pop(key)
+    if value is not None:
+        owner[key] = value
+    write_json(config, content)
+
+
+@pytest.mark.parametrize(
+    "run, section, key, value, message",
+    [
+        ("mtrans", None, "inputs", None, "mtrans/config.json: inputs"),
+        ("mtrans", None, "dims", None, "mtrans/config.json: dims"),
+        ("mtrans", "retrieval", "retriever_name", None, "mtrans/config.json: retrieval lacks the keys: retriever_name"),
+        ("length", None, "text_dim", None, "length/config.json: text_dim must be a positive whole number, not None"),
+        ("rtrans", "model", "text_encoder", "clip", "different text encoders: mtrans with minilm, rtrans with clip"),
+        ("length", "model", "text_encoder", "clip", "different text encoders: .*length with clip"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(
+    run: str, section: str | None, key: str, value: object, message: str, runs: Path
+) -> None:
+    change(runs / "mini" / run / "config.json", section, key, value)
+    with pytest.raises(UserError, match=message):
+        TextToMotion.load(checkpoints_dir=runs)
+
+
+def test_a_checkpoint_of_something_else_is_refused(runs: Path) -> None:
+    weights = next((runs / "mini" / "vq" / "model").iterdir())
+    weights.unlink()
+    torch.save({"weight": torch.zeros(2)}, weights.with_suffix(".tar"))
+    with pytest.raises(UserError, match="net_best_fid.tar holds no model"):
+        TextToMotion.load(checkpoints_dir=runs)
+
+
+def test_a_library_is_found_in_the_folder_of_all_libraries(runs: Path, together: list[Motion]) -> None:
+    (runs / "mini" / "database").rename(runs / "database")
+    (runs / "all").mkdir()
+    (runs / "database").rename(runs / "all" / "mini")
+    with pytest.raises(UserError, match="there is no RAG database of mini"):
+        TextToMotion.load(checkpoints_dir=runs)
+    for folder in (runs / "all", runs / "all" / "mini"):
+        t2m = TextToMotion.load(checkpoints_dir=runs, database=folder)
+        again = t2m.generate(PROMPTS[:1], lengths=[60], seed=3)[0]
+        np.testing.assert_allclose(again.features, together[0].features, atol=1e-4)
 
 
 def test_unknown_runs_are_named_with_those_there_are() -> None:
