@@ -13,6 +13,7 @@ from utils.errors import UserError
 DATASET_HELP = f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/"
 GPU_HELP = "number of the GPU, several with commas (one process each), -1: the CPU, auto: GPU 0 if there is one"
 DATABASE_HELP = "folder of the RAG database; a subfolder named after the dataset comes first"
+MAX_SEED = 2**32 - 1  # generators take 64 bits, and seeds of samples are made from this one
 GPU_PATTERN = re.compile(r"auto|-1|\d+(,\d+)*")
 RUN_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
@@ -81,7 +82,7 @@ class TrainSettings:
     log_every: int = option(50, "steps between tensorboard points", minimum=1)
     save_every: int = option(1000, "steps between saves of latest.tar", minimum=1)
     eval_every_e: int = option(1, "epochs between validations", minimum=1)
-    seed: int = option(1234, "seed of everything random", minimum=0)
+    seed: int = option(1234, "seed of everything random", minimum=0, maximum=MAX_SEED)
 
     def __post_init__(self) -> None:
         if list(self.milestones) != sorted(set(self.milestones)):

@@ -22,6 +22,7 @@ from options.groups import (
     DATABASE_HELP,
     DATASET_HELP,
     GPU_HELP,
+    MAX_SEED,
     RetrievalOptions,
     RunOptions,
     TrainSettings,
@@ -34,6 +35,7 @@ from utils.errors import UserError
 
 Resolved = TypeVar("Resolved")
 RetrievalMode = Literal["on", "off", "random", "self"]
+SWEEPS = ("sweep_cond_scale", "sweep_retrieval_scale", "sweep_time_steps")
 CHECKPOINT_HELP = (
     "a file of the run's model folder, its stem, or a part of its name such as fid; none: the best there is"
 )
@@ -212,7 +214,7 @@ class ProtocolOptions:
     repeat_times: int = option(20, "repeats; the 95 % interval comes from them", minimum=1)
     batch_size: int = option(32, "motions generated at once", minimum=1)
     all_captions: bool = option(False, "one sample a caption instead of one a clip in each repeat")
-    seed: int = option(3407, "seed of the first repeat", minimum=0)
+    seed: int = option(3407, "seed of the first repeat", minimum=0, maximum=MAX_SEED)
     report: bool = option(False, "also write a Markdown page with the tables and a PNG with their curves")
 
     def __post_init__(self) -> None:
@@ -291,6 +293,11 @@ class GeneratorEvalOptions:
                 check_run_name(getattr(self, flag), flag)
         if not self.retrieval or len(set(self.retrieval)) < len(self.retrieval):
             raise UserError("--retrieval takes one or several different ones of on, off, random, self")
+        for flag in SWEEPS:
+            values = getattr(self, flag)
+            # A row is called by its value as it is printed.
+            if len({f"{value:g}" for value in values}) < len(values):
+                raise UserError(f"--{flag} has a value twice: {' '.join(f'{value:g}' for value in values)}")
 
     def resolve(self) -> GeneratorEvalOptions:
         """See `_resolve_run`."""
@@ -316,6 +323,11 @@ class EvalResOptions(GeneratorEvalOptions):
     )
     gt_base: bool = option(False, "diagnosis: take the base tokens from the ground truth (protocol gt-base)")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gt_base and (self.sweep_retrieval_scale or self.sweep_time_steps):
+            raise UserError("--gt_base draws no base tokens: of the sweeps it takes --sweep_cond_scale alone")
+
 
 @dataclass(frozen=True)
 class DemoOptions:
@@ -325,7 +337,9 @@ class DemoOptions:
     text_path: str | None = option(None, "file with one `prompt` or `prompt=frames` a line; # starts a comment")
     motion_length: int = option(0, "length in frames, made a multiple of 4; 0: estimated from the text", minimum=0)
     repeat_times: int = option(1, "motions a prompt", minimum=1)
-    seed: int = option(0, "seed; a prompt with a seed gives the same motion in any company", minimum=0)
+    seed: int = option(
+        0, "seed; a prompt with a seed gives the same motion in any company", minimum=0, maximum=MAX_SEED
+    )
     ext: str = option("demo", "name of the folder in output_dir")
     output_dir: str = option("outputs", "folder of all results")
     formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "html", "npy"], ...] = option(

@@ -9,6 +9,7 @@ from utils.errors import UserError
 LATEST = "latest.tar"
 BEST_FID = "net_best_fid.tar"
 EXPORT_SUFFIX = ".safetensors"
+EVERY_CHECKPOINT = "all"
 SUFFIXES = (".tar", EXPORT_SUFFIX)
 
 
@@ -33,7 +34,7 @@ def matching_checkpoints(run_dir: Path | str, which: str) -> list[Path]:
     names = list_checkpoints(run_dir)
     stem = Path(which).stem if Path(which).suffix in SUFFIXES else which
     exact = [name for name in names if name == which] or [name for name in names if Path(name).stem == stem]
-    found = exact or (names if which == "all" else [name for name in names if which and which in name])
+    found = exact or (names if which == EVERY_CHECKPOINT else [name for name in names if which and which in name])
     if not found:
         there = f"it has {', '.join(names)}" if names else "it has none at all"
         raise UserError(f"{Path(run_dir) / 'model'} has no checkpoint {which!r}: {there}")

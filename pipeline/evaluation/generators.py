@@ -16,7 +16,7 @@ from pipeline.evaluation.run import Evaluation
 from pipeline.runs import run_folder
 from pipeline.text_to_motion import TextToMotion
 from utils.device import choose_device
-from utils.run_files import list_checkpoints, matching_checkpoints
+from utils.run_files import EVERY_CHECKPOINT, matching_checkpoints
 
 TITLES = {
     "mask": "protocol mask (text -> base tokens)",
@@ -59,12 +59,13 @@ def _sources(
     """The rows: every retrieval mode, then the sweeps with the first of them."""
     kind = GroundTruthBase if protocol == "gt-base" else Generated
     settings, first = options.sampling, options.retrieval[0]
-    rows = [("" if mode == "on" else f", retrieval {mode}", settings, mode) for mode in options.retrieval]
+    suffixes = {mode: "" if mode == "on" else f", retrieval {mode}" for mode in options.retrieval}
+    rows = [(suffix, settings, mode) for mode, suffix in suffixes.items()]
     for flag in ("cond_scale", "retrieval_scale", "time_steps"):
         # The residual stage alone has a scale of its own and no passes.
         field = "res_cond_scale" if protocol == "gt-base" and flag == "cond_scale" else flag
         for value in getattr(options, f"sweep_{flag}"):
-            rows.append((f", {field} {value:g}", replace(settings, **{field: value}), first))
+            rows.append((f"{suffixes[first]}, {field} {value:g}", replace(settings, **{field: value}), first))
     batch_size = options.protocol.batch_size
     return [kind(protocol + suffix, t2m, clips, chosen, mode, batch_size) for suffix, chosen, mode in rows]
 
@@ -78,7 +79,5 @@ def _targets(
     run_dir = run_folder(options.run.checkpoints_dir, dataset_name, options.rtrans_name)
     if not options.traverse_res:
         return [(options.which_epoch, run_dir / "eval")]
-    names = list_checkpoints(run_dir)
-    if options.which_epoch is not None:
-        names = [path.name for path in matching_checkpoints(run_dir, options.which_epoch)]
-    return [(name, run_dir / "eval" / Path(name).stem) for name in names]
+    paths = matching_checkpoints(run_dir, options.which_epoch or EVERY_CHECKPOINT)
+    return [(path.name, run_dir / "eval" / path.stem) for path in paths]

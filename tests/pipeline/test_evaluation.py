@@ -13,13 +13,14 @@ import torch
 from data.clips import Caption, Clip
 from models.configs import SamplingSettings
 from options.schema import parse
-from options.stages import EvalMaskOptions, EvalResOptions, ProtocolOptions
-from pipeline.evaluation.generators import _sources
+from options.stages import EvalResOptions, ProtocolOptions
+from pipeline.evaluation.generators import _sources, _targets
 from pipeline.evaluation.protocols import Fixed, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
 from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
 from utils import metrics
+from utils.errors import UserError
 
 WIDTH = 263
 
@@ -135,9 +136,9 @@ def test_rows_of_the_options() -> None:
     assert [row.name for row in rows] == [
         "res, retrieval off",
         "res",
-        "res, cond_scale 1",
-        "res, cond_scale 4",
-        "res, time_steps 5",
+        "res, retrieval off, cond_scale 1",
+        "res, retrieval off, cond_scale 4",
+        "res, retrieval off, time_steps 5",
     ]
     assert [row.retrieval for row in rows] == ["off", "on", "off", "off", "off"]
     assert [row.settings for row in rows[:2]] == [SamplingSettings()] * 2
@@ -146,8 +147,40 @@ def test_rows_of_the_options() -> None:
     assert isinstance(diagnosis[0], GroundTruthBase) and diagnosis[2].settings.res_cond_scale == 1
 
 
-@pytest.mark.parametrize("flags", ["--retrieval", "--retrieval on on", "--retrieval maybe", "--sweep_cond_scale -1"])
+def test_traversing_takes_every_checkpoint_or_those_of_a_name(tmp_path: Path) -> None:
+    model = tmp_path / "mini" / "rtrans" / "model"
+    model.mkdir(parents=True)
+    (model.parent / "config.json").write_text("{}")
+
+    def targets(*flags: str) -> list[tuple[str | None, str]]:
+        found = parse(EvalResOptions, ["--dataset_name", "mini", "--checkpoints_dir", str(tmp_path), *flags])
+        return [(which, str(folder.relative_to(model.parent))) for which, folder in _targets(found, "res", "mini")]
+
+    with pytest.raises(UserError, match="it has none at all"):
+        targets("--traverse_res")
+    for name in ("latest.tar", "net_best_fid.tar"):
+        (model / name).write_bytes(b"")
+    best = ("net_best_fid.tar", "eval/net_best_fid")
+    assert targets("--traverse_res") == [("latest.tar", "eval/latest"), best]
+    assert targets("--traverse_res", "--which_epoch", "fid") == [best]
+    assert targets("--which_epoch", "fid") == [("fid", "eval")] and targets() == [(None, "eval")]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--retrieval",
+        "--retrieval on on",
+        "--retrieval maybe",
+        "--sweep_cond_scale -1",
+        "--sweep_cond_scale 1 2 1.0",
+        "--sweep_time_steps 5 5",
+        "--gt_base --sweep_time_steps 5",
+        "--gt_base --sweep_retrieval_scale 2",
+        "--seed 99999999999999999999",
+    ],
+)
 def test_bad_flags(flags: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
-        parse(EvalMaskOptions, flags.split())
+        parse(EvalResOptions, flags.split())
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
