@@ -30,7 +30,11 @@ class BuildOptions:
     part_size: int = option(4096, "motions between two saves: an interrupted build goes on after the last", minimum=1)
     shard: str | None = option(None, "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge")
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
-    add: str | None = option(None, "a .bvh file, a .npy file of features or joints, or a folder of them, to add")
+    add: str | None = option(
+        None,
+        "a .bvh file, a .npy file of features or joints, or a folder of them, to add to the database in output, or to a"
+        " copy of the one beside the runs",
+    )
     caption: tuple[str, ...] = option((), "captions of the file that --add names; else from the .txt file beside it")
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_
 from Part_TMR.library import embed_library, read_own_clips
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_vq
-from pipeline.runs import run_folder
+from pipeline.runs import MANIFEST, find_database, run_folder
 from utils.device import choose_device
 from utils.errors import UserError
 from utils.files import read_array
@@ -101,18 +101,26 @@ def merge_library(options: BuildOptions) -> Built:
 def add_clips(options: BuildOptions) -> Built:
     """Adds a user's clips to an existing database. Long clips become windows.
 
+    Where there is none in the output folder yet, it becomes a larger copy of the one beside the runs.
+
     Raises:
         UserError: no database, or bad clips.
     """
     spec, folder, retriever = _start(options)
-    database = RAGDatabase.load(folder, retriever.hash)
+    source = (
+        folder if (folder / MANIFEST).is_file() else find_database(options.run.checkpoints_dir, spec, options.output)
+    )
+    database = RAGDatabase.load(source, retriever.hash)
     clips = read_own_clips(options.add, options.caption, spec)
     entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]
     known = database.facts.get("tokenizer")
     tokenizer, tokens = _tokens(options, spec, options.vq_name or (known or {}).get("name"), motions)
     if tokenizer and tokenizer["tokenizer"] != known:
-        raise UserError(f"{folder} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
-    return _finish(options, folder, database.add(embed_library(retriever, entries, motions, tokens)))
+        raise UserError(f"{source} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
+    finished = _finish(options, folder, database.add(embed_library(retriever, entries, motions, tokens)))
+    if source != folder:
+        print(f"{source} stays as it is: give the others --database {options.output}")
+    return finished
 
 
 def _finish(options: BuildOptions, folder: Path, database: RAGDatabase, parts: Path | None = None) -> Built:

@@ -97,6 +97,16 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     refused = run(*search, "--motion", "broken.npy")
     assert refused.code == 2 and "not finite" in refused.stderr
 
+    shipped = run_dir.parent / "database"
+    (folder / "database" / "tiny").rename(shipped)
+    before = (shipped / "entries.json").read_bytes()
+    np.save(folder / "other.npy", np.load(tiny_dataset / "new_joint_vecs" / "000003.npy") * 3)
+    told = succeeded(run("build_rag_database", *dataset, "--add", "other.npy", "--caption", "another trick"))
+    assert "17 motions, 30 captions" in told and "--database database" in told
+    assert (shipped / "entries.json").read_bytes() == before
+    assert found("--motion", "other.npy", "--database", "database")[0]["id"] == "other"
+    assert found("--motion", "other.npy")[0]["id"] != "other"
+
 
 def test_shards_and_parts_make_the_same_database(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny"]
