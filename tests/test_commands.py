@@ -17,15 +17,32 @@ ROOT = Path(__file__).parents[1]
 PUBLISHED = [
     ("python -m Part_TMR.scripts.train", "dataset/HumanML3D"),
     ("python build_rag_database.py", "logs/humanml3d/tmr"),
-    ("bash run_rvq.sh vq 0 humanml3d --batch_size 256 --num_quantizers 6", "dataset/HumanML3D"),
-    ("bash run_mtrans.sh mtrans 1 0 humanml3d --vq_name pretrain_vq --attnj --attnt", "dataset/HumanML3D"),
-    ("bash run_rtrans.sh rtrans 1 humanml3d --vq_name vq --share_weight --attnj --attnt", "dataset/HumanML3D"),
+    ("bash run_rvq.sh vq 0 humanml3d --batch_size 256 --num_quantizers 6 --max_epoch 50 --quantize_dropout_prob 0.2"
+     " --gamma 0.1 --code_dim2d 1024 --nb_code2d 256", "dataset/HumanML3D"),
+    ("bash run_mtrans.sh mtrans 1 0 humanml3d --vq_name pretrain_vq --batch_size 256 --max_epoch 2000 --attnj --attnt"
+     " --latent_dim 512 --n_heads 8", "dataset/HumanML3D"),
+    ("bash run_mtrans.sh mtrans 8 0,1,2,3,4,5,6,7 humanml3d --vq_name pretrain_vq --batch_size 256 --max_epoch 2000"
+     " --attnj --attnt --latent_dim 512 --n_heads 8", "dataset/HumanML3D"),
+    ("bash run_rtrans.sh rtrans 2 humanml3d --batch_size 64 --vq_name vq --cond_drop_prob 0.01 --share_weight"
+     " --max_epoch 2000 --attnj --attnt", "dataset/HumanML3D"),
     ("python train_length_estimator.py --dataset_name kit", "dataset/KIT-ML"),
-    ("python -m Part_TMR.scripts.test", "humanml3d"),
-    ("python eval_vq.py --gpu_id -1 --name pretrain_vq --dataset_name humanml3d --ext eval", "dataset/HumanML3D"),
-    ("python eval_mask.py --dataset_name t2m --mtrans_name pretrain_mtrans --which_epoch fid", "dataset/HumanML3D"),
-    ("python eval_res.py --dataset_name kit --mtrans_name pretrain_mtrans_kit --traverse_res", "dataset/KIT-ML"),
-    ('python demo.py --text_prompt "a person waves" --checkpoints_dir logs --dataset_name humanml3d', "logs/humanml3d"),
+    ("python -m Part_TMR.scripts.test", "logs/humanml3d/tmr"),
+    ("python eval_vq.py --gpu_id 0 --name pretrain_vq --dataset_name humanml3d --ext eval"
+     " --which_epoch net_best_fid.tar", "dataset/HumanML3D"),
+    ("python eval_mask.py --dataset_name humanml3d --mtrans_name pretrain_mtrans --gpu_id 0 --cond_scale 4"
+     " --time_steps 10 --ext eval --which_epoch fid", "dataset/HumanML3D"),
+    ("python eval_res.py --gpu_id 0 --dataset_name humanml3d --mtrans_name pretrain_mtrans"
+     " --rtrans_name pretrain_rtrans --cond_scale 4 --time_steps 10 --ext eval --which_ckpt net_best_fid.tar"
+     " --which_epoch fid --traverse_res", "dataset/HumanML3D"),
+    ("python eval_res.py --gpu_id 0 --dataset_name kit --mtrans_name pretrain_mtrans_kit"
+     " --rtrans_name pretrain_rtrans_kit --cond_scale 4 --time_steps 10 --ext eval --which_ckpt net_best_fid.tar"
+     " --which_epoch fid --traverse_res", "dataset/KIT-ML"),
+    ('python demo.py --gpu_id 0 --ext exp1 --text_prompt "A person is walking on a circle." --checkpoints_dir logs'
+     " --dataset_name humanml3d --mtrans_name pretrain_mtrans --rtrans_name pretrain_rtrans",
+     "logs/humanml3d/pretrain_mtrans"),
+    ("python -m fit --dir new_test_npy --save_folder new_temp_npy --cuda cuda:0", "new_test_npy is missing"),
+    ("python render.py -- --cfg=./configs/render_mld.yaml --dir=test_npy --mode=video --joint_type=HumanML3D",
+     "test_npy is missing"),
 ]  # fmt: skip
 
 
