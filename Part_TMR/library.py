@@ -80,7 +80,10 @@ def _read_array_file(path: Path, layout_name: str) -> np.ndarray:
     layout = get_layout(layout_name)
     content = read_array(path)
     if content.ndim == 3 and content.shape[1:] == (layout.n_joints, 3) and len(content) > 1:
-        return joints_to_features(canonicalize(content, layout_name), layout_name)
+        try:
+            return joints_to_features(canonicalize(content, layout_name), layout_name)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     if content.ndim != 2 or content.shape[1] != layout.n_features or not len(content):
         raise UserError(
             f"{path} must hold features (frames, {layout.n_features}) or joints (frames, {layout.n_joints}, 3),"

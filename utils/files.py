@@ -86,7 +86,9 @@ def read_array(path: Path | str) -> np.ndarray:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except UNREADABLE_ARRAY as error:
-        raise UserError(f"{path} is not a readable .npy file: {error}") from error
+        # NumPy takes everything without its mark for a pickle, and says how to load that.
+        reason = "it holds something else than numbers" if "pickle" in str(error) else error
+        raise UserError(f"{path} is not a readable .npy file: {reason}") from error
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:

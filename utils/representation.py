@@ -171,6 +171,8 @@ def _checked_joints(joints: np.ndarray, layout: FeatureLayout, min_frames: int) 
     joints = np.asarray(joints)
     if joints.ndim != 3 or joints.shape[1:] != (layout.n_joints, 3):
         raise UserError(f"joints must have the shape (frames, {layout.n_joints}, 3), not {joints.shape}")
+    if joints.dtype.kind not in "fiu":
+        raise UserError(f"joints must be numbers, not {joints.dtype}")
     if len(joints) < min_frames:
         raise UserError(f"the motion has {len(joints)} frames, at least {min_frames} are needed")
     if not np.isfinite(joints).all():

@@ -83,6 +83,24 @@ def test_other_arrays_are_refused(tmp_path: Path, content: np.ndarray) -> None:
         read_motion(tmp_path / "x.npy", SPEC)
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (np.full((50, 22, 3), np.nan), "x.npy: the motion has NaN or infinite positions"),
+        (np.full((50, 22, 3), "a"), "x.npy: joints must be numbers"),
+        (np.full((50, 263), np.inf), "x.npy has values that are not finite"),
+        (b"walk\n", "x.npy is not a readable .npy file: it holds something else than numbers"),
+    ],
+)
+def test_bad_values_are_refused_with_the_file(tmp_path: Path, content: np.ndarray | bytes, message: str) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "x.npy").write_bytes(content)
+    else:
+        np.save(tmp_path / "x.npy", content)
+    with pytest.raises(UserError, match=message):
+        read_motion(tmp_path / "x.npy", SPEC)
+
+
 def test_a_folder_of_own_clips(tmp_path: Path) -> None:
     for name in ("first", "Mfirst"):
         np.save(tmp_path / f"{name}.npy", np.zeros((50, 263)))
