@@ -76,7 +76,7 @@ class Harness:
             AcceleratorState._reset_state(
                 reset_partial_state=True
             )  # a former harness of this process may have set another
-        if device.type == "cuda":
+        if device.index is not None and device.type == "cuda":
             torch.cuda.set_device(device)
         self.accelerator = Accelerator(
             cpu=device.type == "cpu",

@@ -74,12 +74,12 @@ class TokenTask(Task):
         samples = 0
         motions: list[np.ndarray] = []
         for number, batch in enumerate(loader):
-            whole = self.conditions.batch(batch["caption_index"]).to(batch["tokens"].device)
-            size = len(batch["tokens"])
+            size, device = len(batch["tokens"]), batch["tokens"].device
+            whole = self.conditions.batch(batch["caption_index"]).to(device)
             samples += size
             for view, change in views.items():
                 # The same holes for every view and every validation.
-                with torch.random.fork_rng():
+                with torch.random.fork_rng([device] if device.type == "cuda" else []):
                     torch.manual_seed(VALIDATION_SEED + number)
                     loss, accuracy = self._loss(batch["tokens"], batch["mask"], change(whole))
                 sums[f"loss{view}"] += float(loss) * size

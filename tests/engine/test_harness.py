@@ -297,6 +297,19 @@ def test_settings_that_this_machine_cannot_do(tmp_path: Path) -> None:
         Harness(tmp_path, Fit(), Points(0), None, SETTINGS, device="cpu")
 
 
+def test_a_gpu_without_a_number_is_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reached(Exception):
+        pass
+
+    def accelerator(cpu: bool, **others: object) -> None:
+        assert not cpu
+        raise Reached
+
+    monkeypatch.setattr("engine.harness.Accelerator", accelerator)
+    with pytest.raises(Reached):
+        Harness(tmp_path, Fit(), Points(), None, SETTINGS, device="cuda")
+
+
 def test_bf16_trains_and_a_small_set_is_one_batch(tmp_path: Path) -> None:
     settings = replace(SETTINGS, mixed_precision="bf16", batch_size=64)
     task = train(tmp_path, settings=settings)
