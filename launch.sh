@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the run_*.sh wrappers: `launch SCRIPT N_GPUS GPU_IDS OPTIONS...` runs a training script in the environment,
-# as one process, or one process a GPU with torchrun. GPU_IDS: 0 or 0,1,2; -1 is the CPU.
+# as one process, or one process a GPU. GPU_IDS: 0 or 0,1,2; -1 is the CPU.
 
 launch() {
     local script="$1" count="$2" ids="$3"
@@ -26,7 +26,7 @@ launch() {
             chosen+=("$number")
         done
         CUDA_VISIBLE_DEVICES="$(IFS=,; echo "${chosen[*]}")" OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}" \
-            exec torchrun --standalone --nproc_per_node="$count" "$script" \
+            exec python -m utils.launch "$count" "$script" \
             --gpu_id "$(seq -s, 0 "$((count - 1))")" "$@"
     fi
     exec python "$script" --gpu_id "$ids" "$@"

@@ -366,9 +366,11 @@ def run_two_processes(folder: Path, *arguments: str) -> tuple[dict[str, Any], di
     folder.mkdir(exist_ok=True)
     script = folder / "two.py"
     script.write_text(TWO_PROCESSES.format(root=str(ROOT), tests=str(Path(__file__).parent), folder=str(folder)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    command = [sys.executable, "-m", "utils.launch", "2", str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=240)
+    result = subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     return tuple(json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1))
 
