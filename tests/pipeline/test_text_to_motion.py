@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.configs import SamplingSettings
+from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
+from models.transformer.condition import ConditionDims
 from pipeline import Motion, TextToMotion
+from pipeline.loader import TokenShape, build_masked, build_residual
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
 
@@ -135,6 +138,36 @@ def test_a_checkpoint_of_something_else_is_refused(runs: Path) -> None:
     torch.save({"weight": torch.zeros(2)}, weights.with_suffix(".tar"))
     with pytest.raises(UserError, match="net_best_fid.tar holds no model"):
         TextToMotion.load(checkpoints_dir=runs)
+
+
+def add_untrained(runs: Path, name: str, source: str, **changes: object) -> None:
+    """A run like `source`, with random weights and a changed model."""
+    config = read_json(runs / "mini" / source / "config.json")
+    config["model"] |= changes
+    dims, tokens = ConditionDims(**config["dims"]), TokenShape(**config["tokens"])
+    schema, build = {
+        "mtrans": (MaskedTransformerConfig, build_masked),
+        "rtrans": (ResidualTransformerConfig, build_residual),
+    }[source]
+    model = build(schema(**config["model"]), dims, tokens)
+    write_json(runs / "mini" / name / "config.json", config)
+    save_checkpoint(runs / "mini" / name / "model" / "latest.tar", {"model": model.state_dict()})
+
+
+def test_each_transformer_reads_as_many_retrieved_motions_as_it_was_trained_with(
+    runs: Path, together: list[Motion]
+) -> None:
+    add_untrained(runs, "three", "rtrans", n_retrieved=3)
+    t2m = TextToMotion.load(checkpoints_dir=runs, rtrans_name="three")
+    assert t2m.n_retrieved == 3
+    motion = t2m.generate(PROMPTS[:1], lengths=60, seed=3)[0]
+    assert len(motion.retrieved) == 3 and motion.retrieved[0][0] == together[0].retrieved[0][0]
+
+    add_untrained(runs, "plain", "mtrans", retrieved="none")
+    t2m = TextToMotion.load(checkpoints_dir=runs, mtrans_name="plain")
+    assert t2m.generate(PROMPTS[:1], lengths=60)[0].retrieved[0][0] == together[0].retrieved[0][0]
+    alone = TextToMotion.load(checkpoints_dir=runs, mtrans_name="plain", rtrans_name=None)
+    assert alone.database is None and alone.generate(PROMPTS[:1], lengths=60)[0].retrieved == ()
 
 
 def test_a_library_is_found_in_the_folder_of_all_libraries(runs: Path, together: list[Motion]) -> None:
