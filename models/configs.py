@@ -33,7 +33,9 @@ class RVQConfig:
     width: int = option(512, "channels of the convolutions", minimum=1)
     depth: int = option(3, "residual blocks a level", minimum=1)
     dilation_growth_rate: int = option(3, "dilation over time grows by this factor a block", minimum=1)
-    down_t: int = option(2, "time halvings; N = T / 2**down_t (the rest of the system expects 2)", minimum=1)
+    down_t: int = option(
+        2, "time halvings, N = T / 2**down_t; a token step is four frames: always 2", minimum=2, maximum=2
+    )
     merge_parts: Literal["early", "late"] = option(
         "late", "merge the joint slots into body parts at the first convolution, or in two steps with the time strides"
     )

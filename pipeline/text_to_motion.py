@@ -159,8 +159,8 @@ class TextToMotion:
     def generate(
         self,
         texts: Sequence[str],
-        lengths: Sequence[int | None] | int | None = None,
-        seed: int | Sequence[int] = 0,
+        lengths: Sequence[int | None] | np.ndarray | int | None = None,
+        seed: int | Sequence[int] | np.ndarray = 0,
         cond_scale: float = SamplingSettings.cond_scale,
         time_steps: int = SamplingSettings.time_steps,
         *,
@@ -187,7 +187,7 @@ class TextToMotion:
             UserError: an empty prompt, a length out of range, or no length and no estimator.
         """
         texts = [self._checked_text(text) for text in texts]
-        seeds = [seed] * len(texts) if isinstance(seed, int) else list(seed)
+        seeds = [int(each) for each in ([seed] * len(texts) if np.ndim(seed) == 0 else seed)]
         if len(seeds) != len(texts):
             raise UserError(f"{len(seeds)} seeds for {len(texts)} prompts")
         settings = sampling or SamplingSettings(cond_scale=cond_scale, time_steps=time_steps)
@@ -256,10 +256,14 @@ class TextToMotion:
         return " ".join(text.split())
 
     def _steps(
-        self, texts: list[str], lengths: Sequence[int | None] | int | None, seeds: list[int], deterministic: bool
+        self,
+        texts: list[str],
+        lengths: Sequence[int | None] | np.ndarray | int | None,
+        seeds: list[int],
+        deterministic: bool,
     ) -> Tensor:
         """(B,) token steps."""
-        given = list(lengths) if isinstance(lengths, Sequence) else [lengths] * len(texts)
+        given = [lengths] * len(texts) if np.ndim(lengths) == 0 else list(lengths)
         if len(given) != len(texts):
             raise UserError(f"{len(given)} lengths for {len(texts)} prompts")
         unit, low, high = self.spec.unit_length, self.spec.min_frames, self.spec.max_frames

@@ -123,6 +123,7 @@ def test_layout_and_alias_follow_the_dataset(schema: type) -> None:
         (export.MotionExportOptions, "--dir a --out b --frame_rate 0.5", "--frame_rate must be 0 or at least 1"),
         (export.MotionExportOptions, "--dir a --out b --width 320", "both --width and --height"),
         (export.MotionExportOptions, "--dir a", "--out is required"),
+        (stages.VQOptions, "--down_t 3", "--down_t must be at most 2, not 3"),
         (app.AppOptions, "--port 70000", "--port must be at most 65535, not 70000"),
         (app.AppOptions, "--queue_size -1", "--queue_size must be at least 0, not -1"),
         (app.AppOptions, "--host ''", "--host is empty"),

@@ -52,6 +52,14 @@ def test_a_prompt_with_a_seed_is_the_same_alone_and_in_any_batch(t2m: TextToMoti
     assert not np.allclose(t2m.generate(PROMPTS[:1], lengths=60, seed=4)[0].features, together[0].features)
 
 
+def test_numbers_of_numpy_are_numbers(t2m: TextToMotion, together: list[Motion]) -> None:
+    again = t2m.generate(PROMPTS, lengths=np.array([60, 120, 80]), seed=np.array([3, 3, 3]))
+    for motion, expected in zip(again, together, strict=True):
+        assert np.array_equal(motion.features, expected.features) and type(motion.seed) is int
+    one = t2m.generate(PROMPTS[:1], lengths=np.int64(60), seed=np.int64(3))[0]
+    np.testing.assert_allclose(one.features, together[0].features, atol=1e-4)
+
+
 def test_save_and_load_give_identical_motions(together: list[Motion]) -> None:
     other = TextToMotion.load(checkpoints_dir=str(PRETRAINED))
     again = other.generate(PROMPTS, lengths=[60, 120, 80], seed=3)
