@@ -102,6 +102,18 @@ def test_swapping_the_retrieved_rows_changes_the_logits(retrieved: str) -> None:
     assert (model(tokens, mask, condition) - model(tokens, mask, swapped)).abs().max() > 1e-3
 
 
+def test_a_retrieved_token_is_seen_by_its_body_part_alone() -> None:
+    torch.manual_seed(0)
+    config = MaskedTransformerConfig(**SIZES | {"n_layers": 1}, retrieved="tokens")
+    model, condition = MaskedTransformer(config, CODES, PARTS, DIMS).eval(), make_condition(2)
+    tokens, mask = torch.randint(CODES, (2, 8, PARTS)), torch.ones(2, 8, dtype=torch.bool)
+    others = condition.retrieved.tokens.clone()
+    others[..., 3] = (others[..., 3] + 1) % CODES
+    changed = replace(condition, retrieved=replace(condition.retrieved, tokens=others))
+    change = (model(tokens, mask, changed) - model(tokens, mask, condition)).abs().amax(dim=(0, 1, 3))
+    assert change[3] > 1e-3 and change[[0, 1, 2, 4, 5]].max() < 1e-6
+
+
 @pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
 def test_a_model_reads_its_own_number_of_retrieved_motions(retrieved: str) -> None:
     condition = make_condition(2)
@@ -136,6 +148,10 @@ def test_corruption_masks_whole_steps_first_and_only_valid_cells() -> None:
     untouched = torch.where(corrupted.chosen, tokens, corrupted.tokens)
     assert torch.equal(untouched, tokens)
     assert corrupted.chosen.all(dim=2).any() and (corrupted.chosen.any(dim=2) & ~corrupted.chosen.all(dim=2)).any()
+    # Of half of the cells or fewer, single ones alone would hardly ever fill a step.
+    share, whole = corrupted.chosen[32:].float().mean(dim=(1, 2)), corrupted.chosen[32:].all(dim=2).sum(dim=1)
+    few = share < 0.5
+    assert (whole * PARTS / corrupted.chosen[32:].sum(dim=(1, 2)))[few].mean() > 0.2
     kept = (corrupted.tokens == tokens)[corrupted.chosen].float().mean()
     masked = (corrupted.tokens == model.mask_id)[corrupted.chosen].float().mean()
     assert masked.item() == pytest.approx(0.9 * 0.88, abs=0.04) and kept.item() == pytest.approx(0.11, abs=0.04)
@@ -171,6 +187,20 @@ def test_a_sample_is_the_same_alone_and_in_a_batch(retrieved: str, cond_scale: f
         assert torch.equal(finished[0], codes[row, :length])
     other = sample_base(model, condition, steps, Noise([8, 9, 10], steps), settings)
     assert not torch.equal(other, base)
+
+
+def test_sampling_follows_the_schedule_and_what_is_decided_stays() -> None:
+    model, condition, steps = make_masked("none"), make_condition(2), torch.tensor([5, 8])
+    settings, passes, forward = SamplingSettings(cond_scale=1.0, time_steps=6), [], model.forward
+    model.forward = lambda tokens, *rest: passes.append(tokens.clone()) or forward(tokens, *rest)
+    passes.append(sample_base(model, condition, steps, Noise([1, 2], steps), settings))
+    for row, length in enumerate(steps.tolist()):
+        seen = [tokens[row, :length] for tokens in passes]
+        masked = [int((tokens == model.mask_id).sum()) for tokens in seen]
+        assert masked == [*mask_schedule(length * PARTS, 6), 0]
+        for before, after in zip(seen, seen[1:], strict=False):
+            decided = before != model.mask_id
+            assert torch.equal(after[decided], before[decided])
 
 
 def test_guidance_weighs_what_each_pass_sees() -> None:
@@ -215,6 +245,18 @@ def test_residual_levels_do_not_see_themselves(share_weight: bool) -> None:
     changed[1, ..., 1] = (changed[1, ..., 1] + 1) % CODES
     assert (model(changed, level, mask, condition) - logits)[1].abs().max() > 1e-3
     assert (model(changed, level, mask, condition) - logits)[0].abs().max() < 1e-5, "samples mix"
+
+
+def test_shared_weights_project_onto_the_embedding_of_their_level() -> None:
+    model = make_residual(share_weight=True)
+    hidden = torch.randn(3, 8 * PARTS, 32)
+    model.transformer.forward = lambda *_: hidden
+    codes, mask, level = torch.zeros(3, 8, PARTS, LEVELS, dtype=int), torch.ones(3, 8, dtype=bool), [1, 2, 1]
+    logits = model(codes, torch.tensor(level), mask, make_condition(3)).flatten(1, 2)
+    # Level 1 is an input of level 2 too; nothing comes above level 2, whose table is an output only.
+    for row, table in enumerate((model.embeddings[1], model.outputs[0], model.embeddings[1])):
+        torch.testing.assert_close(logits[row], hidden[row] @ table.T)
+    assert len(model.embeddings) == LEVELS - 1 and len(model.outputs) == 1
 
 
 def test_tokens_and_losses_learn() -> None:
