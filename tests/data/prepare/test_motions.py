@@ -137,7 +137,7 @@ def test_wrong_skeletons_name_the_joint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="RightHand"):
         read_motion(write_bvh(tmp_path / "b.bvh", twice, 20), SETTINGS)
     assert load_joint_map("mixamo").missing(("a", "b"))
-    with pytest.raises(UserError, match="no shipped joint map fits .*give --joint_map"):
+    with pytest.raises(UserError, match="no shipped joint map fits .*the file has a, b; give --joint_map"):
         guess_joint_map(("a", "b"))
 
 
