@@ -150,7 +150,8 @@ def _seconds(value: Any) -> float:
 
 def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
-        reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text), strict=True)
+        delimiter = _delimiter(text)
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise UserError(f"{path} is not a readable CSV file: {error}") from error
@@ -165,7 +166,10 @@ def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
         if len(row) > len(columns) or len(row) < 2:
             yield f"line {number}", {"name": row[0], "caption": None}
         else:
-            yield f"line {number}", dict(zip(columns, row, strict=False))
+            values = dict(zip(columns, row, strict=False))
+            if delimiter != ",":  # where commas do not separate columns, they may stand in numbers
+                values |= {key: values[key].replace(",", ".") for key in ("start", "end") if key in values}
+            yield f"line {number}", values
 
 
 def _delimiter(text: str) -> str:

@@ -87,7 +87,7 @@ def test_tables(tmp_path: Path) -> None:
     rows = {"a": [Caption("he walks, slowly"), Caption("er läuft", (), 1.0, 2.5)], "sub_b": [Caption("she waves")]}
     tables = {
         "plain.csv": 'a.bvh,"he walks, slowly"\na,er läuft,1,2.5\nsub/b.npy,she waves\n',
-        "semicolons.csv": 'Name;Caption;Start;End\r\na;he walks, slowly\r\na;"er läuft";1;2.5\r\nsub/b;she waves;;\r\n',
+        "semicolons.csv": 'Name;Caption;Start;End\r\na;he walks, slowly\r\na;"er läuft";1;2,5\r\nsub/b;she waves;;\r\n',
         "tabs.csv": '"name"\t"caption"\t"start"\t"end"\na\the walks, slowly\na\ter läuft\t1\t2.5\nsub/b\tshe waves\n',
         "head.csv": 'End,caption,name,start\n,"he walks, slowly",a,\n2.5,er läuft,a,1\n,she waves,sub/b,\n',
         "list.json": json.dumps(
