@@ -113,7 +113,7 @@ def prepare(job: Preparation) -> Outcome:
         problems.setdefault(each.name, []).append(f"{each.file}: {each.reason}")
     for source in sources:
         if not captions.get(source.name):
-            why = "; ".join(problems.pop(source.name, ["there is none"]))
+            why = "; ".join(problems.pop(source.name, [f"there is none for {source.name}"]))
             refused.append(Refusal(source.name, str(source.path.relative_to(job.motions)), f"no caption: {why}"))
     for name, lines in problems.items():
         remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
