@@ -137,6 +137,14 @@ def test_straight_limbs_do_not_spin(tmp_path: Path) -> None:
     assert largest_turn(motion) < 20
 
 
+def test_a_deformed_chest_does_not_swing_the_head() -> None:
+    """No rigid chest follows collars alone; the short neck above it must not make up for all of that."""
+    joints = make_walk(frames=40, speed=0)
+    joints[20:23, [13, 14, 16, 17, 18, 19, 20, 21], 2] += 0.12  # collars and arms jump forwards
+    rig, pose = rig_motion(joints, 20)
+    assert largest_turn_of(pose.world[:, [rig.names.index("neck")]]) < 30
+
+
 def test_bone_lengths_are_medians_and_rest_pose_faces_forward(tmp_path: Path, walk: np.ndarray) -> None:
     motion, _ = export(tmp_path / "walk.bvh", walk)
     offsets = dict(zip(motion.names, motion.offsets, strict=True))
