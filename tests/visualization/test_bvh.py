@@ -221,6 +221,26 @@ def test_locked_knees_bend_forwards_only(drop: float) -> None:
     assert largest_turn_of(pose.local) < 45
 
 
+@pytest.mark.parametrize("late", [0, 4, 9])
+def test_a_long_slide_does_not_turn_the_foot_about(late: int) -> None:
+    """Ball and heel are let go together where a slide is cut in two, whichever of them stood first."""
+    frames = 60
+    joints = np.repeat(make_walk(frames=1), frames, axis=0)
+    joints[:, :, 2] -= np.linspace(0, 1.4, frames)[:, None]
+    contacts = np.zeros((frames, 4))
+    contacts[5 : 40 - late, [0, 2]] = 1
+    contacts[5 + late : 50, [1, 3]] = 1
+    rig, pose = rig_motion(joints, 20, foot_locking=True, contacts=contacts)
+    locked = forward(rig, pose.root, pose.local)
+    for ankle, toe in ((7, 10), (8, 11)):
+        foot, before = locked[:, toe] - locked[:, ankle], joints[:, toe] - joints[:, ankle]
+        cosine = (foot * before).sum(-1) / np.linalg.norm(foot, axis=-1) / np.linalg.norm(before, axis=-1)
+        assert np.rad2deg(np.arccos(cosine.min())) < 15
+        steps = np.linalg.norm(np.diff(locked[:, toe], axis=0), axis=-1)[contacts[1:, 1] > 0]
+        assert np.median(steps) < 1e-3  # it stands, and steps where the slide is cut
+    assert largest_turn_of(pose.world) < 30
+
+
 def test_locking_uses_the_contacts_it_is_given() -> None:
     joints = make_walk(frames=60, speed=1.5)
     speed = np.convolve(np.linalg.norm(np.diff(joints[:, 10], axis=0), axis=-1), np.ones(8), "valid")
