@@ -68,25 +68,44 @@ class GroupedBlock(nn.Module):
         normed = self.attention_norm(values)
         if self.first_only:
             values = values[:, :, :1]
-        attended = self._attend(self.query(normed[:, :, : values.shape[2]]), self.key_value(normed), mask)
+            attended = self._attend_from_first(normed, mask)
+        else:
+            attended = self._attend(normed, mask)
         values = values + self.dropout(self.output(attended))
         hidden = functional.gelu(self.expand(self.feed_forward_norm(values)))
         return values + self.dropout(self.contract(hidden))
 
-    def _attend(self, query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
-        """query (G, B, Lq, C), key_value (G, B, L, 2C), mask (B, L) -> (G, B, Lq, C)."""
-        groups, batch, n_query, width = query.shape
-        depth = width // self.heads
+    def _attend(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """rows (G, B, L, C), mask (B, L) -> (G, B, L, C)."""
+        groups, batch, length, width = rows.shape
 
-        def split_heads(rows: Tensor) -> Tensor:
-            return rows.reshape(groups * batch, rows.shape[2], self.heads, depth).transpose(1, 2)
+        def split_heads(projected: Tensor) -> Tensor:
+            return projected.reshape(groups * batch, length, self.heads, -1).transpose(1, 2)
 
-        key, value = key_value.chunk(2, dim=-1)
-        allowed = mask[None, :, None, None].expand(groups, -1, 1, n_query, -1).reshape(groups * batch, 1, n_query, -1)
+        key, value = self.key_value(rows).chunk(2, dim=-1)
+        allowed = mask[None, :, None, None].expand(groups, -1, 1, length, -1).reshape(-1, 1, length, length)
         attended = functional.scaled_dot_product_attention(
-            split_heads(query), split_heads(key), split_heads(value), attn_mask=allowed
+            split_heads(self.query(rows)), split_heads(key), split_heads(value), attn_mask=allowed
         )
-        return attended.transpose(1, 2).reshape(groups, batch, n_query, width)
+        return attended.transpose(1, 2).reshape(rows.shape)
+
+    def _attend_from_first(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """rows (G, B, L, C), mask (B, L) -> (G, B, 1, C), without keys and values of the rows.
+
+        One query a head: q (Wk x) = (Wk' q) x, and the weighted mean of Wv x is Wv times that of x. The keys' bias adds
+        the same to every score, so softmax takes it out.
+        """
+        groups, batch, _, width = rows.shape
+        key_weight, value_weight = (
+            half.unflatten(-1, (self.heads, -1)).transpose(1, 2) for half in self.key_value.weight.chunk(2, dim=-1)
+        )  # (G, H, C, C / H)
+        value_bias = self.key_value.bias[..., width:]
+        query = self.query(rows[:, :, :1]).view(groups, batch, self.heads, -1).transpose(1, 2)  # (G, H, B, C / H)
+        folded = (query @ key_weight.transpose(2, 3)).transpose(1, 2)  # (G, B, H, C)
+        scores = folded @ rows.transpose(2, 3) / math.sqrt(width // self.heads)
+        shares = scores.masked_fill(~mask[:, None], -math.inf).softmax(dim=-1)  # (G, B, H, L)
+        means = (shares @ rows).transpose(1, 2)  # (G, H, B, C)
+        return ((means @ value_weight).transpose(1, 2).reshape(groups, batch, width) + value_bias)[:, :, None]
 
 
 class ClassTokenEncoder(nn.Module):

@@ -37,6 +37,9 @@ class MotionExportOptions:
                 raise UserError(f"--{flag} must be 0 or at least 1, not {getattr(self, flag)}")
         if (self.width == 0) != (self.height == 0):
             raise UserError("give both --width and --height, or neither")
+        for flag in ("width", "height"):
+            if 0 < getattr(self, flag) < 64:
+                raise UserError(f"--{flag} must be 0 or at least 64, not {getattr(self, flag)}")
         if not self.formats and not self.compare:
             raise UserError("--formats and --compare are empty: there is nothing to write")
         if not self.dir.strip() or not self.out.strip():

@@ -90,12 +90,12 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "mtrans": {
         "paper": {},
         "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80},
-        "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 40},
+        "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 30},
     },
     "rtrans": {
         "paper": {},
         "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40},
-        "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 30},
+        "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 20},
     },
     "length": {
         "paper": {},

@@ -144,5 +144,7 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     found += [f"up {', '.join(sorted(set(outcome.up.values())))}"]
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
-    if outcome.refused:
-        print(f"{len(outcome.refused):,} refused: see {outcome.out / 'report.md'}")
+    noted = [f"{len(outcome.refused):,} refused"] if outcome.refused else []
+    noted += [f"{len(outcome.remarks):,} remark{'s' * (len(outcome.remarks) > 1)}"] if outcome.remarks else []
+    if noted:
+        print(f"{', '.join(noted)}: see {outcome.out / 'report.md'}")

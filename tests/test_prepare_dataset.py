@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -92,6 +93,37 @@ def test_missing_inputs(line: str, words: str, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match=words):
         prepare_dataset(parse(PrepareOptions, [*shlex.split(line), "--out", str(tmp_path / "out")]))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line, words", [("", "usage: bash reproduce_dataset.sh NAME"), ("nowhere", "nowhere is no prepared dataset")]
+)
+def test_reproduction_of_nothing(line: str, words: str) -> None:
+    command = ["bash", "reproduce_dataset.sh", *line.split()]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2 and result.stderr.startswith("error: ") and words in result.stderr
+
+
+@pytest.mark.slow
+def test_own_clips_to_a_motion_and_a_table(tmp_path: Path) -> None:
+    """Every stage takes a dataset outside of dataset/, given by its path."""
+    for number in range(8):
+        write_bvh(tmp_path / "motions" / f"{number}.bvh", walking_body(2.5, seed=number), 20)
+    (tmp_path / "captions.csv").write_text("".join(f"{number},someone walks {number}\n" for number in range(8)))
+    data = tmp_path / "mine"
+    arguments = ["--motion_dir", tmp_path / "motions", "--captions", tmp_path / "captions.csv", "--out", data]
+    assert run(*arguments, "--split", "0.4,0.3,0.3").returncode == 0
+    places = {"LOGS": tmp_path / "logs", "DATABASE": tmp_path / "database", "OUTPUTS": tmp_path / "outputs"}
+    settings = {"GPU": "-1", "LIMIT": "1", "BATCH": "2", "VIRTUAL_ENV": sys.prefix}
+    environment = os.environ | {key: str(value) for key, value in places.items()} | settings
+    evaluate = [sys.executable, "eval_res.py", "--dataset_name", data, "--checkpoints_dir", tmp_path / "logs"]
+    evaluate += ["--gpu_id", "-1", "--repeat_times", "1", "--time_steps", "2"]
+    for command in (["bash", "reproduce_dataset.sh", data, "mini"], evaluate):
+        result = subprocess.run(
+            [str(word) for word in command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert "protocol res" in result.stdout and list((tmp_path / "outputs").rglob("motion.mp4"))
 
 
 def test_an_error_is_one_line_and_code_2(tmp_path: Path) -> None:

@@ -18,10 +18,27 @@ Features = TypeVar("Features")  # a NumPy array or a torch tensor
 VECTOR_SIGNS = (-1, 1, 1)
 SIXD_SIGNS = (1, -1, -1, -1, 1, 1)
 
-COUNTER = r"(?:counter|anti)[ -]?clockwise"
-SIDED = re.compile(rf"\b(?:{COUNTER}|clockwise|left|right)(?=(?:-?handed|wards?|s)?\b)", re.IGNORECASE)
-# After these, "right" names no side.
-NOT_A_SIDE = re.compile(r"\bright (?:away|after|before|angles?|now)\b", re.IGNORECASE)
+COUNTER = r"(?:counter|anti)[ -]?clock-?wise"
+ENDINGS = r"(?:-?(?:hand|foot)(?:ed|er)?|-?(?:arm|leg|side)|wards?|most|s)?"
+SIDED = re.compile(rf"\b(?:{COUNTER}|clock-?wise|left|right)(?={ENDINGS}\b)", re.IGNORECASE)
+# "Right" that names no side: "right angle", and "claps right after" but neither "to the right after" nor "steps right
+# after".
+ANGLE = re.compile(r"\bright[ -](?:angle[sd]?|side up)\b", re.IGNORECASE)
+ADVERB = re.compile(
+    r"\bright (?:away|now|here|there|in front|next to|beside|behind|(?P<timed>before|after))\b", re.IGNORECASE
+)
+OWNED = re.compile(r"\b(?:the|his|her|its|their|your|my|a|to) $", re.IGNORECASE)
+AIMED = re.compile(
+    r"\b(?:turn|step|look|lean|fac|mov|go|walk|shuffl|bend|tilt|sway|veer|twist|pivot|rotat)"
+    r"(?:e|s|es|ed|ing|ped|ping)? $",
+    re.IGNORECASE,
+)
+# "Left" as a form of "leave".
+LEFT_BEHIND = re.compile(
+    r"\b(?:he|she|they|who|has|have|had|having|person|man|woman|someone) (?=left"
+    r"(?: (?:the|a|an|his|her|its|their|for|from|again|before|after)\b|[.,;!]|$))",
+    re.IGNORECASE,
+)
 
 
 def mirror_joints(joints: np.ndarray, dataset: str = "humanml3d") -> np.ndarray:
@@ -61,13 +78,19 @@ def mirror_features(features: Features, dataset: str = "humanml3d") -> Features:
 
 def mirror_caption(caption: str) -> str:
     """The caption with the words for sides exchanged (left and right, clockwise and counterclockwise); others stay."""
-    kept = {match.start() for match in NOT_A_SIDE.finditer(caption)}
+    kept = {match.start() for match in ANGLE.finditer(caption)}
+    kept |= {match.end() for match in LEFT_BEHIND.finditer(caption)}
+    for match in ADVERB.finditer(caption):
+        before = caption[: match.start()]
+        if not OWNED.search(before) and not (match["timed"] and AIMED.search(before)):
+            kept.add(match.start())
 
     def exchange(match: re.Match[str]) -> str:
         word = match.group()
         if match.start() in kept:
             return word
-        other = {"left": "right", "right": "left", "clockwise": "counterclockwise"}.get(word.lower(), "clockwise")
+        plain = word.lower().replace("-", "")
+        other = {"left": "right", "right": "left", "clockwise": "counterclockwise"}.get(plain, "clockwise")
         if word.isupper():
             return other.upper()
         return other.capitalize() if word[0].isupper() else other

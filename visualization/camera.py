@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -23,12 +23,14 @@ class Camera:
     Attributes:
         basis: (3, 3) rows right, up, forward (unit vectors, world).
         positions: (T, 3) of the eye.
+        distance: from the eye to what it looks at, metres.
         focal: focal length in pixels.
         centre: principal point (x, y) in pixels.
     """
 
     basis: np.ndarray
     positions: np.ndarray
+    distance: float
     focal: float
     centre: tuple[float, float]
 
@@ -77,6 +79,7 @@ def plan_camera(
     fps: float,
     azimuth: float | None = None,
     follow: bool = True,
+    tallest: float = 0.0,
 ) -> Camera:
     """Camera whose picture holds every display point of every frame inside the safe rectangle.
 
@@ -86,6 +89,7 @@ def plan_camera(
         safe: left, top, right, bottom of the rectangle that the figure may fill, in pixels.
         azimuth: radians about y; chosen from the motion when None.
         follow: False keeps the camera still however far the figure goes.
+        tallest: metres from its lowest point that the picture has room for at least, filled or not.
     """
     frames, height = len(points), size[1]
     scale = body.scale(points)
@@ -94,7 +98,8 @@ def plan_camera(
     half_width, half_height = (right - left) / 2, (bottom - top) / 2
     basis = basis_of(choose_azimuth(points, body) if azimuth is None else azimuth)
 
-    low, high = points[..., 1].min(), max(points[..., 1].max(), points[..., 1].min() + 1.3 * scale)
+    low = points[..., 1].min()
+    high = max(points[..., 1].max(), low + 1.3 * scale, low + tallest)
     flat = points[..., [0, 2]]
     middle = (flat.min(axis=(0, 1)) + flat.max(axis=(0, 1))) / 2
     still = np.tile(np.array([middle[0], (low + high) / 2, middle[1]]), (frames, 1))
@@ -117,16 +122,13 @@ def plan_camera(
         if distance > 1.3 * near:
             target, distance = moving, near
     positions = target - distance * basis[2]
-    return Camera(basis, positions, focal, ((left + right) / 2, (top + bottom) / 2))
+    return Camera(basis, positions, distance, focal, ((left + right) / 2, (top + bottom) / 2))
 
 
 def share_camera(cameras: Sequence[Camera]) -> list[Camera]:
     """The same distance for several panels, so that figures compare in size: everybody moves back to the farthest."""
-    # A camera's distance is not stored: the eye may only move backwards, which keeps every figure inside.
-    reach = [float(np.median(camera.positions[:, 1])) for camera in cameras]
-    highest = max(reach)
-    moved = []
-    for camera, height in zip(cameras, reach, strict=True):
-        back = (highest - height) / max(-camera.basis[2, 1], 1e-6)
-        moved.append(Camera(camera.basis, camera.positions - back * camera.basis[2], camera.focal, camera.centre))
-    return moved
+    farthest = max(camera.distance for camera in cameras)
+    return [
+        replace(camera, distance=farthest, positions=camera.positions - (farthest - camera.distance) * camera.basis[2])
+        for camera in cameras
+    ]

@@ -52,9 +52,15 @@ def _place_foot(
     foot = foot_joints(skeleton, side)
     placed = joints[:, foot].copy()
     heel, toe = len(foot) - 2, len(foot) - 1  # the two joints that the contacts speak of
-    weights = np.zeros((len(joints), 2))
-    for column, place in enumerate((heel, toe)):
-        correction, weights[:, column] = _correction(placed[:, place], contacts[:, column], blend, floor, scale)
+    ends = placed[:, [heel, toe]]
+    slide = _slide(ends, contacts)
+    stands = _stands(slide, contacts, LONGEST_SLIDE * scale, round(blend))
+    own, weights = zip(
+        *(_correction(ends[:, end], contacts[:, end], slide, stands, blend, floor) for end in range(2)), strict=True
+    )
+    for place, end in ((heel, 0), (toe, 1)):
+        # An end that is in the air goes along with the one that stands: alone, it would let the foot turn about.
+        correction = own[end] + (1 - weights[end])[:, None] * own[1 - end]
         placed[:, place] += correction
         if place == heel:
             placed[:, :heel] += correction[:, None]
@@ -63,7 +69,7 @@ def _place_foot(
     along = placed[:, toe] - placed[:, heel]
     distance = np.linalg.norm(along, axis=-1, keepdims=True)
     missing = (distance - length) * along / np.maximum(distance, 1e-9)
-    give = 1.01 - weights
+    give = 1.01 - np.stack(weights, axis=1)
     share = give / give.sum(axis=1, keepdims=True)
     placed[:, : heel + 1] += (share[:, :1] * missing)[:, None]
     placed[:, toe] -= share[:, 1:] * missing
@@ -76,26 +82,50 @@ def _place_foot(
     return placed
 
 
+def _slide(ends: np.ndarray, contacts: np.ndarray) -> np.ndarray:
+    """How far a foot has slid along the ground, (T, 3): by the steps of those of its two ends (T, 2, 3) that stand."""
+    both = (contacts[1:] & contacts[:-1])[..., None]
+    step = (np.diff(ends, axis=0) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+    return np.concatenate([np.zeros((1, 3)), np.cumsum(step * [1, 0, 1], axis=0)])
+
+
+def _stands(slide: np.ndarray, contacts: np.ndarray, longest: float, pause: int) -> list[tuple[int, int]]:
+    """Runs of frames in which a foot stays at one place: those in which either end (T, 2) stands, long slides cut."""
+    return [
+        part
+        for first, last in contact_segments(contacts.any(axis=1))
+        for part in _split(slide, first, last, longest, pause)
+    ]
+
+
 def _correction(
-    position: np.ndarray, contact: np.ndarray, blend: float, floor: float, scale: float
+    position: np.ndarray,
+    contact: np.ndarray,
+    slide: np.ndarray,
+    stands: list[tuple[int, int]],
+    blend: float,
+    floor: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far one foot joint (T, 3) must move, (T, 3), and how firmly it stands, (T,) from 0 to 1."""
+    """How far one foot joint (T, 3) must move, (T, 3), and how firmly it stands, (T,) from 0 to 1.
+
+    Both ends of a foot give back its slide from the middle of the same stand, so they keep their distance.
+    """
     frames = len(position)
     correction, weight = np.zeros((frames, 3)), np.zeros(frames)
-    stands = [
-        part
-        for first, last in contact_segments(contact)
-        for part in _split(position, first, last, LONGEST_SLIDE * scale, max(2, round(0.5 * blend)))
+    pinned = [
+        (first + start, first + end, slide[first : last + 1].mean(axis=0))
+        for first, last in stands
+        for start, end in contact_segments(contact[first : last + 1])
     ]
     time = np.arange(frames)
-    for index, (first, last) in enumerate(stands):
+    for index, (first, last, middle) in enumerate(pinned):
         inside = slice(first, last + 1)
-        pin = position[inside].mean(axis=0)
+        pin = (position[inside] - slide[inside]).mean(axis=0) + middle
         correction[inside] = pin - position[inside]
         correction[inside, 1] = max(float(np.median(position[inside, 1])), floor) - position[inside, 1]
         weight[inside] = 1
-        gap_before = first - stands[index - 1][1] if index else np.inf
-        gap_after = stands[index + 1][0] - last if index + 1 < len(stands) else np.inf
+        gap_before = first - pinned[index - 1][1] if index else np.inf
+        gap_after = pinned[index + 1][0] - last if index + 1 < len(pinned) else np.inf
         for frames_away, gap, edge in ((first - time, gap_before, first), (time - last, gap_after, last)):
             width = min(blend, gap)
             outside = (frames_away > 0) & (frames_away < width)

@@ -66,9 +66,11 @@ def write_html(
         raise UserError("nothing to show: give at least one motion")
     fps = check_fps(fps)
     checked = [check_joints(panel.joints, dataset) for panel in panels]
-    # All figures are seen from the same side and distance, so that they compare.
-    azimuth = choose_azimuth(checked[0], get_body(dataset))
-    motions = [_motion(panel, joints, fps, dataset) for panel, joints in zip(panels, checked, strict=True)]
+    # All figures are seen from the same side, distance and height above their ground, so that they compare.
+    body = get_body(dataset)
+    azimuth = choose_azimuth(checked[0], body)
+    tallest = max(float(np.ptp(body.display_points(joints)[..., 1])) for joints in checked)
+    motions = [_motion(panel, joints, fps, dataset, tallest) for panel, joints in zip(panels, checked, strict=True)]
     reach = max(motion.pop("reach") for motion in motions)
     content = {
         "title": title,
@@ -88,8 +90,8 @@ def write_html(
     return path
 
 
-def _motion(panel: Panel, joints: np.ndarray, fps: float, dataset: str) -> dict[str, Any]:
-    """What the page needs of one motion."""
+def _motion(panel: Panel, joints: np.ndarray, fps: float, dataset: str, tallest: float) -> dict[str, Any]:
+    """What the page needs of one motion (T, J, 3); `tallest` is the height in metres that the view has room for."""
     body = get_body(dataset)
     scale = body.scale(joints)
     points = body.display_points(joints)
@@ -97,8 +99,8 @@ def _motion(panel: Panel, joints: np.ndarray, fps: float, dataset: str) -> dict[
     middle = (flat.min(axis=1) + flat.max(axis=1)) / 2
     path = np.empty((len(joints), 3))
     path[:, [0, 2]] = gaussian_filter1d(middle, FOLLOW_SECONDS * fps, axis=0, mode="nearest")
-    low, high = joints[..., 1].min(), points[..., 1].max()
-    path[:, 1] = (low + max(high, low + 1.3 * scale)) / 2
+    low, high = points[..., 1].min(), points[..., 1].max()
+    path[:, 1] = (low + max(high, low + 1.3 * scale, low + tallest)) / 2
     reach = np.linalg.norm(points - path[:, None], axis=-1).max() / 1.05
     return {
         "prompt": panel.prompt,

@@ -21,6 +21,7 @@ HEAD_DIRECTION = np.array([0.0, 0.90, 0.44])  # from neck to head, upright
 FOOT_DIRECTION = np.array([0.0, -0.45, 0.89])  # from ankle to toe of a flat foot
 FULL_BEND = np.sin(np.deg2rad(25.0))  # a limb bent by this much shows its plane fully
 PRIOR_WEIGHT = 0.02  # pull towards the untwisted limb where nothing else tells
+MOST_CORRECTED = 0.35  # of a bone's length: by how much it makes up for the bones above it
 TWIST_SECONDS = 0.06  # time over which the twist is smoothed where the plane is clear
 
 
@@ -114,7 +115,7 @@ def solve(joints: np.ndarray, rig: Rig, fps: float) -> Pose:
             if node in trunk:
                 lower, upper, share = trunk[node]
                 before = quaternion.slerp(branches[lower], branches[upper], share)
-            aim = target[:, children[0]] - position[:, node]
+            aim = _aim(target, position, node, children[0])
             if rig.names[node] in _HINGES:
                 hinge = np.array(_HINGES[rig.names[node]])
                 below = rig.children[children[0]][0]
@@ -243,6 +244,16 @@ def _fit_branch(rig: Rig, target: np.ndarray, node: int) -> None:
         mean = np.einsum("tij,tki->kj", frame, seen) / len(seen)
         rig.offsets[children] = lengths * _unit(mean)
         frame = _rigid_fit(*_branch_vectors(rig, target, node))
+
+
+def _aim(target: np.ndarray, position: np.ndarray, node: int, child: int) -> np.ndarray:
+    """Where the bone from `node` to `child` points, (T, 3): at its target (T, N, 3) from where it starts in `position`.
+
+    A start that lies far off, for so short a bone, is made up for in part only: it would swing the bone about.
+    """
+    bone, error = target[:, child] - target[:, node], target[:, node] - position[:, node]
+    most = MOST_CORRECTED * np.median(np.linalg.norm(bone, axis=-1))
+    return bone + error * np.minimum(1, most / np.maximum(np.linalg.norm(error, axis=-1, keepdims=True), 1e-12))
 
 
 def _swing(before: np.ndarray, offset: np.ndarray, aim: np.ndarray) -> np.ndarray:

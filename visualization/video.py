@@ -36,14 +36,15 @@ class Stage:
         azimuth: float | None = None,
         trail: bool = True,
         follow: bool = True,
+        tallest: float = 0.0,
     ) -> None:
-        """`joints`: (T, J, 3). `size`: (width, height) in pixels. `safe`: rectangle that the figure may fill."""
+        """`joints`: (T, J, 3). `size`: (width, height) in pixels. The rest: see `plan_camera`."""
         body = get_body(dataset)
         self.size, self.fps, self.frames = size, fps, len(joints)
         self.scale = body.scale(joints)
         self.floor = standing_floor(joints, dataset)
         self.points = body.display_points(joints)
-        self.camera = plan_camera(self.points, body, size, safe, fps, azimuth, follow)
+        self.camera = plan_camera(self.points, body, size, safe, fps, azimuth, follow, tallest)
         marks = []
         if trail:
             contacts = detect_contacts(joints, fps, dataset)
@@ -149,12 +150,15 @@ def render_comparison(
     pad = round(0.6 * text_size)
 
     tops = [(heading.height + pad if heading and index < columns else 0) + pad for index in range(len(motions))]
-    azimuth = choose_azimuth(motions[0], get_body(dataset)) if len(motions) > 1 else None
+    body = get_body(dataset)
+    azimuth = choose_azimuth(motions[0], body) if len(motions) > 1 else None
+    tallest = max(float(np.ptp(body.display_points(joints)[..., 1])) for joints in motions)
+    label_height = max((caption.height for caption in captions if caption), default=0)
+    going = not still if follow is None else follow
     stages = []
     for index, joints in enumerate(motions):
-        label_height = captions[index].height if captions and captions[index] else 0
         safe = (0.04 * panel[0], tops[index] + label_height, 0.96 * panel[0], panel[1] - 1.6 * text_size)
-        stages.append(Stage(joints, fps, dataset, panel, safe, azimuth, trail, not still if follow is None else follow))
+        stages.append(Stage(joints, fps, dataset, panel, safe, azimuth, trail, going, tallest))
     if len(stages) > 1:
         for stage, camera in zip(stages, share_camera([stage.camera for stage in stages]), strict=True):
             stage.use_camera(camera)

@@ -59,7 +59,7 @@ def _faults(spec: DatasetSpec, caption: Caption, n_frames: int | None) -> Iterat
         yield "no-pos", f": {bare[0]}"
     if not (caption.start or caption.end):
         return
-    tag = f": {caption.start:g} to {caption.end:g} s"
+    tag = f": {caption.start:g} to {caption.end:g} s" if caption.end else f": from {caption.start:g} s on"
     if caption.end and caption.start >= caption.end:
         yield "reversed-tag", tag
     elif n_frames is not None:

@@ -21,6 +21,8 @@ OTHER = "OTHER"
 TABLE_SUFFIXES = (".csv", ".json")
 COLUMNS = ("name", "caption", "start", "end")
 SPACY_MODEL = "en_core_web_sm"
+# Two words whose mirror image is one.
+COUNTER_CLOCKWISE = re.compile(r"\b(counter|anti)/\S+ clockwise/", re.IGNORECASE)
 
 
 @dataclass
@@ -122,7 +124,15 @@ def _caption(text: str, tokens: str, start: float, end: float) -> Caption:
         raise ValueError("the caption is empty")
     if end and start >= end:
         raise ValueError(f"the caption's start {start:g} is not before its end {end:g}")
-    return Caption(text, tuple(tokens.split()), start, end)
+    return Caption(text, tuple(filter(None, map(_with_tag, tokens.split()))), start, end)
+
+
+def _with_tag(token: str) -> str:
+    """`word/POS` as it is; a bare word is OTHER, and a bare tag nothing."""
+    word, _, tag = token.rpartition("/")
+    if word:
+        return token if tag else f"{word}/{OTHER}"
+    return f"{tag}/{OTHER}" if tag and "/" not in token else ""
 
 
 def _seconds(value: Any) -> float:
@@ -140,7 +150,8 @@ def _seconds(value: Any) -> float:
 
 def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
-        reader = csv.reader(io.StringIO(text), strict=True)
+        delimiter = _delimiter(text)
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise UserError(f"{path} is not a readable CSV file: {error}") from error
@@ -155,7 +166,20 @@ def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
         if len(row) > len(columns) or len(row) < 2:
             yield f"line {number}", {"name": row[0], "caption": None}
         else:
-            yield f"line {number}", dict(zip(columns, row, strict=False))
+            values = dict(zip(columns, row, strict=False))
+            if delimiter != ",":  # where commas do not separate columns, they may stand in numbers
+                values |= {key: values[key].replace(",", ".") for key in ("start", "end") if key in values}
+            yield f"line {number}", values
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns: spreadsheets write semicolons or tabs in many countries. A comma unless the first
+    line names the columns otherwise."""
+    first = text.lstrip().partition("\n")[0].lower()
+    for delimiter in (";", "\t"):
+        if {"name", "caption"} <= {cell.strip(' "\r') for cell in first.split(delimiter)}:
+            return delimiter
+    return ","
 
 
 def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -170,7 +194,10 @@ def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
                 yield f"entry {name!r}", {**values, "name": name}
     elif isinstance(content, list):
         for number, item in enumerate(content):
-            yield f"entry {number}", item if isinstance(item, dict) else {}
+            values = item if isinstance(item, dict) else {}
+            texts = values.get("caption")
+            for text in texts if isinstance(texts, list) and texts else [texts]:
+                yield f"entry {number}", {**values, "caption": text}
     else:
         raise UserError(f"{path}: captions are a list or an object, not {type(content).__name__}")
 
@@ -219,12 +246,10 @@ def _tagged(word: Any) -> str:
 
 def mirrored(caption: Caption) -> Caption:
     """The caption and its tokens with left and right exchanged."""
-    words = [token.rpartition("/")[0] or token for token in caption.tokens]
-    tags = [token.rpartition("/")[2] for token in caption.tokens]
-    exchanged = mirror_caption(" ".join(words)).split(" ")
-    if len(exchanged) != len(words):  # "counter clockwise" became one word
-        exchanged = [mirror_caption(word) for word in words]
-    tokens = tuple(f"{word}/{tag}" for word, tag in zip(exchanged, tags, strict=True))
+    joined = COUNTER_CLOCKWISE.sub(r"\1clockwise/", " ".join(caption.tokens))
+    pairs = [token.rpartition("/") for token in joined.split()]
+    words = mirror_caption(" ".join(word for word, _, _ in pairs)).split(" ")
+    tokens = tuple(f"{word}/{tag}" for word, (_, _, tag) in zip(words, pairs, strict=True)) if pairs else ()
     return replace(caption, text=mirror_caption(caption.text), tokens=tokens)
 
 

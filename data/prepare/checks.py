@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.prepare.motions import SKELETON, upright_axis
+from data.prepare.motions import SKELETON, USUAL_SIZE, body_size, upright_axis
 from data.prepare.settings import ClipSettings
 from utils.errors import UserError
 from utils.representation import facing
@@ -68,8 +68,11 @@ def check_bones(joints: np.ndarray, max_stretch: float) -> None:
 
 
 def odd_looks(joints: np.ndarray) -> list[str]:
-    """Signs of wrong axes: the body lies, or its toes point backwards."""
+    """Signs of a wrong unit or wrong axes: a giant, a body that lies, toes that point backwards."""
     remarks = []
+    size = body_size(joints)
+    if not USUAL_SIZE / 2 <= size <= USUAL_SIZE * 2:
+        remarks.append(f"the body measures {size:.3g} m from ankle to head: --units?")
     axis, clearness = upright_axis(joints)
     if axis != "y" and clearness > CLEARLY:
         remarks.append(f"the body is not upright but along {axis.replace('minus_', '-')}: lying down, or --up_axis?")

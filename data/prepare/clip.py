@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.clips import Caption
+from data.check.captions import TOLERATED_SECONDS
+from data.clips import Caption, tag_frames
 from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
 from data.prepare.motions import read_motion
@@ -115,9 +116,9 @@ def _make_clip(
     features = joints_to_features(joints)
     if not np.isfinite(features).all():
         raise UserError("NaN: the features of this motion are not finite")
-    captions, dropped = _within(job.captions, len(features) / settings.fps)
+    captions, dropped = usable_captions(job.captions, len(features), settings)
     if not captions:
-        raise UserError(f"no caption: {dropped[0] if dropped else 'there is none'}")
+        raise UserError(f"no caption: {dropped[0]}")
     ids = [job.source.name]
     write_clip(out, job.source.name, joints, features, captions)
     if job.mirror_id is not None:
@@ -153,12 +154,29 @@ def write_clip(out: Path, clip_id: str, joints: np.ndarray, features: np.ndarray
     write_array(out / "new_joint_vecs" / f"{clip_id}.npy", features)
 
 
-def _within(captions: tuple[Caption, ...], seconds: float) -> tuple[list[Caption], list[str]]:
-    """The captions that speak of a part of the clip, and remarks about the others."""
-    kept = [caption for caption in captions if caption.start < seconds]
-    dropped = [
-        f"a caption starts at {caption.start:g} s, after the clip's end at {seconds:.2f} s"
-        for caption in captions
-        if caption.start >= seconds
-    ]
-    return kept, dropped
+def usable_captions(
+    captions: Sequence[Caption], n_frames: int, settings: ClipSettings
+) -> tuple[list[Caption], list[str]]:
+    """The captions of a clip of `n_frames` feature rows that training can use, and remarks about the others.
+
+    Ends after the clip's end become the clip's end. Parts that are shorter than a clip may be are left out.
+    """
+    seconds = n_frames / settings.fps
+    kept, remarks = [], []
+    for caption in captions:
+        if caption.start >= seconds:
+            remarks.append(f"a caption starts at {caption.start:g} s, after the clip's end at {seconds:.2f} s")
+            continue
+        if caption.end > seconds:
+            if caption.end > seconds + TOLERATED_SECONDS:
+                remarks.append(f"a caption ends at {caption.end:g} s, the clip at {seconds:.2f} s: cut there")
+            caption = replace(caption, end=round(seconds, 4) if caption.start else 0.0)
+        first, last = tag_frames(caption, settings.fps, n_frames)
+        if last - first < settings.min_frames:
+            remarks.append(
+                f"a caption of {caption.start:g} to {caption.end or seconds:g} s is left out: {last - first} frames, "
+                f"--min_frames is {settings.min_frames}"
+            )
+            continue
+        kept.append(caption)
+    return kept, remarks

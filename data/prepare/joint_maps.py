@@ -140,6 +140,12 @@ def guess_joint_map(names: tuple[str, ...]) -> JointMap:
     nearest = min(maps, key=lambda each: len(each.missing(names)) / len(each.sources))
     missing = nearest.missing(names)
     if len(missing) > len(nearest.sources) / 2:
-        raise UserError(f"wrong joints: no shipped joint map fits ({', '.join(shipped_names())}); give --joint_map")
-    shown = ", ".join(missing[:6]) + (", ..." if len(missing) > 6 else "")
-    raise UserError(f"wrong joints: no shipped joint map fits, {nearest.name} comes nearest but lacks {shown}")
+        raise UserError(
+            f"wrong joints: no shipped joint map fits ({', '.join(shipped_names())}); the file has {_some(names)}; "
+            "give --joint_map"
+        )
+    raise UserError(f"wrong joints: no shipped joint map fits, {nearest.name} comes nearest but lacks {_some(missing)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

@@ -145,7 +145,7 @@ def _joints_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         joints = joints.astype(np.float64)
     bad = ~(np.abs(joints) < 1e7).all(axis=(1, 2))
     if bad.any():
-        raise UserError(f"NaN, infinity or absurd numbers, first in frame {int(bad.argmax())}")
+        raise UserError(f"NaN: or infinity or an absurd number, first in frame {int(bad.argmax())}")
     return joints
 
 
@@ -177,12 +177,12 @@ def likely_unit(joints: np.ndarray) -> str:
     """
     size = body_size(joints)
     if not size > 0:
-        raise UserError("all joints are at one place")
+        raise UserError("wrong size: all joints are at one place")
     unit, error = min(
         ((unit, abs(np.log(size * metres / USUAL_SIZE))) for unit, metres in METRES.items()), key=lambda each: each[1]
     )
     if error > np.log(2):
-        raise UserError(f"the body measures {size:.4g}, which no unit makes human: give --units")
+        raise UserError(f"wrong size: the body measures {size:.4g}, which no unit makes human: give --units")
     return unit
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from data.clips import Caption
 from data.prepare.captions import CaptionSet, Tagger, caption_line
-from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip
+from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, usable_captions
 from data.prepare.journal import Journal
 from data.prepare.motions import read_raw_motion, upright_axis
 from data.prepare.settings import Axis, ClipSettings, SplitSettings
@@ -77,7 +77,7 @@ class Outcome:
         refused: what is not in it.
         remarks: what looks odd, by clip or "" for the whole.
         splits: ids by split.
-        captions: the sentences of the taken clips.
+        captions: those of the taken clips that are in the dataset.
         up: the axis that was taken for up, by kind of file.
         fps, min_frames, max_frames: of the dataset.
         made_now: clips that were not done before.
@@ -113,7 +113,7 @@ def prepare(job: Preparation) -> Outcome:
         problems.setdefault(each.name, []).append(f"{each.file}: {each.reason}")
     for source in sources:
         if not captions.get(source.name):
-            why = "; ".join(problems.pop(source.name, ["there is none"]))
+            why = "; ".join(problems.pop(source.name, [f"there is none for {source.name}"]))
             refused.append(Refusal(source.name, str(source.path.relative_to(job.motions)), f"no caption: {why}"))
     for name, lines in problems.items():
         remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
@@ -131,8 +131,9 @@ def prepare(job: Preparation) -> Outcome:
             others = sorted({record.name for record in taken} - copied)
             remarks += [(name, f"no mirrored copy: {MIRROR_PREFIX}{name} is a clip of its own") for name in others]
         splits = _split(job, given_splits, taken, remarks)
+        used = {record.name: usable_captions(captions[record.name], record.frames, settings)[0] for record in taken}
         outcome = Outcome(
-            job.out, taken, refused, remarks, splits, {record.name: captions[record.name] for record in taken},
+            job.out, taken, refused, remarks, splits, used,
             dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made,
         )  # fmt: skip
         if taken:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.clips import read_split
+from data.clips import read_split, take_of
 from data.prepare.settings import SplitSettings
 from data.prepare.sources import clip_name
 from data.specs import SPLITS
@@ -24,14 +24,16 @@ def take_name(name: str, pattern: str) -> str:
 
 
 def split_by_hash(names: Sequence[str], settings: SplitSettings) -> dict[str, list[str]]:
-    """Clips by split; the same name is always in the same split, and all parts of a take are in one.
+    """Clips by split; the same name is always in the same split, and all parts of a take are in one, mirrored ones that
+    the user brings (`M000123` beside `000123`) included.
 
     A take's place among 0..1 is its name's SHA-256. Only where a split would stay empty although it should have a share
-    (a handful of takes), the takes next to it in this order are moved into it.
+    (a handful of takes), the takes next to it in this order are moved into it. Train gets the first, even the only one.
     """
+    known = frozenset(names)
     takes: dict[str, list[str]] = {}
     for name in sorted(names):
-        takes.setdefault(take_name(name, settings.take_pattern), []).append(name)
+        takes.setdefault(take_name(take_of(name, known), settings.take_pattern), []).append(name)
     places = {take: int(hashlib.sha256(take.encode()).hexdigest()[:8], 16) / 16**8 for take in takes}
     order = sorted(takes, key=lambda take: (places[take], take))
     bounds = (settings.shares[0], settings.shares[0] + settings.shares[1])
@@ -39,7 +41,7 @@ def split_by_hash(names: Sequence[str], settings: SplitSettings) -> dict[str, li
     for take in order:
         sizes[sum(places[take] >= bound for bound in bounds)] += 1
     for split, share in enumerate(settings.shares):
-        if share and not sizes[split] and max(sizes) > 1:
+        if share and not sizes[split] and max(sizes) > (split > 0):
             sizes[sizes.index(max(sizes))] -= 1
             sizes[split] += 1
     result: dict[str, list[str]] = {}

@@ -37,7 +37,7 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
     for which_rtrans, folder in _targets(options, protocol, spec.name):
         t2m = TextToMotion.load(
             options.run.checkpoints_dir,
-            spec.name,
+            options.run.dataset_name,  # not the spec's name, which says nothing of where an own dataset lies
             options.mtrans_name,
             None if protocol == "mask" else options.rtrans_name,
             device,

@@ -64,6 +64,16 @@ def test_twice_is_nothing_in_numpy_and_torch(dataset: str) -> None:
         ("walks clockwise", "walks counterclockwise"),
         ("a right-handed throw right after an upright bow", "a left-handed throw right after an upright bow"),
         ("a person jumps", "a person jumps"),
+        ("steps to the right before turning left", "steps to the left before turning right"),
+        ("steps right after a left-footed kick", "steps left after a right-footed kick"),
+        ("claps with his right behind the back", "claps with his left behind the back"),
+        ("claps right behind the table, right in front", "claps right behind the table, right in front"),
+        ("turns right away from the wall right now", "turns right away from the wall right now"),
+        ("the right angle of a right-angled elbow", "the right angle of a right-angled elbow"),
+        ("He left the room. She has left.", "He left the room. She has left."),
+        ("she has left hand up, who left kicks; he left", "she has right hand up, who right kicks; he left"),
+        ("the leftmost lefthand kick, RIGHT foot", "the rightmost righthand kick, LEFT foot"),
+        ("anti-clock-wise, then clock-wise", "clockwise, then counterclockwise"),
     ],
 )
 def test_captions(caption: str, expected: str) -> None:

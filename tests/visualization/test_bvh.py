@@ -137,6 +137,14 @@ def test_straight_limbs_do_not_spin(tmp_path: Path) -> None:
     assert largest_turn(motion) < 20
 
 
+def test_a_deformed_chest_does_not_swing_the_head() -> None:
+    """No rigid chest follows collars alone; the short neck above it must not make up for all of that."""
+    joints = make_walk(frames=40, speed=0)
+    joints[20:23, [13, 14, 16, 17, 18, 19, 20, 21], 2] += 0.12  # collars and arms jump forwards
+    rig, pose = rig_motion(joints, 20)
+    assert largest_turn_of(pose.world[:, [rig.names.index("neck")]]) < 30
+
+
 def test_bone_lengths_are_medians_and_rest_pose_faces_forward(tmp_path: Path, walk: np.ndarray) -> None:
     motion, _ = export(tmp_path / "walk.bvh", walk)
     offsets = dict(zip(motion.names, motion.offsets, strict=True))
@@ -211,6 +219,26 @@ def test_locked_knees_bend_forwards_only(drop: float) -> None:
         shin = quaternion.rotate(pose.local[:, knee], rig.offsets[ankle])
         assert shin[:, 2].max() < 1e-3  # in the thigh's own frame the shin points down and back
     assert largest_turn_of(pose.local) < 45
+
+
+@pytest.mark.parametrize("late", [0, 4, 9])
+def test_a_long_slide_does_not_turn_the_foot_about(late: int) -> None:
+    """Ball and heel are let go together where a slide is cut in two, whichever of them stood first."""
+    frames = 60
+    joints = np.repeat(make_walk(frames=1), frames, axis=0)
+    joints[:, :, 2] -= np.linspace(0, 1.4, frames)[:, None]
+    contacts = np.zeros((frames, 4))
+    contacts[5 : 40 - late, [0, 2]] = 1
+    contacts[5 + late : 50, [1, 3]] = 1
+    rig, pose = rig_motion(joints, 20, foot_locking=True, contacts=contacts)
+    locked = forward(rig, pose.root, pose.local)
+    for ankle, toe in ((7, 10), (8, 11)):
+        foot, before = locked[:, toe] - locked[:, ankle], joints[:, toe] - joints[:, ankle]
+        cosine = (foot * before).sum(-1) / np.linalg.norm(foot, axis=-1) / np.linalg.norm(before, axis=-1)
+        assert np.rad2deg(np.arccos(cosine.min())) < 15
+        steps = np.linalg.norm(np.diff(locked[:, toe], axis=0), axis=-1)[contacts[1:, 1] > 0]
+        assert np.median(steps) < 1e-3  # it stands, and steps where the slide is cut
+    assert largest_turn_of(pose.world) < 30
 
 
 def test_locking_uses_the_contacts_it_is_given() -> None:

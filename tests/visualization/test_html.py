@@ -84,6 +84,16 @@ def test_page_holds_everything(tmp_path: Path) -> None:
     np.testing.assert_allclose(points, get_body("humanml3d").display_points(joints[:7]), atol=1e-5)
 
 
+def test_figures_side_by_side_stand_on_one_line(tmp_path: Path) -> None:
+    """The view looks at the same height above the ground of each, however high one of them jumps."""
+    stand = np.repeat(make_walk(frames=1), 6, axis=0)
+    leap = stand + [0, 1.0, 0]
+    leap[2:4, :, 1] += 0.8
+    content = content_of(write_html(tmp_path / "page.html", [Panel(stand), Panel(leap)], 20))
+    looked_at = [np.frombuffer(base64.b64decode(motion["path"]), "<f4").reshape(-1, 3) for motion in content["motions"]]
+    np.testing.assert_allclose(looked_at[1][:, 1] - looked_at[0][:, 1], 1.0, atol=1e-4)
+
+
 def test_a_leading_panel_needs_others(tmp_path: Path) -> None:
     panel = Panel(make_walk(frames=3))
     for panels, lead, expected in (([panel], True, False), ([panel] * 3, True, True), ([panel] * 3, False, False)):

@@ -116,6 +116,21 @@ def test_comparison_shows_every_motion(tmp_path: Path) -> None:
         assert near(pictures[-1][:, 240 * column : 240 * (column + 1)], COLOURS["left_leg"]).sum() > 40
 
 
+def test_figures_of_a_comparison_are_alike(tmp_path: Path) -> None:
+    """Equal poses look equal side by side, whatever the motions do later, at what height, and under which labels."""
+    stand = np.repeat(make_walk(frames=1), 6, axis=0)
+    leap, upstairs = stand.copy(), stand + [0, 3.0, 0]
+    leap[2:4, :, 1] += 0.8
+    labels = ["stands", "leaps " * 20, "upstairs"]
+    path = render_comparison(tmp_path / "c.gif", [stand, leap, upstairs], 20, labels, size=(720, 240), trail=False)
+    first = frames_of(path)[0]
+    boxes = []
+    for column in range(3):
+        rows, columns = np.nonzero(near(first[:230, 240 * column : 240 * (column + 1)], COLOURS["left_leg"]))
+        boxes.append([rows.min(), rows.max(), np.ptp(columns)])
+    assert np.ptp(boxes, axis=0).max() <= 3
+
+
 def test_titles_of_every_kind(tmp_path: Path) -> None:
     long = "a person " + "walks and walks " * 60
     for index, title in enumerate(["", "   ", long, "x" * 400, "une élève s'assoit – 一个人 走路 🙂", "a\nb\tc"]):

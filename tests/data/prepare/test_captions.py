@@ -33,6 +33,7 @@ from utils.errors import UserError
         ("a man walks#a/DET#1.5#nan", Caption("a man walks", ("a/DET",), 1.5, 0.0)),
         ("call #5 now##1#2", Caption("call #5 now", (), 1.0, 2.0)),
         ("человек идёт", Caption("человек идёт")),
+        ("a man#a/DET man / walks/ /X#0#0", Caption("a man", ("a/DET", "man/OTHER", "walks/OTHER"))),
     ],
 )
 def test_lines(line: str, caption: Caption) -> None:
@@ -86,10 +87,19 @@ def test_tables(tmp_path: Path) -> None:
     rows = {"a": [Caption("he walks, slowly"), Caption("er läuft", (), 1.0, 2.5)], "sub_b": [Caption("she waves")]}
     tables = {
         "plain.csv": 'a.bvh,"he walks, slowly"\na,er läuft,1,2.5\nsub/b.npy,she waves\n',
+        "semicolons.csv": 'Name;Caption;Start;End\r\na;he walks, slowly\r\na;"er läuft";1;2,5\r\nsub/b;she waves;;\r\n',
+        "tabs.csv": '"name"\t"caption"\t"start"\t"end"\na\the walks, slowly\na\ter läuft\t1\t2.5\nsub/b\tshe waves\n',
         "head.csv": 'End,caption,name,start\n,"he walks, slowly",a,\n2.5,er läuft,a,1\n,she waves,sub/b,\n',
         "list.json": json.dumps(
             [{"name": "a", "caption": "he walks, slowly"}, {"name": "a", "caption": "er läuft", "start": 1, "end": 2.5}]
             + [{"name": "sub/b", "caption": "she waves"}]
+        ),
+        "lists.json": json.dumps(
+            [
+                {"name": "a", "caption": ["he walks, slowly", "he walks, slowly"]},
+                {"name": "sub/b", "caption": "she waves"},
+            ]
+            + [{"name": "a", "caption": ["er läuft"], "start": 1, "end": 2.5}]
         ),
         "object.json": json.dumps(
             {"a": ["he walks, slowly", {"caption": "er läuft", "start": 1, "end": 2.5}], "sub/b": "she waves"}
@@ -151,4 +161,5 @@ def test_mirrored_captions() -> None:
     assert other.tokens == ("right/ADJ", "hand/NOUN", "right/ADV", "away/ADV")
     assert (other.start, other.end) == (1.0, 2.0)
     counter = Caption("he turns counter clockwise", ("counter/ADV", "clockwise/ADV"))
-    assert mirrored(counter).text == "he turns clockwise" and len(mirrored(counter).tokens) == 2
+    assert mirrored(counter).text == "he turns clockwise" and mirrored(counter).tokens == ("clockwise/ADV",)
+    assert mirrored(Caption("he turns left")).tokens == ()

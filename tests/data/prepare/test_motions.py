@@ -137,7 +137,7 @@ def test_wrong_skeletons_name_the_joint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="RightHand"):
         read_motion(write_bvh(tmp_path / "b.bvh", twice, 20), SETTINGS)
     assert load_joint_map("mixamo").missing(("a", "b"))
-    with pytest.raises(UserError, match="no shipped joint map fits .*give --joint_map"):
+    with pytest.raises(UserError, match="no shipped joint map fits .*the file has a, b; give --joint_map"):
         guess_joint_map(("a", "b"))
 
 
@@ -350,6 +350,7 @@ def test_short_and_fast_motions() -> None:
 def test_odd_looks_are_remarked() -> None:
     joints = walking_body(3.0).joints()
     assert "not upright" in check_motion(turn_up(joints, "z"), ClipSettings())[0]
+    assert check_motion(joints * 0.01, ClipSettings()) == ["the body measures 0.0148 m from ankle to head: --units?"]
     left_handed = joints * np.array([-1.0, 1, 1])
     assert "toes point backwards" in check_motion(left_handed, ClipSettings())[0]
 

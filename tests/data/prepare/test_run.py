@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import data.prepare.run as run_module
+from data.check.folder import check_folder
 from data.clips import load_split, load_statistics, read_captions
 from data.datasets import MotionTextDataset, WindowDataset
 from data.prepare.clip import make_clip
@@ -189,7 +190,9 @@ def test_nothing_usable(tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     np.save(tmp_path / "motions" / "a.npy", np.zeros((9, 22, 3)))
     (tmp_path / "texts" / "a.txt").write_text("he walks")
-    with pytest.raises(UserError, match="no clip could be prepared: 1 refused, the first is a.npy .all joints"):
+    with pytest.raises(
+        UserError, match="no clip could be prepared: 1 refused, the first is a.npy .wrong size: all joints"
+    ):
         run(tmp_path, tmp_path / "out")
     assert (tmp_path / "out" / "report.md").is_file() and not (tmp_path / "out" / "dataset.json").exists()
 
@@ -286,6 +289,28 @@ def test_captions_of_parts(sources: Path, tmp_path: Path) -> None:
     report = json.loads((out / "report.json").read_text())
     assert "after the clip's end" in report["remarks"][0]["remark"]
     assert report["refused"][0]["reason"].startswith("no caption: a caption starts at 8 s")
+
+
+def test_captions_of_parts_that_no_model_could_see(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ends beyond the clip are cut, parts that are too short left out; what is written passes the check."""
+    (sources / "texts" / "clip0_part0.txt").write_text("a##0.1#9\nb##0#9\nc##0.5#0.6\nd##0.5#2.6\n")
+    (sources / "texts" / "clip1_part1.txt").write_text("c##0.5#0.6\n")
+    out = tmp_path / "out"
+    assert run(sources, out, "--split", "0.6,0.2,0.2", "--min_frames", "36") == 1
+    assert "1 refused, 3 remarks: see" in capsys.readouterr().out
+    captions = [(row.text, row.start, row.end) for row in read_captions(out / "texts" / "clip0_part0.txt")]
+    assert captions == [("a", 0.1, 2.5), ("b", 0, 0), ("d", 0.5, 2.5)]
+    report = json.loads((out / "report.json").read_text())
+    assert [row["remark"].partition(" s")[0] for row in report["remarks"]] == [
+        "a caption ends at 9", "a caption ends at 9", "a caption of 0.5 to 0.6",
+    ]  # fmt: skip
+    reason = "no caption: a caption of 0.5 to 0.6 s is left out: 2 frames, --min_frames is 36"
+    assert report["refused"] == [{"name": "clip1_part1", "file": "clip1_part1.npy", "reason": reason}]
+    assert report["captions"]["count"] == 3 + 2 * (N_CLIPS - 2)
+    checked = check_folder(get_spec(str(out)))
+    assert not checked.problems and not checked.notes
 
 
 def test_long_clips_stay_whole(sources: Path, tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ def test_few_takes_fill_every_split_that_has_a_share(count: int) -> None:
     assert len(everything["train"]) == count
 
 
+def test_mirrored_clips_of_the_user_stay_with_their_originals() -> None:
+    names = [f"{prefix}{number:06d}" for number in range(300) for prefix in ("", "M")] + ["arm", "Marm_part2"]
+    splits = split_by_hash(names, SplitSettings(shares=(0.4, 0.3, 0.3)))
+    for members in splits.values():
+        assert {f"M{name}" for name in members if name.isdigit()} == {name for name in members if name[1:].isdigit()
+                                                                      and not name.isdigit()}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_train_is_never_empty(number: int) -> None:
+    """Whatever the hash says of one clip or two."""
+    assert split_by_hash([f"{number}"], SplitSettings())["train"] == [f"{number}"]
+    assert len(split_by_hash([f"{number}", f"{number}b"], SplitSettings())["train"]) >= 1
+
+
 def test_own_splits(tmp_path: Path) -> None:
     for split, text in {"train": "a\nsub/b.bvh\n", "val": "c\n", "test": ""}.items():
         (tmp_path / f"{split}.txt").write_text(text)
