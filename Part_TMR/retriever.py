@@ -20,7 +20,7 @@ from models.configs import PartTMRConfig
 from options.schema import from_dict
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
-from utils.checkpoint import load_state, read_checkpoint, to_half
+from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
 from utils.files import read_json
 from utils.run_files import resolve_checkpoint
@@ -76,7 +76,7 @@ class Retriever:
         trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
         model = RetrieverModel(config, text_encoder.dim, text_encoder=trained)
         path = checkpoint or resolve_checkpoint(run_dir)
-        load_state(model, read_checkpoint(path).get("model", {}), path)
+        load_state(model, read_model(path), path)
         return cls(model.to(device), text_encoder, run_dir.name)
 
     @property

@@ -52,6 +52,8 @@ class RetrieverTask(Task):
     """
 
     best = {"r1": "max"}
+    # The queues are the same in all processes: every process adds the keys of all.
+    distributed = {"find_unused_parameters": True, "broadcast_buffers": False}
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class RVQConfig:
         "late", "merge the joint slots into body parts at the first convolution, or in two steps with the time strides"
     )
     num_quantizers: int = option(6, "quantisation levels Q", minimum=2)
-    nb_code2d: int = option(256, "codes a level V", minimum=1)
+    nb_code2d: int = option(256, "codes a level V", minimum=1, maximum=32_767)
     code_dim2d: int = option(1024, "code dimension", minimum=1)
     mu: float = option(0.99, "decay of the codebooks' moving averages", minimum=0, maximum=1)
     quantize_dropout_prob: float = option(
@@ -67,7 +67,7 @@ class TransformerConfig:
     block: Literal["stacked", "interleaved"] = option(
         "stacked",
         "stacked: n_layers SSTA, then (attnj) n_layers over body parts, then (attnt) n_layers over time; interleaved: "
-        "every layer is SSTA, attention over parts, attention over time and one feed-forward",
+        "every layer is SSTA, (attnj) attention over parts, (attnt) attention over time, and one feed-forward",
     )
     attnj: bool = option(False, "attention along the body parts of each step")
     attnt: bool = option(False, "attention along the time of each part")

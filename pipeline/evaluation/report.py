@@ -44,10 +44,11 @@ def format_cell(metric: str, values: Sequence[float] | None) -> str:
     """Mean and interval of a metric's repeats; nothing where a row has none."""
     if values is None:
         return ""
+    decimals = 5 if metric == "fid" else 3  # our own evaluator's vectors have length 1: its distances are small
     factor = 100 if COLUMNS[metric].endswith("cm") else 1
     summary = {key: value * factor for key, value in summarise(values).items()}
-    interval = "" if math.isnan(summary["interval"]) else f" ±{summary['interval']:.3f}"
-    return f"{summary['mean']:.3f}{interval}"
+    interval = "" if math.isnan(summary["interval"]) else f" ±{summary['interval']:.{decimals}f}"
+    return f"{summary['mean']:.{decimals}f}{interval}"
 
 
 def format_table(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
