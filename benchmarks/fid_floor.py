@@ -3,8 +3,8 @@
     python -m benchmarks.fid_floor --dataset_name mini --checkpoints_dir pretrained
 
 For every test clip it takes the training clips whose captions are the closest to the test clip's, and compares those
-real motions with the test split. A reconstruction is compared with the very clips that it was made from, so the `vq` row
-of an evaluation can be far below this number; a generated motion is another performance of the caption.
+real motions with the test split. A reconstruction is compared with the very clips that it was made from, so the `vq`
+row of an evaluation can be far below this number; a generated motion is another performance of the caption.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class FloorOptions:
 
 
 def closest_clips(train: list[Clip], test: list[Clip], count: int) -> np.ndarray:
-    """(count, number of test clips): training clips by the similarity of their captions to the test clip's first one."""
+    """(count, number of test clips): training clips, the closest captions first."""
     encoder = build_text_encoder("minilm")
     captions = [(number, caption.text) for number, clip in enumerate(train) for caption in clip.captions]
     library, queries = (
