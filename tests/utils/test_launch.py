@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,9 @@ open('{tmp_path}/heard' + str(rank), 'w').write(' '.join(map(str, heard)))
 sys.exit(130)
 """
     command = [sys.executable, "-m", "utils.launch", "2", script(tmp_path, code)[1]]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    # Under nohup the tests themselves ignore SIGHUP, and children would inherit that.
+    restore = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=restore)
     try:
         for _ in range(600):
             if all((tmp_path / f"ready{rank}").exists() for rank in range(2)):
