@@ -113,6 +113,7 @@ class Harness:
             SystemExit: code 130 after Ctrl-C or SIGTERM; the state is saved.
         """
         self._prepare()
+        interrupted = False
         with self._signals():
             self.progress = Progress(
                 self.run_dir, self.step, self.total_steps, self.settings.log_every, self.device, self.rank == 0
@@ -123,13 +124,22 @@ class Harness:
                 self._train()
                 self.progress.say(f"finished {self.run_dir} at step {self.step}")
             except Interrupted:
+                interrupted = True  # all processes alike: they agree at every step
                 self._save_latest()
                 self.progress.say(f"interrupted: saved {self._path(LATEST)}; run the same command again to go on")
-                raise SystemExit(INTERRUPTED_EXIT_CODE) from None
             finally:
                 self.progress.close()
         if self.world > 1:
-            torch.distributed.destroy_process_group()
+            self._part()
+        if interrupted:
+            raise SystemExit(INTERRUPTED_EXIT_CODE)
+
+    def _part(self) -> None:
+        """Ends the processes' company: together, and without the wrapper, whose threads must not outlive the group."""
+        torch.distributed.barrier()
+        del self.wrapped
+        self.accelerator.free_memory()
+        torch.distributed.destroy_process_group()
 
     def _prepare(self) -> None:
         """Builds optimiser and distributed wrapper, and restores the latest checkpoint."""
