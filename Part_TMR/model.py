@@ -87,7 +87,7 @@ class RetrieverModel(nn.Module):
 
     def encode_motion(self, motion: Tensor, mask: Tensor) -> MotionEmbedding:
         """Raw features (B, T, D_features) and mask (B, T) -> embeddings; what padding holds does not matter."""
-        return self.motion_encoder.encode(self.part_tokens(motion, mask))
+        return self.motion_encoder(self.normalizer.normalize(motion), mask)
 
     def part_tokens(self, motion: Tensor, mask: Tensor) -> PartTokens:
         """Raw features (B, T, D_features) and mask (B, T) -> what `motion_encoder.encode` reads."""

@@ -87,8 +87,8 @@ class Retriever:
     @property
     def frames_at_once(self) -> int:
         """Frames of one batch of `encode_motion`, padding counted."""
-        a_frame = self.model.n_parts * self.config.part_dim // self.config.patch_frames
-        return max(1, ACTIVATION_AT_ONCE.get(self.device.type, ACTIVATION_AT_ONCE["cpu"]) // max(1, a_frame))
+        numbers = ACTIVATION_AT_ONCE.get(self.device.type, ACTIVATION_AT_ONCE["cpu"])
+        return numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -127,8 +127,9 @@ class Retriever:
         order = sorted(range(len(motions)), key=lambda number: len(motions[number]))
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
+        frames_at_once = self.frames_at_once
         while order:
-            count = max(1, self.frames_at_once // len(motions[order[-1]]))
+            count = max(1, frames_at_once // len(motions[order[-1]]))
             numbers, order = order[-count:], order[:-count]
             lengths = torch.tensor([len(motions[number]) for number in numbers])
             padded = pad_sequence([motions[number] for number in numbers], batch_first=True)
