@@ -23,11 +23,11 @@ from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_
 from Part_TMR.library import embed_library, read_own_clips
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_vq
-from pipeline.runs import MANIFEST, find_database, run_folder
+from pipeline.runs import find_database, run_folder
 from utils.device import choose_device
 from utils.errors import UserError
 from utils.files import read_array
-from utils.run_files import resolve_checkpoint
+from utils.run_files import MANIFEST, resolve_checkpoint
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
 

@@ -8,8 +8,7 @@ from typing import Any
 from data.specs import DatasetSpec
 from utils.errors import UserError
 from utils.files import read_json
-
-MANIFEST = "manifest.json"  # of a RAG database
+from utils.run_files import MANIFEST
 
 
 def run_path(checkpoints_dir: Path | str, dataset_name: str, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The checkpoints of a run folder and what `--which_epoch` means among them. Torch-free: mistakes show at once."""
+"""File names in run folders, and what `--which_epoch` means among checkpoints. Torch-free: mistakes show at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ LATEST = "latest.tar"
 BEST_FID = "net_best_fid.tar"
 EXPORT_SUFFIX = ".safetensors"
 EVERY_CHECKPOINT = "all"
+MANIFEST = "manifest.json"  # of a RAG database
 SUFFIXES = (".tar", EXPORT_SUFFIX)
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.files import give_usual_mode, read_json, write_json
+from utils.run_files import MANIFEST
 
 FORMAT_VERSION = 1
-MANIFEST, ENTRIES, EMBEDDINGS, INDEX = "manifest.json", "entries.json", "embeddings.safetensors", "index.faiss"
+ENTRIES, EMBEDDINGS, INDEX = "entries.json", "embeddings.safetensors", "index.faiss"
 TENSORS = ("text", "motion", "parts", "row_motion")
 
 
