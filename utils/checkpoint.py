@@ -27,6 +27,8 @@ def _listed(names: list[str]) -> str:
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
     """Copies `state` into `module`; every name and every shape must fit.
 
+    A part of the module may offer `upgrade_state(state, prefix)`, which completes the state of a former version.
+
     Args:
         module: what is filled. It stays as it is when the state does not fit.
         state: name -> tensor; half precision is widened to the module's own.
@@ -35,6 +37,10 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | st
     Raises:
         UserError: missing or unexpected names, other shapes, or integers in place of real numbers; they are named.
     """
+    state = dict(state)
+    for name, part in module.named_modules():
+        if hasattr(part, "upgrade_state"):
+            part.upgrade_state(state, f"{name}." if name else "")
     own = module.state_dict()
     problems = []
     if missing := [name for name in own if name not in state]:
