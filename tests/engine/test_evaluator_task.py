@@ -17,6 +17,7 @@ from data.datasets import MotionTextDataset
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
 from engine.retriever_task import CaptionTexts
+from engine.validation import validate
 from models.configs import EvaluatorConfig
 from models.evaluator.own import EvaluatorNetwork
 from models.text_encoder import TextFeatures
@@ -76,7 +77,7 @@ def test_learns_pairs_and_sides(tmp_path: Path) -> None:
     task, train, val = make_task()
     Harness(tmp_path, task, train, val, SETTINGS, collate_motions, "cpu").fit()
     task.eval()
-    found = task.validate([collate_motions([val[row] for row in (3, *range(3), *range(4, len(val)))])])
+    found = validate(task, [collate_motions([val[row] for row in (3, *range(3), *range(4, len(val)))])])
     assert found["matching_score"] < 0.6 * found["shuffled_matching_score"]
     assert found["mirror_rejected"] > 0.9
     # Eight kinds of clip, two of each among 16 candidates: a perfect evaluator finds the very one every second time.

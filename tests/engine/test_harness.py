@@ -93,11 +93,17 @@ class Fit(Task):
     def after_step(self) -> None:
         self.momentum.weight.lerp_(self.model.layers[0].weight.detach(), 0.1)
 
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
-        self.in_validation()
+    def validate_batch(self, batch: dict[str, Tensor], number: int) -> dict[str, Any]:
+        if number == 0:
+            self.in_validation()
         assert not self.model.training and not torch.is_grad_enabled()
-        errors = [(self.model(batch["x"]) - batch["y"]).square() for batch in loader]
-        return {"mse": float(torch.cat(errors).mean()), "score": self.scores.pop(0) if self.scores else 0.0}
+        return {"errors": (self.model(batch["x"]) - batch["y"]).square(), "draw": float(torch.rand(()))}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
+        errors = torch.cat([record["errors"] for record in records])
+        draws = sum(record["draw"] * number for number, record in enumerate(records))
+        score = self.scores.pop(0) if self.scores else 0.0
+        return {"mse": float(errors.mean()), "score": score, "draws": draws, "count": len(errors)}
 
 
 def train(run_dir: Path, task: Fit | None = None, settings: TrainSettings = SETTINGS, val: bool = True) -> Fit:
@@ -230,7 +236,7 @@ def test_programming_mistakes_are_named(tmp_path: Path) -> None:
     unweighted.loss_weights, unmeasured.best = {"error": 1.0}, {"fid": "min"}
     with pytest.raises(ValueError, match="losses without a weight: size"):
         train(tmp_path / "a", unweighted)
-    with pytest.raises(ValueError, match="validate returned no fid"):
+    with pytest.raises(ValueError, match="found no fid in its validation"):
         train(tmp_path / "b", unmeasured)
 
 
@@ -305,7 +311,7 @@ def test_a_gpu_without_a_number_is_the_first_one(tmp_path: Path, monkeypatch: py
         assert not cpu
         raise Reached
 
-    monkeypatch.setattr("engine.harness.Accelerator", accelerator)
+    monkeypatch.setattr("engine.processes.Accelerator", accelerator)
     with pytest.raises(Reached):
         Harness(tmp_path, Fit(), Points(), None, SETTINGS, device="cuda")
 
