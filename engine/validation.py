@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, distributed
 
 from engine.schedule import VALIDATION_SALT, seed_everything
@@ -73,7 +72,7 @@ def _summary(task: Task, records: list[dict[str, Any]], rank: int, world: int) -
         records = [record for each in rounds for record in each if record is not None]
     result = [{name: float(value) for name, value in task.summarise(records).items()} if rank == 0 else None]
     if world > 1:
-        broadcast_object_list(result)
+        distributed.broadcast_object_list(result)
     return result[0]
 
 
