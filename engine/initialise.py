@@ -61,9 +61,10 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
             `--init_partial`); the keys that differ are named.
     """
     settings = config.get("train", {})
-    if settings.get("init_from") is None:
+    source = settings.get("init_from")
+    if source is None:
         return {}
-    weights = find_weights(settings["init_from"])
+    weights = find_weights(source)
     path = weights.parent.parent / "config.json"
     if not path.is_file():
         raise UserError(f"--init_from {weights} is in no run: there is no {path}")
@@ -76,7 +77,8 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)
-    return {RECORD: {"weights": str(weights), "hash": file_hash(weights), "partial": settings["init_partial"]}}
+    facts = {"init_from": source, "partial": settings["init_partial"]}
+    return {RECORD: facts | {"weights": str(weights), "hash": file_hash(weights)}}
 
 
 def initialise(model: nn.Module, source: Path | str, partial: bool) -> str:

@@ -108,8 +108,8 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
         UserError: `config` is another one.
     """
     found = list(differences(old, config, FREE_KEYS | START_KEYS))
-    former, given = (each.get("train", {}).get("init_from") for each in (old, config))
-    if given is not None and given != former:
+    former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
+    if given not in (None, former):
         found.append(f"train.init_from was {former!r} and is {given!r}")
     if found:
         raise UserError(

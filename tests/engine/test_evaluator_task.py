@@ -136,10 +136,25 @@ def test_command_line_trains_one_step_and_the_run_loads(
 
     size = "--latent_dim 16 --n_heads 2 --text_layers 1 --motion_layers 1 --embed_dim 8 --batch_size 8 --max_steps 1"
     arguments = ["--preset", "mini", "--dataset_name", "tiny", "--gpu_id", "-1", *size.split()]
-    monkeypatch.setattr(sys, "argv", ["train_evaluator.py", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        run_script(importlib.import_module("train_evaluator").main)
-    assert ended.value.code == 0, capfd.readouterr().err
+
+    def command(*more: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train_evaluator.py", *arguments, *more])
+        with pytest.raises(SystemExit) as ended:
+            run_script(importlib.import_module("train_evaluator").main)
+        return ended.value.code, capfd.readouterr().err
+
+    code, error = command()
+    assert code == 0, error
+    # Another run from its weights, with an average, and one of another width.
+    code, error = command("--name", "tuned", "--init_from", "logs/tiny/evaluator", "--ema", "0.9", "--keep_every", "1")
+    assert code == 0, error
+    assert json.loads(Path("logs/tiny/tuned/config.json").read_text())["initialised_from"]["hash"]
+    code, error = command("--name", "wide", "--init_from", "logs/tiny/evaluator", "--latent_dim", "32")
+    assert code == 2 and "model.latent_dim was 16 and is 32" in error and error.count("\n") == 1
+    assert not Path("logs/tiny/wide").exists()
+    code, error = command("--name", "pieces", "--accumulate", "2")
+    assert code == 2 and "--accumulate 2 does not work here" in error
+    assert not Path("logs/tiny/pieces").exists()
     spec = get_spec("tiny")
     evaluator = load_evaluator(spec, "logs")
     clips = sided_clips(4, 2)
