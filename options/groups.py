@@ -65,8 +65,8 @@ class TrainSettings:
     batch_size: int = option(256, "samples of an optimiser step, all GPUs and all pieces together", minimum=1)
     accumulate: int = option(
         1,
-        "compute each step in this many pieces, one after the other, for want of memory; a loss is the mean of the"
-        " pieces', as it is of several GPUs'",
+        "pieces that a step's batch is computed in, one after the other, where memory is short; a loss is the pieces'"
+        " mean, by their samples, as it is of several GPUs",
         minimum=1,
     )
     max_epoch: int = option(50, "epochs", minimum=1)
