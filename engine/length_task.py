@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -34,13 +33,13 @@ class LengthTask(Task):
         logits, steps = self._logits(batch)
         return {"cross_entropy": F.cross_entropy(logits, steps)}
 
-    @torch.no_grad()
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+    def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """A loss and an error a caption."""
+        logits, steps = self._logits(batch)
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        errors = ((logits.softmax(dim=-1) * classes).sum(dim=-1) - steps).abs() * self.frames_per_step
+        return {"loss": F.cross_entropy(logits, steps, reduction="none"), "frames_off": errors}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """Loss and mean error of the distribution's mean, in frames."""
-        losses, errors = [], []
-        for batch in loader:
-            logits, steps = self._logits(batch)
-            losses.append(F.cross_entropy(logits, steps, reduction="none"))
-            classes = torch.arange(logits.shape[1], device=logits.device)
-            errors.append(((logits.softmax(dim=-1) * classes).sum(dim=-1) - steps).abs() * self.frames_per_step)
-        return {"loss": float(torch.cat(losses).mean()), "frames_off": float(torch.cat(errors).mean())}
+        return {name: float(torch.cat([record[name] for record in records]).mean()) for name in ("loss", "frames_off")}
