@@ -35,10 +35,17 @@ def _misfit(mine: Tensor, given: Any) -> str:
     return ""
 
 
+def _upgraded(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with what files of former versions lack, as the module's parts that offer `upgrade_state` complete it."""
+    state = dict(state)
+    for name, part in module.named_modules():
+        if hasattr(part, "upgrade_state"):
+            part.upgrade_state(state, f"{name}." if name else "")
+    return state
+
+
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
     """Copies `state` into `module`; every name and every shape must fit.
-
-    A part of the module may offer `upgrade_state(state, prefix)`, which completes the state of a former version.
 
     Args:
         module: what is filled. It stays as it is when the state does not fit.
@@ -48,11 +55,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | st
     Raises:
         UserError: missing or unexpected names, other shapes, or integers in place of real numbers; they are named.
     """
-    state = dict(state)
-    for name, part in module.named_modules():
-        if hasattr(part, "upgrade_state"):
-            part.upgrade_state(state, f"{name}." if name else "")
-    own = module.state_dict()
+    state, own = _upgraded(module, state), module.state_dict()
     problems = []
     if missing := [name for name in own if name not in state]:
         problems.append(f"lacks {_listed(missing)}")
@@ -72,7 +75,7 @@ def fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
 
     Half of a submodule's buffers, say a flag that its other half is in use, would contradict the rest.
     """
-    own = module.state_dict()
+    state, own = _upgraded(module, state), module.state_dict()
     parameters = dict(module.named_parameters(remove_duplicate=False))
     fits = {name: name in state and not _misfit(mine, state[name]) for name, mine in own.items()}
     owner = {name: name.rpartition(".")[0] for name in own}

@@ -141,11 +141,11 @@ class Codebook(nn.Module):
         recent = (average / USES_SEEN).clamp(1 / USES_SEEN, 1 / STEPS_SEEN).clamp(min=1 - self.mu)
         self.code_count.lerp_(count, 1 - self.mu)
         self.code_sum.lerp_(total, 1 - self.mu)
-        self.code_use.lerp_(count, recent)
+        self.code_use.lerp_(count / average, recent)  # of an average code: another batch size changes nothing
         self.codes.copy_(self.code_sum / self.code_count[:, None].clamp(min=1e-12))
 
         error = weight * distance
-        dead = self.code_use < DEAD_SHARE * average
+        dead = self.code_use < DEAD_SHARE
         places = self._draw(vectors, error, len(self.codes))
         moved, places = self._moves(vectors, distance, weight, dead, places, average)
         restarted = dead | moved
@@ -173,7 +173,7 @@ class Codebook(nn.Module):
         between = torch.cdist(self.codes, self.codes).square_()
         between.diagonal().fill_(math.inf)
         apart, neighbour = between.masked_fill_(dead, math.inf).min(dim=1)
-        cost = (self.code_use * apart).masked_fill(dead, math.inf)
+        cost = (self.code_use * average * apart).masked_fill(dead, math.inf)
         cost = cost.masked_fill(cost[neighbour] < cost, math.inf)
 
         gains, best = gain.topk(most)
@@ -191,7 +191,7 @@ class Codebook(nn.Module):
         self.codes.copy_(torch.where(which[:, None], places, self.codes))
         self.code_sum.copy_(torch.where(which[:, None], places * weight, self.code_sum))
         self.code_count.copy_(torch.where(which, weight, self.code_count))
-        self.code_use.copy_(torch.where(which, average, self.code_use))
+        self.code_use.copy_(torch.where(which, torch.ones_like(self.code_use), self.code_use))
 
     def _draw(self, vectors: Tensor, weight: Tensor, count: int) -> Tensor:
         """(count, D) different vectors (R, D), drawn by weight (R,) in equal shares from all processes.
@@ -215,9 +215,9 @@ class Codebook(nn.Module):
 
     @staticmethod
     def upgrade_state(state: dict[str, Tensor], prefix: str) -> None:
-        """Files from before `code_use` was kept: what the moving count says."""
+        """Files from before `code_use` was kept: every code has its chance."""
         if f"{prefix}code_count" in state:
-            state.setdefault(f"{prefix}code_use", state[f"{prefix}code_count"])
+            state.setdefault(f"{prefix}code_use", torch.ones_like(state[f"{prefix}code_count"]))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: object) -> None:
         self._ready = False
