@@ -19,7 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from engine.loading import device_loader
+from engine.loading import Fetching, device_loader
 from engine.progress import Progress
 from engine.run_state import LATEST, best_name
 from engine.schedule import VALIDATION_SALT, epoch_batches, learning_rate_factor, seed_everything
@@ -295,8 +295,10 @@ class Harness:
         return epoch_batches(count, self.settings.batch_size, self.settings.seed, epoch, self.rank, self.world, lengths)
 
     def _loader(self, dataset: Any, batches: Sequence[list[int]]) -> Iterable[Any]:
-        settings = self.settings
-        return device_loader(dataset, batches, self.collate, settings.num_workers, settings.seed, self.device)
+        settings, collate = self.settings, self.collate
+        if dataset is self.train_dataset and (fetch := self.task.host_fetcher()) is not None:
+            collate = Fetching(collate, fetch)
+        return device_loader(dataset, batches, collate, settings.num_workers, settings.seed, self.device)
 
     @staticmethod
     def _set_epoch(dataset: Any, epoch: int) -> None:
