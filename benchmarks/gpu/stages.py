@@ -175,7 +175,13 @@ def _clips(count: int, max_frames: int, n_features: int, rng: np.random.Generato
 
 
 def _token_stage(
-    name: str, options: Any, tiny: bool, clips: list[Clip], n_captions: int, tower: TowerConfig, rng: np.random.Generator
+    name: str,
+    options: Any,
+    tiny: bool,
+    clips: list[Clip],
+    n_captions: int,
+    tower: TowerConfig,
+    rng: np.random.Generator,
 ) -> Stage:
     vq = RVQVAE(stage_options("vq", tiny).model)
     shape = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, "")
