@@ -216,7 +216,7 @@ class RandomTexts:
         lengths = self.lengths[indices]
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         states = self.states[indices][:, : mask.shape[1]].float() * mask[..., None]
-        return TextFeatures(states.mean(dim=1), states, mask)
+        return TextFeatures(states.sum(dim=1) / lengths[:, None], states, mask)
 
 
 def random_text_encoder(name: str, config: TowerConfig) -> TowerEncoder:
