@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd import DeviceType
@@ -26,9 +26,18 @@ from engine.schedule import seed_everything
 
 ROOT = Path(__file__).parents[2]
 SYNCHRONISED = "called a synchronizing CUDA operation"
-# Steps of a measurement, in this order. The first ones start libraries, fill codebooks and may wait.
-WARM, WATCHED, PROFILED = 4, 2, 2
-TIMED, TINY_TIMED = 10, 2
+
+
+class Plan(NamedTuple):
+    """Steps of a measurement, in this order. The first ones start libraries, fill codebooks and may wait."""
+
+    warm: int
+    watched: int
+    timed: int
+    profiled: int
+
+
+PLAN, TINY_PLAN = Plan(4, 2, 10, 2), Plan(1, 1, 2, 1)
 
 
 class SyncWatch:
@@ -88,22 +97,22 @@ class SyncWatch:
 class MeasuredHarness(Harness):
     """A harness that notes losses and times of its steps, watches some of them and profiles the last ones."""
 
-    def measure(self, timed: int) -> None:
-        """Must be called before `fit`; `timed` is the number of steps whose time counts."""
-        self.history: list[dict[str, float]] = []
+    def measure(self, plan: Plan) -> None:
+        """Must be called before `fit`."""
+        self.plan = plan
         self.starts: list[float] = []
         self.watch = SyncWatch(self.device)
-        self.timed = timed
         self.profiler: torch.profiler.profile | None = None
 
     def _train_step(self, *arguments: Any) -> None:
-        number = len(self.starts)
-        if number == WARM + WATCHED + self.timed:
-            self._synchronise()
-            self.profiler = torch.profiler.profile(activities=self._activities())
-            self.profiler.start()
+        number, (warm, watched, timed, _) = len(self.starts), self.plan
         self.starts.append(time.perf_counter())
-        with self.watch.watching() if WARM <= number < WARM + WATCHED else contextlib.nullcontext():
+        if number == warm + watched + timed:
+            self._synchronise()
+            on = torch.profiler.ProfilerActivity
+            self.profiler = torch.profiler.profile(activities=[on.CUDA if self.device.type == "cuda" else on.CPU])
+            self.profiler.start()
+        with self.watch.watching() if warm <= number < warm + watched else contextlib.nullcontext():
             super()._train_step(*arguments)
         if self.step == self.total_steps and self.profiler is not None:
             self._synchronise()
@@ -111,22 +120,17 @@ class MeasuredHarness(Harness):
 
     def _agree(self, *arguments: Any) -> dict[str, float]:
         with self.watch.allowed():
-            values = super()._agree(*arguments)
-        self.history.append(values)
-        return values
+            return super()._agree(*arguments)
 
     def _synchronise(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _activities(self) -> list[torch.profiler.ProfilerActivity]:
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        return activities + [torch.profiler.ProfilerActivity.CUDA] * (self.device.type == "cuda")
-
     @property
     def step_seconds(self) -> float:
         """Median time from one step's start to the next one's, loading included."""
-        starts = self.starts[WARM + WATCHED : WARM + WATCHED + self.timed + 1]
+        first = self.plan.warm + self.plan.watched
+        starts = self.starts[first : first + self.plan.timed + 1]
         return statistics.median(after - before for before, after in zip(starts, starts[1:], strict=False))
 
     @property
@@ -137,7 +141,7 @@ class MeasuredHarness(Harness):
             for event in self.profiler.events()
             if event.device_type == DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
         ]
-        return covered(spans) / 1e6 / PROFILED if spans else None
+        return covered(spans) / 1e6 / self.plan.profiled if spans else None
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
@@ -149,13 +153,13 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def measured_training(stage: Stage, device: torch.device, precision: str, timed: int) -> MeasuredHarness:
+def measured_training(stage: Stage, device: torch.device, precision: str, plan: Plan) -> MeasuredHarness:
     """Trains a stage for the steps of a measurement."""
-    steps = WARM + WATCHED + timed + PROFILED
+    steps = sum(plan)
     settings = replace(stage.options.train, mixed_precision=precision, max_epoch=steps, max_steps=steps)
     with tempfile.TemporaryDirectory(prefix="gpu_check_") as folder:
         harness = MeasuredHarness(folder, stage.task, stage.dataset, None, settings, stage.collate, device)
-        harness.measure(timed)
+        harness.measure(plan)
         harness.fit()
     return harness
 
@@ -163,16 +167,16 @@ def measured_training(stage: Stage, device: torch.device, precision: str, timed:
 def step_rows(name: str, tiny: bool, device_name: str) -> Iterator[Row]:
     """A stage's training in single and in half precision."""
     device = torch.device(device_name)
-    timed = TINY_TIMED if tiny else TIMED
+    plan = TINY_PLAN if tiny else PLAN
     for precision, shown in (("no", "fp32"), ("bf16", "bf16")):
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
         seed_everything(0)
-        stage = build_stage(name, tiny, batches=WARM + WATCHED + timed + PROFILED)
+        stage = build_stage(name, tiny, batches=sum(plan))
         try:
-            yield _row(measured_training(stage, device, precision, timed), stage, shown)
+            yield _row(measured_training(stage, device, precision, plan), stage, shown)
         except torch.OutOfMemoryError:
             size = stage.options.train.batch_size
             yield Row(f"{name}, {shown}", False, {"batch": size}, "a batch does not fit the GPU's memory")
