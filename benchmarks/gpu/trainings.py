@@ -100,7 +100,7 @@ class WorkerOptions:
 
 
 def _digest(module: torch.nn.Module) -> str:
-    """Of all parameters and buffers: equal where all processes hold the same."""
+    """Of all parameters and buffers, queues too: equal where all processes hold the same."""
     digest = hashlib.sha256()
     for tensor in module.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -116,7 +116,7 @@ def worker() -> None:
     stage = build_stage(options.stage, tiny=True, batches=3, flags=flags.split())
     out, rank = Path(options.out), int(os.environ.get("RANK", 0))
     _train(stage, out / "run", out / "losses.json", device)
-    write_json(out / f"digest_{rank}.json", _digest(stage.task.model))
+    write_json(out / f"digest_{rank}.json", _digest(stage.task))
 
 
 def process_rows(tiny: bool, device_name: str) -> Iterator[Row]:
