@@ -39,8 +39,9 @@ def main() -> None:
     model = EvaluatorNetwork(options.model, encoder.dim, normalizer)
     task = EvaluatorTask(model, texts(with_mirrored(train.captions), train), texts(val.captions, val))
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
+    harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)
     prepare_run(run_dir, run_config(options, "evaluator"))
-    Harness(run_dir, task, train, val, options.train, collate_motions, device).fit()
+    harness.fit()
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ def main() -> None:
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     seed_everything(options.train.seed)
     task = LengthTask(LengthEstimator(options.model, encoder.dim), texts, spec.unit_length)
+    harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)
     prepare_run(run_dir, run_config(options, "length") | {"text_dim": encoder.dim})
-    Harness(run_dir, task, train, val, options.train, collate_motions, device).fit()
+    harness.fit()
 
 
 if __name__ == "__main__":

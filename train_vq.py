@@ -35,8 +35,9 @@ def main() -> None:
     task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, device, val))
     windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
     whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)
+    harness = Harness(run_dir, task, windows, whole_clips, options.train, collate_motions, device)
     prepare_run(run_dir, run_config(options, "vq"))
-    Harness(run_dir, task, windows, whole_clips, options.train, collate_motions, device).fit()
+    harness.fit()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Letters: B batch, T frames, D dimensions of the joint space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.retriever_task import TEXT_BATCH, CaptionTexts
+from engine.retriever_task import IN_BATCH, TEXT_BATCH, CaptionTexts
 from engine.task import Task
 from models.evaluator.own import EvaluatorNetwork
 from Part_TMR.losses import info_nce, not_negatives
@@ -49,6 +49,7 @@ class EvaluatorTask(Task):
 
     best = {"r_precision_top1": "max"}
     loss_weights = {"text_to_motion": 0.5, "motion_to_text": 0.5}
+    indivisible = IN_BATCH
 
     def __init__(self, model: EvaluatorNetwork, texts: CaptionTexts, validation_texts: CaptionTexts) -> None:
         super().__init__()
@@ -77,24 +78,24 @@ class EvaluatorTask(Task):
             "metric/batch_r1": (first == rows).float().mean(),
         }
 
-    @torch.no_grad()
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+    def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """The embedded motions, their mirror images, and which clips they are."""
+        images = (batch["motion"], self._mirrored(batch["motion"]))
+        motion, mirror = (self.model.encode_motion(image, batch["mask"]).float() for image in images)
+        return {"motion": motion, "mirror": mirror, "clips": batch["clip_index"]}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """R-precision, matching score of real and of shuffled pairs, and how often a motion beats its mirror image.
 
         R-precision averages over rounds with another caption of each clip; the mirror image counts for captions that
         name a side.
         """
-        motions, mirrored, clips = [], [], []
-        for batch in loader:
-            motions.append(self.model.encode_motion(batch["motion"], batch["mask"]))
-            mirrored.append(self.model.encode_motion(self._mirrored(batch["motion"]), batch["mask"]))
-            clips.append(batch["clip_index"])
-        order = torch.cat(clips).argsort()
-        motion, mirror = (torch.cat(each)[order].float().cpu().numpy() for each in (motions, mirrored))
+        order = torch.cat([record["clips"] for record in records]).argsort()
+        motion, mirror = (torch.cat([record[key] for record in records])[order].numpy() for key in ("motion", "mirror"))
         texts, owners = self.validation_texts, self.validation_texts.clips
+        device = self.model.normalizer.mean.device
         rows = torch.arange(len(texts.captions)).split(TEXT_BATCH)
-        text = torch.cat([self.model.encode_text(texts.rows(chunk, order.device)) for chunk in rows])
-        text = text.float().cpu().numpy()
+        text = torch.cat([self.model.encode_text(texts.rows(chunk, device)) for chunk in rows]).float().cpu().numpy()
 
         counts = np.bincount(owners)
         first = np.cumsum(counts) - counts
@@ -108,7 +109,7 @@ class EvaluatorTask(Task):
         result["shuffled_matching_score"] = metrics.matching_score(text, np.roll(motion, 1, axis=0)[owners])
         sided = np.array([mirror_caption(caption) != caption for caption in texts.captions])
         if sided.any():
-            own, other = ((text * rows[owners]).sum(axis=1)[sided] for rows in (motion, mirror))
+            own, other = ((text * images[owners]).sum(axis=1)[sided] for images in (motion, mirror))
             result["mirror_rejected"] = float((own > other).mean())
         return result
 

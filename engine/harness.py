@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-import signal
-import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from engine.loading import Fetching, device_loader
+from engine.averaging import WeightAverage, set_weights
+from engine.initialise import initialise
+from engine.interruption import Interrupted, Interruption
+from engine.loading import DeviceLoader, Fetching, device_loader
+from engine.processes import join_processes, part_together
 from engine.progress import Progress
-from engine.run_state import LATEST, best_name
-from engine.schedule import VALIDATION_SALT, epoch_batches, learning_rate_factor, seed_everything
+from engine.run_state import best_name, epoch_name, read_latest
+from engine.schedule import VALIDATION_SALT, epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from engine.task import Task
+from engine.validation import validate, validation_batches
 from options.groups import TrainSettings
-from utils.checkpoint import load_state, read_checkpoint, save_checkpoint
+from utils.checkpoint import load_state, save_checkpoint
 from utils.errors import UserError
 from utils.files import read_json
+from utils.run_files import LATEST
 
 INTERRUPTED_EXIT_CODE = 130
-VALIDATION_TIMEOUT = timedelta(hours=3)  # the other processes wait while the first one validates
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM, at a point where the training state is consistent. No `except Exception` swallows it."""
 
 
 class Harness:
@@ -69,39 +65,27 @@ class Harness:
     ) -> None:
         self.run_dir, self.task, self.settings, self.collate = Path(run_dir), task, settings, collate
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if settings.mixed_precision == "fp16" and device.type != "cuda":
-            raise UserError("--mixed_precision fp16 needs a GPU: use no or bf16")
-        if not torch.distributed.is_initialized():
-            AcceleratorState._reset_state(
-                reset_partial_state=True
-            )  # a former harness of this process may have set another
-        if device.index is not None and device.type == "cuda":
-            torch.cuda.set_device(device)
-        self.accelerator = Accelerator(
-            cpu=device.type == "cpu",
-            mixed_precision=settings.mixed_precision,
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(**task.distributed),
-                InitProcessGroupKwargs(timeout=VALIDATION_TIMEOUT),
-            ],
-        )
+        self.accelerator = join_processes(task.distributed, settings.mixed_precision, device)
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         if not len(train_dataset):
             raise UserError("the training set is empty: no clip of the train split can be used")
         try:
-            self.steps_per_epoch = len(self._batches(0))
+            batches = self._batches(0)
         except ValueError as error:
             raise UserError(f"--batch_size {settings.batch_size}: {error}") from error
+        self.steps_per_epoch = len(batches)
+        if settings.accumulate > 1 and task.indivisible:
+            raise UserError(f"--accumulate {settings.accumulate} does not work here: {task.indivisible}")
+        if settings.accumulate > len(batches[0]):
+            raise UserError(f"--accumulate {settings.accumulate}: a step has only {len(batches[0])} samples a process")
         limit = settings.max_epoch * self.steps_per_epoch
         self.total_steps = min(limit, settings.max_steps) if settings.max_steps else limit
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
         self.best: dict[str, float] = {}
         self._epoch_end_due = False  # steps were taken since the last validation and summary line
-        self._interrupt = False  # this process got a signal
-        self._stop = False  # all processes know of it
-        self._validating = False
+        self.interruption = Interruption(self.world, self.device)
+        self._stop = False  # some process was interrupted, and all know of it
 
     # Training
 
@@ -112,15 +96,13 @@ class Harness:
             UserError: a non-finite loss (its name and the step are told), or a checkpoint that does not fit.
             SystemExit: code 130 after Ctrl-C or SIGTERM; the state is saved.
         """
-        self._prepare()
-        interrupted = False
-        with self._signals():
-            self.progress = Progress(
-                self.run_dir, self.step, self.total_steps, self.settings.log_every, self.device, self.rank == 0
-            )
+        start, interrupted, settings = self._prepare(), False, self.settings
+        with self.interruption.watched():
+            limits = self.step, self.total_steps, settings.log_every
+            self.progress = Progress(self.run_dir, *limits, self.device, active=self.rank == 0)
             try:
-                if self.step:
-                    self.progress.say(f"resumed {self.run_dir} at step {self.step} of {self.total_steps}")
+                if start:
+                    self.progress.say(start)
                 self._train()
                 self.progress.say(f"finished {self.run_dir} at step {self.step}")
             except Interrupted:
@@ -130,36 +112,35 @@ class Harness:
             finally:
                 self.progress.close()
         if self.world > 1:
-            self._part()
+            del self.wrapped
+            part_together(self.accelerator)
         if interrupted:
             raise SystemExit(INTERRUPTED_EXIT_CODE)
 
-    def _part(self) -> None:
-        """Ends the processes' company: together, and without the wrapper, whose threads must not outlive the group."""
-        torch.distributed.barrier()
-        del self.wrapped
-        self.accelerator.free_memory()
-        torch.distributed.destroy_process_group()
-
-    def _prepare(self) -> None:
-        """Builds optimiser and distributed wrapper, and restores the latest checkpoint."""
+    def _prepare(self) -> str:
+        """Builds optimiser and distributed wrapper, restores the latest checkpoint; says how the training starts."""
+        settings, start = self.settings, ""
         self.task.to(self.device)
         self.task.model.train()  # not the whole task: its frozen parts and momentum copies choose for themselves
-        seed_everything(self.settings.seed, VALIDATION_SALT)
+        seed_everything(settings.seed, VALIDATION_SALT)
         self.task.before_training(self._loader(self.train_dataset, self._batches(0)))
-        checkpoint = read_checkpoint(self._path(LATEST)) if self._path(LATEST).is_file() else None
+        checkpoint = read_latest(self.run_dir)
         if checkpoint is not None:
             load_state(self.task, self._with_frozen(checkpoint), self._path(LATEST))
-        groups = self.task.parameter_groups(self.settings.lr)
+        elif settings.init_from is not None:
+            start = initialise(self.task.model, settings.init_from, settings.init_partial)
+            self.task.weights_changed()
+        groups = self.task.parameter_groups(settings.lr)
         for group in groups:
             group["initial_lr"] = group["lr"]
-        optimizer = torch.optim.AdamW(
-            groups, betas=self.settings.betas, weight_decay=self.settings.weight_decay, fused=True
-        )
+        optimizer = torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.task, optimizer)
+        self.average = WeightAverage(self.task.model, settings.ema)  # the processes have the same weights only now
         self.trained = [parameter for group in groups for parameter in group["params"]]
         if checkpoint is not None:
             self._restore(checkpoint)
+            start = f"resumed {self.run_dir} at step {self.step} of {self.total_steps}"
+        return start
 
     def _train(self) -> None:
         settings = self.settings
@@ -168,35 +149,48 @@ class Harness:
             self.task.start_epoch(self.epoch)
             batches = self._batches(self.epoch)
             remaining = batches[self.batch_in_epoch :][: max(0, self.total_steps - self.step)]
-            for batch in self._loader(self.train_dataset, remaining):
-                self._train_step(batch)
+            steps = [pieces_of(batch, settings.accumulate) for batch in remaining]
+            loaded = iter(self._loader(self.train_dataset, list(itertools.chain(*steps))))
+            for pieces in steps:
+                self._train_step(loaded, [len(piece) for piece in pieces])
                 if self._stop:
                     raise Interrupted
                 if self.step % settings.save_every == 0:
                     self._save_latest()
             self._end_epoch(full=self.batch_in_epoch == len(batches))
 
-    def _train_step(self, batch: Any) -> None:
+    def _train_step(self, loaded: Iterator[Any], sizes: Sequence[int]) -> None:
+        """One step of the optimiser, over the next pieces of its batch, which have so many samples."""
         seed_everything(self.settings.seed, self.step, self.rank)
         factor = learning_rate_factor(self.settings, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        with self.accelerator.autocast():
-            losses = self.wrapped(batch)
-        weights = self.task.loss_weights
-        if unknown := [name for name in losses if name not in weights and not name.startswith("metric/")]:
-            raise ValueError(f"{type(self.task).__name__} returned losses without a weight: {', '.join(unknown)}")
-        total = sum(weights[name] * loss.float() for name, loss in losses.items() if name in weights)
-        self.accelerator.backward(total)
+        losses = self._backward(loaded, [size / sum(sizes) for size in sizes])
         norm = self.accelerator.clip_grad_norm_(self.trained, self.settings.grad_clip or math.inf)
-        values = self._agree({"loss": total, **losses, "metric/gradient_norm": norm})
+        values = self._agree({**losses, "metric/gradient_norm": norm})
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.after_step()
         self.step += 1
         self.batch_in_epoch += 1
         self._epoch_end_due = True
+        self.average.update(self.step)
         self.progress.step(self.step, values, self.settings.lr * factor)
+
+    def _backward(self, loaded: Iterator[Any], shares: Sequence[float]) -> dict[str, Tensor]:
+        """Adds up the gradients of a step's pieces by their shares, and their losses; "loss" is the weighted sum."""
+        means: dict[str, Tensor] = {}
+        for number, share in enumerate(shares, start=1):
+            # The processes exchange gradients once a step, with the last piece.
+            quiet = self.accelerator.no_sync(self.wrapped) if number < len(shares) else contextlib.nullcontext()
+            with quiet:
+                with self.accelerator.autocast():
+                    losses = self.wrapped(next(loaded))
+                total = self.task.weighted_sum(losses)
+                self.accelerator.backward(share * total)
+            for name, loss in {"loss": total, **losses}.items():
+                means[name] = means.get(name, 0) + share * loss.detach().float()
+        return means
 
     def _agree(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Means over the processes, in one transfer. All processes learn here whether any of them was interrupted.
@@ -205,12 +199,12 @@ class Harness:
             UserError: a loss (or with full or bf16 precision the gradient) is not finite in some process.
         """
         numbers = torch.stack([loss.detach().float().reshape(()) for loss in losses.values()])
-        numbers = torch.cat([numbers, numbers.new_tensor([float(self._interrupt)])])
+        numbers = torch.cat([numbers, numbers.new_tensor([float(self.interruption.asked)])])
         if self.world > 1:
             torch.distributed.all_reduce(numbers)
             numbers /= self.world
         *values, interrupts = numbers.tolist()
-        self._stop = interrupts > 0 if self.world > 1 else self._interrupt
+        self._stop = interrupts > 0 if self.world > 1 else self.interruption.asked
         named = dict(zip(losses, values, strict=True))
         bad = [name for name, value in named.items() if not math.isfinite(value) and not name.startswith("metric/")]
         if not bad and self.accelerator.scaler is None and not math.isfinite(named["metric/gradient_norm"]):
@@ -226,65 +220,43 @@ class Harness:
     def _end_epoch(self, full: bool) -> None:
         """Validation, best checkpoints, summary line. `full` is False when max_steps ends inside an epoch."""
         last = self.step >= self.total_steps
+        shown, settings = self.epoch + 1, self.settings
         metrics: dict[str, float] = {}
         improved: list[str] = []
-        if self.val_dataset is not None and (last or (self.epoch + 1) % self.settings.eval_every_e == 0):
-            metrics = self._validate()
-            improved = self._keep_best(metrics)
-        shown, self._epoch_end_due = self.epoch + 1, False
+        with self.average.swapped():
+            if self.val_dataset is not None and (last or shown % settings.eval_every_e == 0):
+                metrics = self._validate()
+                improved = self._keep_best(metrics)
+            if full and settings.keep_every and shown % settings.keep_every == 0:
+                self._save_model(epoch_name(shown), metrics)
+        self._epoch_end_due = False
         if full:
-            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
-        factor = learning_rate_factor(self.settings, self.step - 1, self.total_steps)
-        self.progress.epoch(shown, self.settings.max_epoch, self.step, self.settings.lr * factor, metrics, improved)
+            self.epoch, self.batch_in_epoch = shown, 0
+        factor = learning_rate_factor(settings, self.step - 1, self.total_steps)
+        self.progress.epoch(shown, settings.max_epoch, self.step, settings.lr * factor, metrics, improved)
         if metrics or last:
             self._save_latest()
 
     def _validate(self) -> dict[str, float]:
-        """The task's validation metrics, computed by the first process and told to all."""
-        result: list[Any] = [None]
-        if self.rank == 0:
-            self._set_epoch(self.val_dataset, 0)
-            indices = list(range(len(self.val_dataset)))
-            size = self.settings.batch_size
-            batches = [indices[start : start + size] for start in range(0, len(indices), size)]
-            seed_everything(self.settings.seed, VALIDATION_SALT)
-            modes = {module: module.training for module in self.task.modules()}
-            self.task.eval()
-            self._validating = True
-            try:
-                if self._interrupt and self.world == 1:
-                    raise Interrupted  # the signal came between the last step and here
-                with torch.no_grad():
-                    metrics = self.task.validate(self._loader(self.val_dataset, batches))
-                result = [{name: float(value) for name, value in metrics.items()}]
-            finally:
-                self._validating = False
-                for module, mode in modes.items():
-                    module.training = mode
-        if self.world > 1:
-            broadcast_object_list(result)
-        return result[0]
+        """The task's validation metrics; every process computes its share."""
+        self._set_epoch(self.val_dataset, 0)
+        batches = validation_batches(len(self.val_dataset), self.settings.batch_size)
+        loader = self._loader(self.val_dataset, batches[self.rank :: self.world])
+        share = self.rank, self.world, -(-len(batches) // self.world)
+        with self.interruption.anywhere():
+            return validate(self.task, loader, self.settings.seed, *share, self.interruption.check)
 
     def _keep_best(self, metrics: dict[str, float]) -> list[str]:
         """Saves net_best_<metric>.tar for each watched metric that improved; returns their names."""
         improved = []
         for name, direction in self.task.best.items():
             if name not in metrics:
-                raise ValueError(f"{type(self.task).__name__}.validate returned no {name}")
+                raise ValueError(f"{type(self.task).__name__} found no {name} in its validation")
             value, sign = metrics[name], {"min": 1, "max": -1}[direction]
             if math.isfinite(value) and (name not in self.best or sign * value < sign * self.best[name]):
                 self.best[name] = value
                 improved.append(name)
-        if self.rank == 0:
-            for name in improved:
-                content = {
-                    "model": self.task.model.state_dict(),
-                    "config": self._config(),
-                    "step": self.step,
-                    "epoch": self.epoch + 1,
-                    "metrics": metrics,
-                }
-                save_checkpoint(self._path(best_name(name)), content)
+                self._save_model(best_name(name), metrics)
         return improved
 
     # Data
@@ -294,7 +266,7 @@ class Harness:
         lengths = getattr(self.train_dataset, "lengths", None)
         return epoch_batches(count, self.settings.batch_size, self.settings.seed, epoch, self.rank, self.world, lengths)
 
-    def _loader(self, dataset: Any, batches: Sequence[list[int]]) -> Iterable[Any]:
+    def _loader(self, dataset: Any, batches: Sequence[list[int]]) -> DeviceLoader:
         settings, collate = self.settings, self.collate
         if dataset is self.train_dataset and (fetch := self.task.host_fetcher()) is not None:
             collate = Fetching(collate, fetch)
@@ -319,33 +291,42 @@ class Harness:
 
     def _with_frozen(self, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         """The whole task's state: what the checkpoint holds, and the frozen parts as they are."""
-        state = {f"model.{name}": value for name, value in checkpoint.get("model", {}).items()}
+        state = {f"model.{name}": value for name, value in checkpoint["model"].items()}
         frozen = {name: value for name, value in self.task.state_dict().items() if self._is_frozen(name)}
-        return {**state, **checkpoint.get("task", {}), **frozen}
+        return {**state, **checkpoint["task"], **frozen}
 
-    def _save_latest(self) -> None:
-        """Writes latest.tar: everything that a resume needs."""
+    def _save_model(self, name: str, metrics: dict[str, float]) -> None:
+        """Writes the model as it is now, with what validation said of it."""
         if self.rank > 0:
             return
-        state = self.task.state_dict()
+        facts = {"config": self._config(), "step": self.step, "epoch": self.epoch + 1, "metrics": metrics}
+        save_checkpoint(self._path(name), {"model": self.task.model.state_dict(), **facts})
+
+    def _save_latest(self) -> None:
+        """Writes latest.tar: everything that a resume needs. Its model is the average, where one is kept."""
+        if self.rank > 0:
+            return
         scaler = self.accelerator.scaler
-        content = {
-            "model": self.task.model.state_dict(),
-            "task": {
+        with self.average.swapped():
+            others = {
                 name: value
-                for name, value in state.items()
+                for name, value in self.task.state_dict().items()
                 if not name.startswith("model.") and not self._is_frozen(name)
-            },
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": scaler.state_dict() if scaler is not None else {},
-            "step": self.step,
-            "epoch": self.epoch,
-            "batch_in_epoch": self.batch_in_epoch,
-            "epoch_end_due": self._epoch_end_due,
-            "best": self.best,
-            "config": self._config(),
-        }
-        save_checkpoint(self._path(LATEST), content)
+            }
+            content = {
+                "model": self.task.model.state_dict(),
+                "trained": self.average.others,
+                "task": others,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "step": self.step,
+                "epoch": self.epoch,
+                "batch_in_epoch": self.batch_in_epoch,
+                "epoch_end_due": self._epoch_end_due,
+                "best": self.best,
+                "config": self._config(),
+            }
+            save_checkpoint(self._path(LATEST), content)
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         source = self._path(LATEST)
@@ -353,29 +334,11 @@ class Harness:
             self.optimizer.load_state_dict(checkpoint["optimizer"])
             if self.accelerator.scaler is not None and checkpoint["scaler"]:
                 self.accelerator.scaler.load_state_dict(checkpoint["scaler"])
-            self.step, self.epoch = checkpoint["step"], checkpoint["epoch"]
-            self.batch_in_epoch, self.best = checkpoint["batch_in_epoch"], dict(checkpoint["best"])
-            self._epoch_end_due = checkpoint["epoch_end_due"]
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{source} is not a state of this training: {error}") from error
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the training after the running step, or at once during validation; twice: at once."""
-
-        def on_signal(number: int, frame: types.FrameType | None) -> None:
-            if self._interrupt and number == signal.SIGINT and self.world == 1:
-                raise KeyboardInterrupt  # several processes get several signals from one Ctrl-C
-            self._interrupt = True
-            if self._validating and self.world == 1:
-                raise Interrupted
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        former = {}
-        with contextlib.suppress(ValueError):  # not in the main thread: leave the signals alone
-            former = {number: signal.signal(number, on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{source} is not a state of this training: its optimizer does not fit ({error})"
+            ) from error
+        set_weights(self.task.model, checkpoint["trained"], source)
+        self.step, self.epoch = checkpoint["step"], checkpoint["epoch"]
+        self.batch_in_epoch, self.best = checkpoint["batch_in_epoch"], dict(checkpoint["best"])
+        self._epoch_end_due = checkpoint["epoch_end_due"]

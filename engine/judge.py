@@ -22,6 +22,10 @@ class FrechetJudge:
         self.evaluator = evaluator
         self.real = evaluator.embed_motion(real)
 
-    def __call__(self, motions: Sequence[np.ndarray]) -> float:
-        """Raw features (T, D) of the stage's motions -> FID."""
-        return metrics.frechet_distance(self.real, self.evaluator.embed_motion(motions))
+    def embed(self, motions: Sequence[np.ndarray]) -> np.ndarray:
+        """Raw features (T, D) of B motions of the stage -> what `distance` takes of them, (B, C)."""
+        return self.evaluator.embed_motion(motions)
+
+    def distance(self, embedded: Sequence[np.ndarray]) -> float:
+        """What `embed` made of all motions, batch by batch -> FID."""
+        return metrics.frechet_distance(self.real, np.concatenate(embedded))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,14 +40,14 @@ class LengthTask(Task):
         logits, steps = self._logits(batch["texts"], batch["length"])
         return {"cross_entropy": F.cross_entropy(logits, steps)}
 
-    @torch.no_grad()
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+    def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """A loss and an error a caption."""
+        texts = self.texts.rows(batch["caption_index"].cpu()).to(batch["length"].device)
+        logits, steps = self._logits(texts, batch["length"])
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        errors = ((logits.softmax(dim=-1) * classes).sum(dim=-1) - steps).abs() * self.frames_per_step
+        return {"loss": F.cross_entropy(logits, steps, reduction="none"), "frames_off": errors}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """Loss and mean error of the distribution's mean, in frames."""
-        losses, errors = [], []
-        for batch in loader:
-            texts = self.texts.rows(batch["caption_index"].cpu()).to(batch["length"].device)
-            logits, steps = self._logits(texts, batch["length"])
-            losses.append(F.cross_entropy(logits, steps, reduction="none"))
-            classes = torch.arange(logits.shape[1], device=logits.device)
-            errors.append(((logits.softmax(dim=-1) * classes).sum(dim=-1) - steps).abs() * self.frames_per_step)
-        return {"loss": float(torch.cat(losses).mean()), "frames_off": float(torch.cat(errors).mean())}
+        return {name: float(torch.cat([record[name] for record in records]).mean()) for name in ("loss", "frames_off")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from models.text_encoder import TextFeatures, TextFeatureStore
 
 TEXT_BATCH = 256
+IN_BATCH = "the loss compares the samples of a batch with each other, and pieces would have fewer to compare"
 
 
 class CaptionTexts:
@@ -57,6 +58,8 @@ class RetrieverTask(Task):
     """InfoNCE text -> motion and motion -> text, against momentum keys of the batch and the queue (or the batch alone).
 
     Batches are those of `MotionTextDataset`. Validation ranks all motions of the split for each caption, and back.
+    A piece of a step meets its own keys and the queue, as each of several processes does; losses that know no queue
+    need the whole batch.
     """
 
     best = {"r1": "max"}
@@ -80,7 +83,9 @@ class RetrieverTask(Task):
         self.loss_weights = {"text_to_motion": 0.5, "motion_to_text": 0.5}
         if model.text_to_parts is not None:
             self.loss_weights["parts"] = model.config.lambda_part
-        self._step_keys: Keys | None = None
+        if self.momentum is None or model.text_to_parts is not None:
+            self.indivisible = IN_BATCH
+        self._step_keys: list[Keys] = []
 
     def host_fetcher(self) -> Callable[[Any], dict[str, Any]]:
         """Adds `texts` and `caption`."""
@@ -97,8 +102,9 @@ class RetrieverTask(Task):
             with torch.no_grad():
                 former = self.momentum.model
                 motion_keys = former.motion_encoder.encode(tokens).motion
-                self._step_keys = Keys(motion_keys, former.encode_text(features), takes, captions)
-            keys = self._step_keys.followed_by(self.momentum.queue.contents())
+                own_keys = Keys(motion_keys, former.encode_text(features), takes, captions)
+            self._step_keys.append(own_keys)
+            keys = own_keys.followed_by(self.momentum.queue.contents())
         ignored = self._ignored(takes, captions, keys)
         temperature = self.model.temperature
         losses = {
@@ -122,9 +128,10 @@ class RetrieverTask(Task):
         return part_info_nce(self.model.texts_as_parts(texts), encoded.parts, ignored, self.model.temperature)
 
     def after_step(self) -> None:
-        """The momentum copy follows, and the step's keys join the queue."""
+        """The momentum copy follows, and the keys of all pieces of the step join the queue."""
         if self.momentum is not None:
-            self.momentum.update(self.model, self._step_keys)
+            self.momentum.update(self.model, Keys(*map(torch.cat, zip(*self._step_keys, strict=True))))
+            self._step_keys.clear()
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Motion encoders at `lr`, the others at their factors of it; no decay of biases, norms and tokens."""
@@ -141,23 +148,24 @@ class RetrieverTask(Task):
             for (factor, decayed), parameters in groups.items()
         ]
 
-    @torch.no_grad()
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+    def weights_changed(self) -> None:
+        """The momentum copy starts as the model does."""
+        if self.momentum is not None:
+            self.momentum.model.load_state_dict(self.model.state_dict())
+
+    def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """The embedded motions and which clips they are."""
+        motion = self.model.encode_motion(batch["motion"], batch["mask"]).motion
+        return {"motion": motion.float(), "clips": batch["clip_index"]}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """Recalls in percent and median ranks; `r1` is text -> motion."""
-        motions, clips = [], []
-        for batch in loader:
-            motions.append(self.model.encode_motion(batch["motion"], batch["mask"]).motion)
-            clips.append(batch["clip_index"])
-        motion = torch.cat(motions)
-        rows = torch.arange(len(self.validation_texts.captions))
-        text = torch.cat(
-            [
-                self.model.encode_text(self.validation_texts.rows(chunk, motion.device))
-                for chunk in rows.split(TEXT_BATCH)
-            ]
-        )
-        right = self.validation_texts.clips[:, None] == torch.cat(clips).cpu().numpy()
-        tables = both_directions((text @ motion.T).float().cpu().numpy(), right)
+        motion, clips = (torch.cat([record[name] for record in records]) for name in ("motion", "clips"))
+        device = self.model.normalizer.mean.device
+        rows = torch.arange(len(self.validation_texts.captions)).split(TEXT_BATCH)
+        text = [self.model.encode_text(self.validation_texts.rows(chunk, device)).float().cpu() for chunk in rows]
+        right = self.validation_texts.clips[:, None] == clips.numpy()
+        tables = both_directions((torch.cat(text) @ motion.T).numpy(), right)
         metrics = {"r1": tables["text_to_motion"]["R1"]}
         for direction, table in tables.items():
             metrics |= {f"{direction}/{name}": table[name] for name in ("R1", "R5", "R10", "MedR")}

@@ -1,17 +1,21 @@
-"""The run's folder: config.json, model/latest.tar, model/net_best_<metric>.tar."""
+"""The run's folder: config.json, model/latest.tar, model/net_best_<metric>.tar, model/net_epoch_<number>.tar."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.differences import differences, listed
+from engine.initialise import RECORD, start_record
+from utils.checkpoint import model_of, read_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.run_files import LATEST
 
-# A run may go on with other values of these: they do not change what a step computes (the length of the training
-# stretches a cosine, as one would expect).
+# A run may go on with other values of these: they do not change what a step computes but for rounding and the draws of
+# its random numbers (the length of the training stretches a cosine, as one would expect).
 FREE_KEYS = {
     "command",
     "max_epoch",
@@ -19,13 +23,26 @@ FREE_KEYS = {
     "log_every",
     "save_every",
     "eval_every_e",
+    "keep_every",
+    "ema",
+    "accumulate",
     "gpu_id",
     "num_workers",
     "checkpoints_dir",
 }
-LATEST = "latest.tar"
-LISTED_KEYS = 3
-MISSING = "(not set)"
+START_KEYS = {RECORD, "init_from", "init_partial"}  # what only a new run reads
+STATE = {
+    "model": Mapping,
+    "trained": Mapping,
+    "task": Mapping,
+    "optimizer": Mapping,
+    "scaler": Mapping,
+    "step": int,
+    "epoch": int,
+    "batch_in_epoch": int,
+    "epoch_end_due": bool,
+    "best": Mapping,
+}
 
 
 def best_name(metric: str) -> str:
@@ -33,13 +50,25 @@ def best_name(metric: str) -> str:
     return f"net_best_{metric.replace('/', '_')}.tar"
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            if key not in FREE_KEYS:
-                yield from _differences(old.get(key, MISSING), new.get(key, MISSING), f"{path}.{key}" if path else key)
-    elif old != new:
-        yield f"{path} was {old!r:.60} and is {new!r:.60}"
+def epoch_name(epoch: int) -> str:
+    """File name of the checkpoint kept after `epoch` epochs."""
+    return f"net_epoch_{epoch}.tar"
+
+
+def read_latest(run_dir: Path) -> dict[str, Any] | None:
+    """The state that a run goes on with; None where there is none yet.
+
+    Raises:
+        UserError: the file is damaged or no such state; what it lacks is named.
+    """
+    path = run_dir / "model" / LATEST
+    if not path.is_file():
+        return None
+    checkpoint = {"trained": {}} | read_checkpoint(path)  # older states know no average
+    model_of(checkpoint, path)
+    if wrong := [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]:
+        raise UserError(f"{path} is not a state that training can go on with: it lacks {', '.join(wrong)}")
+    return checkpoint
 
 
 def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
@@ -50,8 +79,8 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
         config: plain JSON values, see `options.stages.run_config`.
 
     Raises:
-        UserError: the folder cannot be written, or holds checkpoints of another config; the first differing keys are
-            named.
+        UserError: the folder cannot be written, or holds checkpoints of another config (the first differing keys are
+            named), or `--init_from` names something that does not fit.
     """
     run_dir = Path(run_dir)
     if int(os.environ.get("RANK", 0)) > 0:
@@ -62,14 +91,29 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
             raise UserError(
                 f"{model_dir} holds checkpoints, but {path} is missing: use another --name or move the folder away"
             )
-        if differences := list(_differences(read_json(path), config)):
-            more = f" and {len(differences) - LISTED_KEYS} more" if len(differences) > LISTED_KEYS else ""
-            raise UserError(
-                f"run {run_dir} exists with another config ({'; '.join(differences[:LISTED_KEYS])}{more}):"
-                " use another --name, the same options, or move the folder away"
-            )
+        start = _checked_start(run_dir, read_json(path), config)
+    else:
+        start = start_record(config)
     try:
         model_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run's folder {model_dir}: {error.strerror}") from error
-    write_json(path, config)
+    write_json(path, config | start)
+
+
+def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What `old`, the config of a run that goes on, tells of its start. `--init_from` may be repeated or left out.
+
+    Raises:
+        UserError: `config` is another one.
+    """
+    found = list(differences(old, config, FREE_KEYS | START_KEYS))
+    former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
+    if given not in (None, former):
+        found.append(f"train.init_from was {former!r} and is {given!r}")
+    if found:
+        raise UserError(
+            f"run {run_dir} exists with another config ({listed(found)}):"
+            " use another --name, the same options, or move the folder away"
+        )
+    return {RECORD: old[RECORD]} if RECORD in old else {}

@@ -68,3 +68,9 @@ def epoch_batches(
         order = np.concatenate([part[np.argsort(np.asarray(lengths)[part], kind="stable")] for part in pools])
         generator.shuffle(starts)
     return [order[start + rank : start + batch_size : world].tolist() for start in starts]
+
+
+def pieces_of(batch: list[int], count: int) -> list[list[int]]:
+    """A batch in `count` pieces whose sizes differ by one at most."""
+    bounds = [len(batch) * number // count for number in range(count + 1)]
+    return [batch[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]

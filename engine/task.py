@@ -21,6 +21,7 @@ class Task(nn.Module):
         frozen: names of submodules that never change and are left out of the checkpoints.
         distributed: arguments of DistributedDataParallel. Buffers are broadcast from the first process at each step,
             unless a task synchronises its own and says so here.
+        indivisible: why a step cannot be computed in pieces (`--accumulate`), "" where it can.
     """
 
     model: nn.Module
@@ -28,6 +29,7 @@ class Task(nn.Module):
     best: dict[str, str] = {}
     frozen: tuple[str, ...] = ()
     distributed: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": True}
+    indivisible: str = ""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """Named scalar losses of a batch, unweighted. Entries named `metric/...` are only logged.
@@ -35,6 +37,17 @@ class Task(nn.Module):
         All randomness must come from torch's global generators: the harness seeds them at each step.
         """
         raise NotImplementedError
+
+    def weighted_sum(self, losses: dict[str, Tensor]) -> Tensor:
+        """What is minimised, of what `forward` returned.
+
+        Raises:
+            ValueError: a loss without a weight.
+        """
+        weights = self.loss_weights
+        if unknown := [name for name in losses if name not in weights and not name.startswith("metric/")]:
+            raise ValueError(f"{type(self).__name__} returned losses without a weight: {', '.join(unknown)}")
+        return sum(weights[name] * loss.float() for name, loss in losses.items() if name in weights)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameter groups for AdamW, each with its own `lr`; `weight_decay` is the harness's unless a group sets it.
@@ -67,12 +80,27 @@ class Task(nn.Module):
         """Called before the first step of an epoch, also when a resumed run starts in the middle of it."""
 
     def after_step(self) -> None:
-        """Called after each optimiser step: momentum updates, queues."""
+        """Called after each optimiser step, which may have had several forward passes: momentum updates, queues."""
 
-    def validate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """Metrics over the validation set; in evaluation mode, without gradients, on the first process only.
+    def weights_changed(self) -> None:
+        """Called when `model` got other weights before the first step (`--init_from`): copies of it have to follow."""
+
+    def validate_batch(self, batch: Any, number: int) -> dict[str, Any]:
+        """What validation finds in one batch; in evaluation mode, without gradients, in one of the processes.
 
         Args:
-            loader: batches of the whole validation set in order, on the task's device.
+            batch: of the validation set, on the task's device.
+            number: of the batch. Randomness may depend on it, and torch's global generators are seeded by it.
+
+        Returns:
+            tensors, arrays and numbers, small enough to be sent to the first process (embeddings, not motions).
+        """
+        return {}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
+        """The validation metrics, from what `validate_batch` found in all batches, in order; on the first process.
+
+        Args:
+            records: tensors are on the CPU.
         """
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -67,35 +67,38 @@ class TokenTask(Task):
         """Codes (B, N, J, q) that the model makes of a condition."""
         raise NotImplementedError
 
-    @torch.no_grad()
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
-        """Loss and accuracy with the whole condition, the loss without parts of it, and with a judge the FID."""
-        views: dict[str, Callable[[Condition], Condition]] = {
-            "": lambda condition: condition,
-            "_without_text": lambda condition: condition.withheld(text=True),
-            "_without_retrieval": lambda condition: condition.withheld(retrieval=True),
-            "_without_both": lambda condition: condition.withheld(text=True, retrieval=True),
+    def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """Losses with the whole condition and without parts of it, and what the judge sees of generated motions."""
+        device = batch["tokens"].device
+        whole = self.conditions.batch(batch["caption_index"]).to(device)
+        views = {
+            "": whole,
+            "_without_text": whole.withheld(text=True),
+            "_without_retrieval": whole.withheld(retrieval=True),
+            "_without_both": whole.withheld(text=True, retrieval=True),
         }
-        sums = dict.fromkeys([*(f"loss{view}" for view in views), "accuracy"], 0.0)
-        samples = 0
-        motions: list[np.ndarray] = []
-        for number, batch in enumerate(loader):
-            size, device = len(batch["tokens"]), batch["tokens"].device
-            whole = self.conditions.batch(batch["caption_index"]).to(device)
-            samples += size
-            for view, change in views.items():
-                # The same holes for every view and every validation.
-                with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                    torch.manual_seed(VALIDATION_SEED + number)
-                    loss, accuracy = self._loss(batch["tokens"], batch["mask"], change(whole))
-                sums[f"loss{view}"] += float(loss) * size
-                if not view:
-                    sums["accuracy"] += float(accuracy) * size
-            if self.judge is not None:
-                steps = batch["mask"].sum(dim=1).cpu()
-                motions += self.decode(self._generated(batch["tokens"], steps, whole), steps)
-        metrics = {name: value / max(samples, 1) for name, value in sums.items()}
-        return metrics if self.judge is None else metrics | {"fid": self.judge(motions)}
+        record: dict[str, Any] = {"size": len(batch["tokens"])}
+        for view, condition in views.items():
+            # The same holes for every view and every validation.
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                torch.manual_seed(VALIDATION_SEED + number)
+                loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
+            record[f"loss{view}"] = float(loss)
+            if not view:
+                record["accuracy"] = float(accuracy)
+        if self.judge is not None:
+            steps = batch["mask"].sum(dim=1).cpu()
+            record["judged"] = self.judge.embed(self.decode(self._generated(batch["tokens"], steps, whole), steps))
+        return record
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
+        """Loss and accuracy with the whole condition, the loss without parts of it, and with a judge the FID."""
+        samples = sum(record["size"] for record in records)
+        names = [name for name in records[0] if name not in ("size", "judged")]
+        metrics = {name: sum(record[name] * record["size"] for record in records) / samples for name in names}
+        if self.judge is not None:
+            metrics["fid"] = self.judge.distance([record["judged"] for record in records])
+        return metrics
 
 
 class MaskedTask(TokenTask):

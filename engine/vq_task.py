@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from options.stages import VQLossWeights
 from utils.metrics import joint_error, root_aligned_joint_error
 from utils.representation import features_to_joints
 
+ERRORS = ("mpjpe", "joint_error", "mpjpe_base")
+
 
 class VQTask(Task):
     """Smooth-L1 on all features, again on the joint positions, the drift of the path, and the commitment loss.
@@ -26,6 +27,8 @@ class VQTask(Task):
         weights: of the losses.
         judge: scores the reconstructed validation motions, or None: joint errors alone pick checkpoints.
     """
+
+    indivisible = "the codebook follows the vectors of each forward pass, and would follow every piece of a step"
 
     def __init__(self, model: RVQVAE, weights: VQLossWeights, judge: FrechetJudge | None = None):
         super().__init__()
@@ -61,28 +64,32 @@ class VQTask(Task):
         velocity = torch.cat([heading, path / layout.units_per_metre], dim=-1)
         return velocity.cumsum(dim=1).abs().mean()
 
-    @torch.no_grad()
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
+    def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
+        """Joint errors of each clip, level 0's codes in use, and what the judge sees of the reconstructions."""
+        layout = self.model.layout
+        codes = self.model.encode(batch["motion"], batch["mask"])
+        steps = batch["mask"][:, :: self.model.frames_per_step]
+        used = torch.zeros(self.model.config.nb_code2d, dtype=torch.bool)
+        used[codes[..., 0][steps].flatten().cpu()] = True
+        real, full = batch["motion"].cpu().numpy(), self.model.decode(codes, steps).cpu().numpy()
+        base = self.model.decode(codes[..., :1], steps).cpu().numpy()
+        record: dict[str, Any] = {"used": used} | {name: [] for name in ERRORS}
+        lengths = batch["mask"].sum(dim=1).tolist()
+        for row, length in enumerate(lengths):
+            original, all_levels, base_only = (
+                features_to_joints(features[row, :length], layout.name) for features in (real, full, base)
+            )
+            record["mpjpe"].append(root_aligned_joint_error(original, all_levels))
+            record["joint_error"].append(joint_error(original, all_levels))
+            record["mpjpe_base"].append(root_aligned_joint_error(original, base_only))
+        if self.judge is not None:
+            record["judged"] = self.judge.embed([full[row, :length] for row, length in enumerate(lengths)])
+        return record
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """Joint errors of whole clips in metres (all levels, base level alone), level 0's share of codes used, FID."""
-        layout, codebook_size = self.model.layout, self.model.config.nb_code2d
-        errors: dict[str, list[float]] = {"mpjpe": [], "joint_error": [], "mpjpe_base": []}
-        used = torch.zeros(codebook_size, dtype=torch.bool)
-        motions: list[np.ndarray] = []
-        for batch in loader:
-            codes = self.model.encode(batch["motion"], batch["mask"])
-            steps = batch["mask"][:, :: self.model.frames_per_step]
-            used[codes[..., 0][steps].flatten().cpu()] = True
-            full = self.model.decode(codes, steps).cpu().numpy()
-            base = self.model.decode(codes[..., :1], steps).cpu().numpy()
-            for row, length in enumerate(batch["mask"].sum(dim=1).tolist()):
-                real, all_levels, base_only = (
-                    features_to_joints(features[row, :length], layout.name)
-                    for features in (batch["motion"].cpu().numpy(), full, base)
-                )
-                motions.append(full[row, :length])
-                errors["mpjpe"].append(root_aligned_joint_error(real, all_levels))
-                errors["joint_error"].append(joint_error(real, all_levels))
-                errors["mpjpe_base"].append(root_aligned_joint_error(real, base_only))
-        metrics = {name: float(np.mean(values)) for name, values in errors.items()}
-        metrics["codebook_use"] = float(used.float().mean())
-        return metrics if self.judge is None else metrics | {"fid": self.judge(motions)}
+        metrics = {name: float(np.mean(np.concatenate([record[name] for record in records]))) for name in ERRORS}
+        metrics["codebook_use"] = float(torch.stack([record["used"] for record in records]).any(dim=0).float().mean())
+        if self.judge is not None:
+            metrics["fid"] = self.judge.distance([record["judged"] for record in records])
+        return metrics

@@ -62,7 +62,13 @@ class RunOptions:
 class TrainSettings:
     """What the training harness needs to know, the same for every stage."""
 
-    batch_size: int = option(256, "samples a step, all GPUs together", minimum=1)
+    batch_size: int = option(256, "samples of an optimiser step, all GPUs and all pieces together", minimum=1)
+    accumulate: int = option(
+        1,
+        "pieces that a step's batch is computed in, one after the other, where memory is short; a loss is the pieces'"
+        " mean, by their samples, as it is of several GPUs",
+        minimum=1,
+    )
     max_epoch: int = option(50, "epochs", minimum=1)
     max_steps: int = option(0, "stop after this many steps; 0: no limit", minimum=0)
     lr: float = option(2e-4, "learning rate after the warm-up", minimum=0)
@@ -77,16 +83,29 @@ class TrainSettings:
         0.1, "factor of a milestone; with schedule cosine the final share of lr", minimum=0, maximum=1
     )
     grad_clip: float = option(1.0, "largest norm of the gradient; 0: no limit", minimum=0)
+    ema: float = option(
+        0.0,
+        "decay of a moving average of the weights, which is then what is validated, kept and exported; 0: none",
+        minimum=0,
+        maximum=0.999999,
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "precision of the forward pass")
     num_workers: int = option(0, "processes that load data; 0: the training process itself", minimum=0)
     log_every: int = option(50, "steps between tensorboard points", minimum=1)
     save_every: int = option(1000, "steps between saves of latest.tar", minimum=1)
     eval_every_e: int = option(1, "epochs between validations", minimum=1)
+    keep_every: int = option(0, "epochs between checkpoints net_epoch_NUMBER.tar that stay; 0: none", minimum=0)
+    init_from: str | None = option(
+        None, "start a new run from the weights of another: its folder, or a checkpoint in it (not read on resume)"
+    )
+    init_partial: bool = option(False, "take from init_from what fits, instead of refusing what does not")
     seed: int = option(1234, "seed of everything random", minimum=0, maximum=MAX_SEED)
 
     def __post_init__(self) -> None:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UserError(f"--milestones must rise, not {' '.join(map(str, self.milestones))}")
+        if self.init_partial and self.init_from is None:
+            raise UserError("--init_partial needs --init_from")
 
 
 @dataclass(frozen=True)

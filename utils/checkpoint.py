@@ -24,8 +24,21 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= LISTED_NAMES else f"{shown} and {len(names) - LISTED_NAMES} more"
 
 
+def _misfit(mine: Tensor, given: Any) -> str:
+    """Why `given` cannot take the place of `mine`; "" if it can."""
+    if not isinstance(given, Tensor):
+        return "(no tensor)"
+    if given.shape != mine.shape:
+        return f"{tuple(given.shape)} instead of {tuple(mine.shape)}"
+    if given.is_floating_point() != mine.is_floating_point():
+        return f"{given.dtype} instead of {mine.dtype}"
+    return ""
+
+
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:
     """Copies `state` into `module`; every name and every shape must fit.
+
+    A part of the module may offer `upgrade_state(state, prefix)`, which completes the state of a former version.
 
     Args:
         module: what is filled. It stays as it is when the state does not fit.
@@ -35,28 +48,36 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | st
     Raises:
         UserError: missing or unexpected names, other shapes, or integers in place of real numbers; they are named.
     """
+    state = dict(state)
+    for name, part in module.named_modules():
+        if hasattr(part, "upgrade_state"):
+            part.upgrade_state(state, f"{name}." if name else "")
     own = module.state_dict()
     problems = []
     if missing := [name for name in own if name not in state]:
         problems.append(f"lacks {_listed(missing)}")
     if unexpected := [name for name in state if name not in own]:
         problems.append(f"has unexpected {_listed(unexpected)}")
-    shapes = []
-    for name, mine in own.items():
-        if name not in state or not isinstance(mine, Tensor):
-            continue
-        given = state[name]
-        if not isinstance(given, Tensor):
-            shapes.append(f"{name} (no tensor)")
-        elif given.shape != mine.shape:
-            shapes.append(f"{name} {tuple(given.shape)} instead of {tuple(mine.shape)}")
-        elif given.is_floating_point() != mine.is_floating_point():
-            shapes.append(f"{name} {given.dtype} instead of {mine.dtype}")
+    both = {name: mine for name, mine in own.items() if name in state and isinstance(mine, Tensor)}
+    shapes = [f"{name} {reason}" for name, mine in both.items() if (reason := _misfit(mine, state[name]))]
     if shapes:
         problems.append(f"does not fit in {_listed(shapes)}")
     if problems:
         raise UserError(f"{source} is not a state of this {type(module).__name__}: it {'; '.join(problems)}")
     module.load_state_dict(state, strict=True)
+
+
+def fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of `state` that `module` can take: parameters by name and shape, buffers of a submodule only together.
+
+    Half of a submodule's buffers, say a flag that its other half is in use, would contradict the rest.
+    """
+    own = module.state_dict()
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    fits = {name: name in state and not _misfit(mine, state[name]) for name, mine in own.items()}
+    owner = {name: name.rpartition(".")[0] for name in own}
+    broken = {owner[name] for name in own if name not in parameters and not fits[name]}
+    return {name: state[name] for name in own if fits[name] and (name in parameters or owner[name] not in broken)}
 
 
 def save_checkpoint(path: Path | str, content: dict[str, Any]) -> None:

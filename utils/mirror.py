@@ -104,7 +104,8 @@ def _on_device(layout_name: str, device: torch.device) -> tuple[torch.Tensor, to
     """`_mirrored_columns` as tensors, brought to a device once: a copy in every step would make the host wait."""
     import torch
 
-    return tuple(torch.from_numpy(table).to(device) for table in _mirrored_columns(layout_name))
+    with torch.inference_mode(False):  # whoever asks first, autograd must be able to keep them
+        return tuple(torch.from_numpy(table).to(device) for table in _mirrored_columns(layout_name))
 
 
 @lru_cache

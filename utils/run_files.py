@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from utils.errors import UserError
@@ -15,12 +16,17 @@ SUFFIXES = (".tar", EXPORT_SUFFIX)
 
 
 def list_checkpoints(run_dir: Path | str) -> list[str]:
-    """File names in the run's model folder, sorted; unfinished writes are not among them."""
+    """File names in the run's model folder, net_epoch_2 before net_epoch_10; unfinished writes are not among them."""
     folder = Path(run_dir) / "model"
     if not folder.is_dir():
         return []
     files = (path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    return sorted(name for name in files if not name.startswith("."))
+    return sorted((name for name in files if not name.startswith(".")), key=_natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts the numbers in names by their value."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def matching_checkpoints(run_dir: Path | str, which: str) -> list[Path]:
@@ -49,7 +55,7 @@ def resolve_checkpoint(run_dir: Path | str, which: str | None = None) -> Path:
         run_dir: the run's folder.
         which: an exact file name, its stem, or a part that only one file name has (`fid` -> net_best_fid.tar).
             None: what an export holds (the only .safetensors), else net_best_fid.tar, else the only net_best_*.tar,
-            else latest.tar.
+            else latest.tar; never a net_epoch_*.tar, which was kept for its number and not for its worth.
 
     Raises:
         UserError: none or several fit; the files that there are get listed.
@@ -68,6 +74,7 @@ def resolve_checkpoint(run_dir: Path | str, which: str | None = None) -> Path:
     for choice in (exported, [name for name in best if name == BEST_FID], best, [n for n in names if n == LATEST]):
         if len(choice) == 1:
             return folder / choice[0]
-    if best:
-        raise UserError(f"{folder} has several checkpoints, say which: {', '.join(best)}")
+    if names:
+        there = f"has several checkpoints: {', '.join(best)}" if best else f"has only {', '.join(names)}"
+        raise UserError(f"{folder} {there}; say which")
     raise UserError(f"{folder} has no checkpoint: train the run first, or put its weights there")

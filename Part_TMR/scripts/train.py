@@ -43,8 +43,9 @@ def main() -> None:
     model = RetrieverModel(options.model, encoder.dim, normalizer, encoder if trained else None)
     task = RetrieverTask(model, texts(train), texts(val), options.rates.text_lr_factor, options.rates.head_lr_factor)
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
+    harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)
     prepare_run(run_dir, run_config(options, "tmr"))
-    Harness(run_dir, task, train, val, options.train, collate_motions, device).fit()
+    harness.fit()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Letters: B batch, N token steps, J part rows, Q quantisers, D channels, V codes,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +13,16 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# A code whose moving count falls below this share of the average is dead.
+# How a codebook is kept alive. A code is dead when it is chosen for less than DEAD_SHARE of an average code's vectors
+# in the last steps: at least STEPS_SEEN of them, and as many as give an average code USES_SEEN vectors, unless the
+# moving average itself is shorter.
 DEAD_SHARE = 0.03
+STEPS_SEEN = 20.0
+USES_SEEN = 50.0
+# A living code moves to where vectors are badly served if that gains so many times what its absence costs.
+GAIN_OVER_COST = 1.5
+YOUNG = 0.33  # of the moving average's full weight: the first forty steps with a decay of 0.99
+SEEDING_ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,14 @@ class Quantized:
         codes: (B, N, J, Q) indices; -1 in levels that quantiser dropout left out.
         commitment: scalar, mean squared distance of the latent to its codes over the levels used.
         perplexity: (Q,) effective number of codes in use a level in this batch; nan for levels left out.
+        revived: (Q,) codes a level that were put to another place; nan for levels left out.
     """
 
     values: Tensor
     codes: Tensor
     commitment: Tensor
     perplexity: Tensor
+    revived: Tensor
 
 
 def _all_reduce(tensor: Tensor) -> Tensor:
@@ -53,11 +64,20 @@ def _of_first_process(number: int, device: torch.device) -> int:
 
 
 class Codebook(nn.Module):
-    """V codes that follow the moving average of the vectors assigned to them. All state is in buffers."""
+    """V codes that follow the moving average of the vectors assigned to them. All state is in buffers.
+
+    What decides whether a codebook lives is the number of vectors a code, R / V: 3 in a trial, 96 in the paper's runs.
+    Nothing here depends on it. Codes start as far-off vectors (k-means++, Arthur and Vassilvitskii, 2007); a code that
+    starts, or starts anew, has the weight of one average batch, so that it is a running mean at first. Dead codes, and
+    those that would be missed less than they help elsewhere (the utility of ELBG, Patane and Russo, 2001), start anew
+    at vectors drawn by their squared distance from the nearest code. Tensors decide, not Python: no step waits for
+    the device.
+    """
 
     codes: Tensor
     code_sum: Tensor
     code_count: Tensor
+    code_use: Tensor
     initialised: Tensor
 
     def __init__(self, nb_code: int, code_dim: int, mu: float):
@@ -66,46 +86,155 @@ class Codebook(nn.Module):
         self.register_buffer("codes", torch.zeros(nb_code, code_dim))
         self.register_buffer("code_sum", torch.zeros(nb_code, code_dim))
         self.register_buffer("code_count", torch.ones(nb_code))
+        self.register_buffer("code_use", torch.ones(nb_code))
         self.register_buffer("initialised", torch.tensor(False))
+        self._ready = False  # what `initialised` is known to be: reading it waits for the device
+
+    def distance(self, vectors: Tensor) -> Tensor:
+        """(R, D) -> (R, V) squared distances from the codes."""
+        return torch.cdist(vectors.float(), self.codes.float()).square_()
 
     def nearest(self, vectors: Tensor, temperature: float = 0.0) -> Tensor:
         """(R, D) -> (R,) indices of the nearest codes; with a temperature, Gumbel-sampled by negative distance."""
-        distance = torch.cdist(vectors.float(), self.codes.float()).square_()
-        if temperature > 0:
-            uniform = torch.rand_like(distance).clamp_(min=1e-20)
-            return (-distance / temperature - torch.log(-torch.log(uniform))).argmax(dim=-1)
-        return distance.argmin(dim=-1)
+        return choose(self.distance(vectors), temperature)
 
     @torch.no_grad()
-    def initialise(self, vectors: Tensor) -> None:
-        """Takes random vectors of the first batch as codes, the same on every rank."""
-        if not self.initialised:
-            codes = _broadcast(self._random_vectors(vectors))
-            self.codes.copy_(codes)
-            self.code_sum.copy_(codes)
-            self.initialised.fill_(True)
+    def initialise(self, vectors: Tensor, valid: Tensor | None = None) -> None:
+        """Takes vectors (R, D) of the first batch that lie apart as codes, the same on every rank."""
+        if not self._ready:
+            self._ready = bool(self.initialised)
+        if self._ready:
+            return
+        vectors = vectors.float()
+        weight = _weight(vectors, valid)
+        distance, codes = torch.ones_like(weight), []
+        for part in torch.arange(len(self.codes)).chunk(SEEDING_ROUNDS):
+            codes.append(self._draw(vectors, weight * distance, len(part)))
+            nearest = torch.cdist(vectors, codes[-1]).square_().amin(dim=1)
+            distance = nearest if len(codes) == 1 else torch.minimum(distance, nearest)
+        average = _all_reduce(weight.sum()) / len(self.codes)
+        self._restart(torch.ones_like(self.code_count, dtype=torch.bool), torch.cat(codes), average)
+        self.initialised.fill_(True)
+        self._ready = True
 
     @torch.no_grad()
-    def update(self, vectors: Tensor, indices: Tensor) -> None:
-        """Moves the codes towards the vectors (R, D) assigned to them and revives dead codes."""
-        one_hot = F.one_hot(indices, len(self.codes)).to(vectors.dtype)
-        count = _all_reduce(one_hot.sum(dim=0))
-        total = _all_reduce(one_hot.T @ vectors)
-        self.code_count.mul_(self.mu).add_(count, alpha=1 - self.mu)
-        self.code_sum.mul_(self.mu).add_(total, alpha=1 - self.mu)
-        fresh = _broadcast(self._random_vectors(vectors))
-        dead = (self.code_count < DEAD_SHARE * count.sum() / len(self.codes))[:, None]
-        self.code_sum.copy_(torch.where(dead, fresh, self.code_sum))
-        self.code_count.copy_(torch.where(dead[:, 0], torch.ones_like(self.code_count), self.code_count))
-        self.codes.copy_(self.code_sum / self.code_count[:, None].clamp(min=1e-5))
+    def update(
+        self, vectors: Tensor, indices: Tensor, distance: Tensor | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """Moves the codes towards the vectors assigned to them, and those of no use to other places.
 
-    def _random_vectors(self, vectors: Tensor) -> Tensor:
-        """(V, D) drawn from the vectors; with little noise where there are fewer vectors than codes."""
-        needed = len(self.codes)
-        if len(vectors) < needed:
-            vectors = vectors.repeat(-(-needed // max(len(vectors), 1)), 1)
+        Args:
+            vectors: (R, D) float.
+            indices: (R,) the code of each.
+            distance: (R,) squared distance from the nearest code; none: `indices` are the nearest.
+            valid: (R,) vectors that count; none: all.
+
+        Returns:
+            scalar, how many codes were put to another place.
+        """
+        weight = _weight(vectors, valid)
+        if distance is None:
+            distance = (vectors - F.embedding(indices, self.codes)).square().sum(dim=1)
+        one_hot = F.one_hot(indices, len(self.codes)).to(vectors.dtype) * weight[:, None]
+        count, total = _all_reduce(one_hot.sum(dim=0)), _all_reduce(one_hot.T @ vectors)
+        average = count.sum() / len(self.codes)
+        recent = (average / USES_SEEN).clamp(1 / USES_SEEN, 1 / STEPS_SEEN).clamp(min=1 - self.mu)
+        self.code_count.lerp_(count, 1 - self.mu)
+        self.code_sum.lerp_(total, 1 - self.mu)
+        self.code_use.lerp_(count, recent)
+        self.codes.copy_(self.code_sum / self.code_count[:, None].clamp(min=1e-12))
+
+        error = weight * distance
+        dead = self.code_use < DEAD_SHARE * average
+        places = self._draw(vectors, error, len(self.codes))
+        moved, places = self._moves(vectors, distance, weight, dead, places, average)
+        restarted = dead | moved
+        self._restart(restarted, places, average)
+        return restarted.sum()
+
+    def _moves(
+        self, vectors: Tensor, distance: Tensor, weight: Tensor, dead: Tensor, places: Tensor, average: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Which living codes (V,) move, and `places` (V, D) with where to.
+
+        The gain of a place is how much nearer it is to this batch's vectors; its own vector does not speak for it. The
+        cost of a code's absence is the distance from the nearest other code, for each vector that would go there. Of
+        places, and of codes, that are each other's alternative, one a step is considered.
+        """
+        most = max(1, len(self.codes) // 16)
+        usual = max(1, len(self.codes) // 128)  # of a codebook that has settled, at most 1 % move in a step
+        trial = self._draw(vectors, weight * distance, 2 * most)
+        nearer = (distance[:, None] - torch.cdist(vectors, trial).square_()).clamp_(min=0) * weight[:, None]
+        own = torch.cdist(trial, self.codes).square_().amin(dim=1)
+        gain = _all_reduce(nearer.sum(dim=0)) - own
+        rivals = torch.cdist(trial, trial).square_() < own[:, None]
+        gain = gain.masked_fill((rivals & (gain[None] > gain[:, None])).any(dim=1), -math.inf)
+
+        between = torch.cdist(self.codes, self.codes).square_()
+        between.diagonal().fill_(math.inf)
+        apart, neighbour = between.masked_fill_(dead, math.inf).min(dim=1)
+        cost = (self.code_use * apart).masked_fill(dead, math.inf)
+        cost = cost.masked_fill(cost[neighbour] < cost, math.inf)
+
+        gains, best = gain.topk(most)
+        costs, losers = cost.topk(most, largest=False)
+        young = self.code_count.mean() < YOUNG * average
+        allowed = young | (torch.arange(most, device=cost.device) < usual)
+        pays = allowed & (gains > GAIN_OVER_COST * costs)
+        moved = torch.zeros_like(dead).index_copy(0, losers, pays)
+        targets = torch.where(pays[:, None], trial[best], places[losers])
+        return moved, places.index_copy(0, losers, targets)
+
+    def _restart(self, which: Tensor, places: Tensor, average: Tensor) -> None:
+        """Puts the codes where `which` (V,) is True to places (V, D), with the weight of one average batch."""
+        weight = (1 - self.mu) * average
+        self.codes.copy_(torch.where(which[:, None], places, self.codes))
+        self.code_sum.copy_(torch.where(which[:, None], places * weight, self.code_sum))
+        self.code_count.copy_(torch.where(which, weight, self.code_count))
+        self.code_use.copy_(torch.where(which, average, self.code_use))
+
+    def _draw(self, vectors: Tensor, weight: Tensor, count: int) -> Tensor:
+        """(count, D) different vectors (R, D), drawn by weight (R,) in equal shares from all processes.
+
+        Where there are fewer vectors than needed they come several times, with little noise.
+        """
+        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        share = -(-count // processes)
+        if len(vectors) < share:
+            times = -(-share // len(vectors))
+            vectors, weight = vectors.repeat(times, 1), weight.repeat(times)
             vectors = vectors + 0.01 * vectors.std() * torch.randn_like(vectors)
-        return vectors[torch.randperm(len(vectors), device=vectors.device)[:needed]].float()
+        # The largest of log weight + Gumbel noise are a draw without replacement (Efraimidis and Spirakis, 2006).
+        noise = -torch.log(-torch.log(torch.rand_like(weight).clamp_(min=1e-20)).clamp_(min=1e-20))
+        drawn = vectors[(torch.log(weight.clamp(min=1e-30)) + noise).topk(share).indices].float()
+        if processes > 1:
+            shares = [torch.empty_like(drawn) for _ in range(processes)]
+            dist.all_gather(shares, drawn.contiguous())
+            drawn = torch.stack(shares, dim=1).flatten(0, 1)[:count]
+        return drawn
+
+    @staticmethod
+    def upgrade_state(state: dict[str, Tensor], prefix: str) -> None:
+        """Files from before `code_use` was kept: what the moving count says."""
+        if f"{prefix}code_count" in state:
+            state.setdefault(f"{prefix}code_use", state[f"{prefix}code_count"])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: object) -> None:
+        self._ready = False
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def choose(distance: Tensor, temperature: float) -> Tensor:
+    """(R, V) squared distances -> (R,) the nearest codes, or Gumbel-sampled ones by negative distance."""
+    if temperature > 0:
+        uniform = torch.rand_like(distance).clamp_(min=1e-20)
+        return (-distance / temperature - torch.log(-torch.log(uniform))).argmax(dim=-1)
+    return distance.argmin(dim=-1)
+
+
+def _weight(vectors: Tensor, valid: Tensor | None) -> Tensor:
+    """(R,) 1 for vectors that count, else 0."""
+    return vectors.new_ones(len(vectors)) if valid is None else valid.to(vectors.dtype)
 
 
 class ResidualQuantizer(nn.Module):
@@ -124,8 +253,8 @@ class ResidualQuantizer(nn.Module):
 
         In training mode codes are sampled, codebooks follow, and with `dropout_prob` only the first levels are used.
         """
-        valid = mask[:, :, None].expand(latent.shape[:3])
-        vectors = latent[valid]
+        valid = mask[:, :, None].expand(latent.shape[:3]).flatten()
+        vectors = latent.flatten(0, 2)
         used = len(self.levels)
         if self.training and torch.rand(()) < self.dropout_prob:
             used = int(torch.randint(1, used + 1, ()))
@@ -134,28 +263,36 @@ class ResidualQuantizer(nn.Module):
             used = _of_first_process(used, latent.device)
 
         residual, total = vectors, torch.zeros_like(vectors)
-        indices, commitments, perplexities = [], [], []
-        for level in self.levels[:used]:
+        share = valid.float() / valid.sum().clamp(min=1)
+        missing = vectors.new_full((), math.nan, dtype=torch.float32)
+        indices, commitments = [], []
+        perplexity, revived = [missing] * len(self.levels), [missing] * len(self.levels)
+        for number, level in enumerate(self.levels[:used]):
+            seen = residual.detach().float()
             if self.training:
-                level.initialise(residual.detach())
-            index = level.nearest(residual.detach(), self.temperature if self.training else 0.0)
+                level.initialise(seen, valid)
+            distance = level.distance(seen)
+            index = choose(distance, self.temperature if self.training else 0.0)
             chosen = F.embedding(index, level.codes).to(residual.dtype)
             if self.training:
-                level.update(residual.detach().float(), index)
-            commitments.append(F.mse_loss(residual, chosen.detach()))
-            share = torch.bincount(index, minlength=len(level.codes)).float() / max(len(index), 1)
-            perplexities.append(torch.exp(-(share * torch.log(share + 1e-10)).sum()))
+                revived[number] = level.update(seen, index, distance.amin(dim=1), valid).float()
+            commitments.append(((residual - chosen.detach()).square().mean(dim=1) * share).sum())
+            use = share.new_zeros(len(level.codes)).index_add_(0, index, share)
+            perplexity[number] = torch.exp(-(use * torch.log(use + 1e-10)).sum())
             indices.append(index)
             total = total + chosen.detach()
             residual = residual - chosen.detach()
 
-        values = torch.zeros_like(latent).masked_scatter(valid[..., None], vectors + (total - vectors).detach())
-        codes = torch.full((*latent.shape[:3], len(self.levels)), -1, device=latent.device)
-        codes[..., :used] = 0
-        codes[valid] = F.pad(torch.stack(indices, dim=-1), (0, len(self.levels) - used), value=-1)
-        missing = torch.full((len(self.levels) - used,), float("nan"), device=latent.device)
-        perplexity = torch.cat([torch.stack(perplexities), missing])
-        return Quantized(values, codes, torch.stack(commitments).mean(), perplexity)
+        values = (vectors + (total - vectors).detach()) * valid[:, None]
+        codes = torch.stack(indices, dim=-1) * valid[:, None]
+        codes = F.pad(codes, (0, len(self.levels) - used), value=-1)
+        return Quantized(
+            values.view_as(latent),
+            codes.view(*latent.shape[:3], len(self.levels)),
+            torch.stack(commitments).mean(),
+            torch.stack(perplexity),
+            torch.stack(revived),
+        )
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Sum of the codes (B, N, J, q) of the first q levels -> (B, N, J, D)."""

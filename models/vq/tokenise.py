@@ -20,6 +20,8 @@ from tqdm import tqdm
 from models.vq.rvq import RVQVAE
 from utils.files import atomic_path
 
+# State that says nothing about tokens, and that files of former versions lack.
+UNHASHED = ".code_use"
 FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
 
 
@@ -60,6 +62,8 @@ def state_hash(module: torch.nn.Module, length: int = 16) -> str:
     """A fingerprint of a model's weights in half precision, the same before and after export."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
+        if name.endswith(UNHASHED):
+            continue
         digest.update(name.encode())
         rounded = tensor.detach().cpu()
         digest.update((rounded.half() if rounded.is_floating_point() else rounded).numpy().tobytes())

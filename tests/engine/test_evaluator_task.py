@@ -17,6 +17,7 @@ from data.datasets import MotionTextDataset
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
 from engine.retriever_task import CaptionTexts
+from engine.validation import validate
 from models.configs import EvaluatorConfig
 from models.evaluator.own import EvaluatorNetwork
 from models.text_encoder import TextFeatures
@@ -76,7 +77,7 @@ def test_learns_pairs_and_sides(tmp_path: Path) -> None:
     task, train, val = make_task()
     Harness(tmp_path, task, train, val, SETTINGS, collate_motions, "cpu").fit()
     task.eval()
-    found = task.validate([collate_motions([val[row] for row in (3, *range(3), *range(4, len(val)))])])
+    found = validate(task, [collate_motions([val[row] for row in (3, *range(3), *range(4, len(val)))])])
     assert found["matching_score"] < 0.6 * found["shuffled_matching_score"]
     assert found["mirror_rejected"] > 0.9
     # Eight kinds of clip, two of each among 16 candidates: a perfect evaluator finds the very one every second time.
@@ -138,10 +139,25 @@ def test_command_line_trains_one_step_and_the_run_loads(
 
     size = "--latent_dim 16 --n_heads 2 --text_layers 1 --motion_layers 1 --embed_dim 8 --batch_size 8 --max_steps 1"
     arguments = ["--preset", "mini", "--dataset_name", "tiny", "--gpu_id", "-1", *size.split()]
-    monkeypatch.setattr(sys, "argv", ["train_evaluator.py", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        run_script(importlib.import_module("train_evaluator").main)
-    assert ended.value.code == 0, capfd.readouterr().err
+
+    def command(*more: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train_evaluator.py", *arguments, *more])
+        with pytest.raises(SystemExit) as ended:
+            run_script(importlib.import_module("train_evaluator").main)
+        return ended.value.code, capfd.readouterr().err
+
+    code, error = command()
+    assert code == 0, error
+    # Another run from its weights, with an average, and one of another width.
+    code, error = command("--name", "tuned", "--init_from", "logs/tiny/evaluator", "--ema", "0.9", "--keep_every", "1")
+    assert code == 0, error
+    assert json.loads(Path("logs/tiny/tuned/config.json").read_text())["initialised_from"]["hash"]
+    code, error = command("--name", "wide", "--init_from", "logs/tiny/evaluator", "--latent_dim", "32")
+    assert code == 2 and "model.latent_dim was 16 and is 32" in error and error.count("\n") == 1
+    assert not Path("logs/tiny/wide").exists()
+    code, error = command("--name", "pieces", "--accumulate", "2")
+    assert code == 2 and "--accumulate 2 does not work here" in error
+    assert not Path("logs/tiny/pieces").exists()
     spec = get_spec("tiny")
     evaluator = load_evaluator(spec, "logs")
     clips = sided_clips(4, 2)

@@ -21,7 +21,7 @@ from engine.harness import Harness
 from engine.run_state import prepare_run
 from engine.task import Task
 from options.groups import TrainSettings
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import read_checkpoint, save_checkpoint
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -93,11 +93,17 @@ class Fit(Task):
     def after_step(self) -> None:
         self.momentum.weight.lerp_(self.model.layers[0].weight.detach(), 0.1)
 
-    def validate(self, loader: Iterable[dict[str, Any]]) -> dict[str, float]:
-        self.in_validation()
+    def validate_batch(self, batch: dict[str, Tensor], number: int) -> dict[str, Any]:
+        if number == 0:
+            self.in_validation()
         assert not self.model.training and not torch.is_grad_enabled()
-        errors = [(self.model(batch["x"]) - batch["y"]).square() for batch in loader]
-        return {"mse": float(torch.cat(errors).mean()), "score": self.scores.pop(0) if self.scores else 0.0}
+        return {"errors": (self.model(batch["x"]) - batch["y"]).square(), "draw": float(torch.rand(()))}
+
+    def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
+        errors = torch.cat([record["errors"] for record in records])
+        draws = sum(record["draw"] * number for number, record in enumerate(records))
+        score = self.scores.pop(0) if self.scores else 0.0
+        return {"mse": float(errors.mean()), "score": score, "draws": draws, "count": len(errors)}
 
 
 def train(run_dir: Path, task: Fit | None = None, settings: TrainSettings = SETTINGS, val: bool = True) -> Fit:
@@ -230,7 +236,7 @@ def test_programming_mistakes_are_named(tmp_path: Path) -> None:
     unweighted.loss_weights, unmeasured.best = {"error": 1.0}, {"fid": "min"}
     with pytest.raises(ValueError, match="losses without a weight: size"):
         train(tmp_path / "a", unweighted)
-    with pytest.raises(ValueError, match="validate returned no fid"):
+    with pytest.raises(ValueError, match="found no fid in its validation"):
         train(tmp_path / "b", unmeasured)
 
 
@@ -240,6 +246,48 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     other.model.layers[0] = nn.Linear(3, 9)
     with pytest.raises(UserError, match=r"latest.tar is not a state of this Fit.*model.layers.0.weight \(8, 3\)"):
         train(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda state: state.pop("model"), "holds no model"),
+        (lambda state: state.update(model=[1, 2]), "holds no model"),
+        (lambda state: [state.pop(name) for name in ("optimizer", "step")], "lacks optimizer, step"),
+        (lambda state: state.update(best="good"), "lacks best"),
+        (lambda state: state.update(optimizer={"state": {}}), "its optimizer does not fit"),
+        (lambda state: state.update(trained={"nowhere": torch.zeros(1)}), "weight nowhere does not fit"),
+    ],
+)
+def test_a_latest_state_that_lacks_something_is_refused_in_one_line(spoil: Any, words: str, tmp_path: Path) -> None:
+    train(tmp_path, settings=replace(SETTINGS, max_epoch=1))
+    path = tmp_path / "model" / "latest.tar"
+    state = read_checkpoint(path)
+    spoil(state)
+    save_checkpoint(path, state)
+    with pytest.raises(UserError, match=f"latest.tar .*{words}") as error:
+        train(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_state_from_before_there_were_averages_goes_on(tmp_path: Path) -> None:
+    first = train(tmp_path, settings=replace(SETTINGS, max_steps=7, schedule="constant"))
+    path = tmp_path / "model" / "latest.tar"
+    save_checkpoint(path, {name: value for name, value in read_checkpoint(path).items() if name != "trained"})
+    assert len(first.losses + train(tmp_path, settings=replace(SETTINGS, schedule="constant")).losses) == 15
+
+
+def test_every_nth_epoch_is_kept(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_epoch=5, keep_every=2, eval_every_e=3)
+    train(tmp_path, settings=settings)
+    kept = sorted(path.name for path in (tmp_path / "model").glob("net_epoch_*"))
+    assert kept == ["net_epoch_2.tar", "net_epoch_4.tar"]
+    second, fourth = (read_checkpoint(tmp_path / "model" / name) for name in kept)
+    assert set(second) == {"model", "config", "step", "epoch", "metrics"}
+    assert (second["step"], second["epoch"], fourth["step"], fourth["epoch"]) == (10, 2, 20, 4)
+    assert not same_state(second["model"], fourth["model"])
+    stopped = train(tmp_path / "stopped", settings=replace(settings, max_steps=8))
+    assert len(stopped.losses) == 8 and not list((tmp_path / "stopped" / "model").glob("net_epoch_*"))
 
 
 def test_frozen_parts_stay_out_of_the_checkpoint(tmp_path: Path) -> None:
@@ -305,7 +353,7 @@ def test_a_gpu_without_a_number_is_the_first_one(tmp_path: Path, monkeypatch: py
         assert not cpu
         raise Reached
 
-    monkeypatch.setattr("engine.harness.Accelerator", accelerator)
+    monkeypatch.setattr("engine.processes.Accelerator", accelerator)
     with pytest.raises(Reached):
         Harness(tmp_path, Fit(), Points(), None, SETTINGS, device="cuda")
 

@@ -44,8 +44,8 @@ def test_losses_are_near_those_of_single_precision(name: str) -> None:
     states = dict(half_task.named_buffers())
     for place, value in full_task.named_buffers():
         assert states[place].dtype == value.dtype, place
-        # The upper levels quantise what the base level left, which in a tiny model is as small as rounding.
-        if value.is_floating_point() and ("levels." not in place or "levels.0." in place):
+        # Which vectors codes start at is a draw that rounding turns: of the quantiser the losses speak.
+        if value.is_floating_point() and "quantizer" not in place:
             difference = (states[place] - value).norm() / value.norm().clamp(min=1e-6)
             assert difference < 0.05, f"{place} differs by {difference:.1%}"
 

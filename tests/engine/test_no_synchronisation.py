@@ -81,10 +81,7 @@ def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
 
 
-QUANTISER = pytest.mark.xfail(reason="the quantiser indexes by boolean masks", strict=True)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=QUANTISER if name == "vq" else ()) for name in STAGES])
+@pytest.mark.parametrize("name", STAGES)
 def test_a_step_asks_the_device_nothing(name: str, no_autocast: None) -> None:
     torch.manual_seed(0)
     task, batch = on_meta(build_stage(name, tiny=True))

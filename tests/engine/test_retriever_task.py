@@ -14,6 +14,7 @@ from data.collate import collate_motions
 from data.datasets import MotionTextDataset
 from engine.harness import Harness
 from engine.retriever_task import CaptionTexts, RetrieverTask
+from engine.validation import validate
 from models.configs import PartTMRConfig
 from models.text_encoder import TextFeatures
 from options.groups import TrainSettings
@@ -64,7 +65,7 @@ def test_learns_its_pairs(tmp_path: Path, changes: dict[str, object]) -> None:
     Harness(tmp_path, task, dataset, dataset, SETTINGS, collate_motions, "cpu").fit()
     task.eval()
     loader = [collate_motions([dataset[index] for index in range(N_CLIPS)])]
-    metrics = task.validate(loader)
+    metrics = validate(task, loader)
     assert metrics["r1"] >= 90 and metrics["motion_to_text/R1"] >= 80
     assert (tmp_path / "model" / "net_best_r1.tar").is_file()
 
@@ -87,7 +88,7 @@ def test_entries_of_the_same_take_are_no_negatives(remove: bool, loss: float) ->
     batch = collate_motions([dataset[0]])
     batch |= task.host_fetcher()(batch)
     assert task(batch)["text_to_motion"].item() == pytest.approx(0.0)
-    task.momentum.queue.add(task._step_keys)
+    task.after_step()
     assert task(batch)["text_to_motion"].item() == pytest.approx(loss, rel=1e-4)
 
 

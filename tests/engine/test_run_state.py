@@ -40,6 +40,12 @@ def test_the_same_config_and_other_limits_go_on(started: Path) -> None:
     assert read_json(started / "config.json") == later
 
 
+def test_a_run_from_before_these_options_goes_on(started: Path) -> None:
+    new = {"ema": 0.0, "accumulate": 1, "keep_every": 0, "init_from": None, "init_partial": False}
+    prepare_run(started, changed(train=new))
+    assert read_json(started / "config.json")["train"]["keep_every"] == 0
+
+
 def test_another_config_is_refused_by_name_and_nothing_changes(started: Path) -> None:
     with pytest.raises(
         UserError, match=r"model.width was 8 and is 9; model.heads was '\(not set\)' and is 4;"

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.schedule import epoch_batches, learning_rate_factor, seed_everything
+from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from options.groups import TrainSettings
 
 
@@ -82,3 +82,11 @@ def test_batches_of_like_length_hold_every_sample_once() -> None:
     shares = [epoch_batches(400, 8, 1, 0, rank, 2, lengths) for rank in (0, 1)]
     for whole, *parts in zip(batches, *shares, strict=True):
         assert sorted(whole) == sorted(parts[0] + parts[1])
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_pieces_are_the_batch_in_like_sizes(size: int, count: int) -> None:
+    count = min(size, count)
+    pieces = pieces_of(list(range(size)), count)
+    assert [index for piece in pieces for index in piece] == list(range(size))
+    assert len(pieces) == count and {len(piece) for piece in pieces} <= {size // count, size // count + 1}

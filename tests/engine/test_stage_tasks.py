@@ -11,6 +11,7 @@ import torch
 
 from engine.judge import FrechetJudge
 from engine.token_tasks import MaskedTask, ResidualTask
+from engine.validation import validate
 from engine.vq_task import VQTask
 from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, RVQConfig
 from models.transformer.condition import Condition, ConditionDims
@@ -66,11 +67,11 @@ def test_fid_of_generated_motions_picks_checkpoints(kind: str) -> None:
         model = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
     task = task_class(model, Captions(), decode, judge).eval()
     assert list(task.best) == ["fid", "loss"] and set(task_class(model, Captions(), decode).best) == {"loss"}
-    metrics = task.validate(token_batches())
-    assert metrics["fid"] > 0 and metrics == task.validate(token_batches())
-    assert "fid" not in task_class(model, Captions(), decode).eval().validate(token_batches())
+    metrics = validate(task, token_batches())
+    assert metrics["fid"] > 0 and metrics == validate(task, token_batches())
+    assert "fid" not in validate(task_class(model, Captions(), decode), token_batches())
     task.decode = lambda codes, steps: [real[int(n) % len(real)] for n in steps]
-    assert task.validate(token_batches())["fid"] != metrics["fid"], "the judge does not see the generated motions"
+    assert validate(task, token_batches())["fid"] != metrics["fid"], "the judge does not see the generated motions"
 
 
 def test_drift_counts_errors_of_one_sign_only() -> None:
@@ -100,6 +101,6 @@ def test_reconstructions_are_judged() -> None:
     seen = []
     spy = SimpleNamespace(embed_motion=lambda motions: seen.extend(motions) or MeanEvaluator().embed_motion(motions))
     judge.evaluator = spy
-    metrics = VQTask(model, VQLossWeights(), judge).eval().validate([{"motion": motion, "mask": mask}])
+    metrics = validate(VQTask(model, VQLossWeights(), judge), [{"motion": motion, "mask": mask}])
     assert metrics["fid"] >= 0 and [len(row) for row in seen] == [8, 16, 16, 16]
-    assert "fid" not in VQTask(model, VQLossWeights()).eval().validate([{"motion": motion, "mask": mask}])
+    assert "fid" not in validate(VQTask(model, VQLossWeights()), [{"motion": motion, "mask": mask}])

@@ -163,6 +163,10 @@ def test_traversing_takes_every_checkpoint_or_those_of_a_name(tmp_path: Path) ->
     best = ("net_best_fid.tar", "eval/net_best_fid")
     assert targets("--traverse_res") == [("latest.tar", "eval/latest"), best]
     assert targets("--traverse_res", "--which_epoch", "fid") == [best]
+    for number in (10, 9):
+        (model / f"net_epoch_{number}.tar").write_bytes(b"")
+    kept = [(f"net_epoch_{number}.tar", f"eval/net_epoch_{number}") for number in (9, 10)]
+    assert targets("--traverse_res", "--which_epoch", "net_epoch") == kept
     assert targets("--which_epoch", "fid") == [("fid", "eval")] and targets() == [(None, "eval")]
 
 

@@ -86,8 +86,24 @@ def test_default_checkpoint(logs: Path) -> None:
         assert resolve_checkpoint(put(run, name)).name == expected
     for name in ("net_best_b.safetensors", "net_best_fid.tar", "latest.tar"):
         (run / "model" / name).unlink()
-    with pytest.raises(UserError, match="say which: net_best_a.tar, net_best_b.tar"):
+    with pytest.raises(UserError, match="several checkpoints: net_best_a.tar, net_best_b.tar; say which"):
         resolve_checkpoint(run)
+
+
+def test_kept_epochs_are_ordered_by_number_and_never_the_default(logs: Path) -> None:
+    run = put(logs / "mini" / "vq", "net_epoch_100.tar", "net_epoch_20.tar", "net_epoch_5.tar")
+    with pytest.raises(UserError, match=r"has only net_epoch_5.tar, net_epoch_20.tar, net_epoch_100.tar; say which"):
+        resolve_checkpoint(run)
+    put(run, "latest.tar")
+    assert resolve_checkpoint(run).name == "latest.tar"
+    put(run, "net_best_fid.tar")
+    assert resolve_checkpoint(run).name == "net_best_fid.tar" and resolve_checkpoint(run, "best").stem == "net_best_fid"
+    kept = ["net_epoch_5.tar", "net_epoch_20.tar", "net_epoch_100.tar"]
+    for which in ("net_epoch", "epoch", "net_epoch_"):
+        assert [path.name for path in matching_checkpoints(run, which)] == kept
+    assert resolve_checkpoint(run, "net_epoch_5").name == resolve_checkpoint(run, "epoch_5").name == kept[0]
+    with pytest.raises(UserError, match="'net_epoch' means several checkpoints"):
+        resolve_checkpoint(run, "net_epoch")
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("[]", "must hold an object, not list")])

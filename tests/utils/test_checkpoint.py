@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from utils.checkpoint import load_state, read_checkpoint, read_model, save_checkpoint, save_safetensors, to_half
+from utils.checkpoint import (
+    fitting,
+    load_state,
+    read_checkpoint,
+    read_model,
+    save_checkpoint,
+    save_safetensors,
+    to_half,
+)
 from utils.errors import UserError
 
 
@@ -46,6 +54,15 @@ def test_load_state_names_what_does_not_fit_and_changes_nothing() -> None:
         assert part in str(error.value)
     assert "\n" not in str(error.value)
     assert all(torch.equal(value, before.state_dict()[name]) for name, value in module.state_dict().items())
+
+
+def test_buffers_fit_together_or_not_at_all() -> None:
+    state = net(5).state_dict() | {"odd": torch.zeros(1)}
+    assert set(fitting(net(5), state)) == set(net(5).state_dict())
+    assert not set(fitting(net(), state)), "the count of batches alone would go with other statistics"
+    assert set(fitting(net(), net().state_dict() | {"1.weight": torch.zeros(5)})) == set(net().state_dict()) - {
+        "1.weight"
+    }
 
 
 def test_many_names_are_shortened() -> None:

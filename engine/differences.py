@@ -1,0 +1,27 @@
+"""What differs between two configs, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+LISTED = 3
+MISSING = "(not set)"
+
+
+def listed(items: list[str], separator: str = "; ") -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+    return separator.join(items[:LISTED]) + more
+
+
+def differences(old: Any, new: Any, free: Collection[str], path: str = "") -> Iterator[str]:
+    """Every value of nested `old` that `new` has another for, as `model.width was 8 and is 9`; keys in `free` may."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            if key not in free:
+                yield from differences(
+                    old.get(key, MISSING), new.get(key, MISSING), free, f"{path}.{key}" if path else key
+                )
+    elif old != new:
+        yield f"{path} was {old!r:.60} and is {new!r:.60}"

@@ -1,0 +1,116 @@
+"""`--init_from`: a new run that starts from the weights of another one, and how its config tells.
+
+Everything in the model's state comes along, statistics of the data included: a component keeps those that it was
+trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from engine.differences import MISSING, differences, listed
+from utils.checkpoint import fitting, load_state, read_model
+from utils.errors import UserError
+from utils.files import file_hash, read_json
+from utils.run_files import resolve_checkpoint
+
+RECORD = "initialised_from"  # in the config
+ARCHITECTURE = ("stage", "model", "dims", "tokens", "text_dim")
+# What only training and sampling read: it may differ from the run that the weights come from.
+TRAINING_KEYS = {
+    "dropout",
+    "mu",
+    "quantize_dropout_prob",
+    "sample_codebook_temp",
+    "n_retrieved",
+    "cond_drop_prob",
+    "text_drop_prob",
+    "retrieval_drop_prob",
+    "random_token_prob",
+    "mask_token_prob",
+    "queue_size",
+    "momentum",
+    "temperature",
+    "remove_false_negatives",
+}
+
+
+def find_weights(source: Path | str) -> Path:
+    """The weights that `--init_from` means: a run's folder stands for the best checkpoint that it has.
+
+    Raises:
+        UserError: neither a run nor a checkpoint in one.
+    """
+    source = Path(source)
+    if source.is_file():
+        return source
+    if not (source / "config.json").is_file():
+        raise UserError(f"--init_from {source} is neither the folder of a run nor a checkpoint in one")
+    return resolve_checkpoint(source)
+
+
+def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config of a new run tells of its start, under `RECORD`; nothing without `--init_from`.
+
+    Raises:
+        UserError: the other run is missing or broken, of another stage, or of another architecture (unless
+            `--init_partial`); the keys that differ are named.
+    """
+    settings = config.get("train", {})
+    source = settings.get("init_from")
+    if source is None:
+        return {}
+    weights = find_weights(source)
+    path = weights.parent.parent / "config.json"
+    if not path.is_file():
+        raise UserError(f"--init_from {weights} is in no run: there is no {path}")
+    other = read_json(path)
+    if not isinstance(other, Mapping) or other.get("stage") != config["stage"]:
+        stage = other.get("stage") if isinstance(other, Mapping) else None
+        raise UserError(f"--init_from {weights} is of stage {stage!r}, not of {config['stage']!r}")
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other, config))
+    found = list(differences(old, new, TRAINING_KEYS))
+    if found and not settings["init_partial"]:
+        raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
+    read_model(weights)
+    facts = {"init_from": source, "partial": settings["init_partial"]}
+    return {RECORD: facts | {"weights": str(weights), "hash": file_hash(weights)}}
+
+
+def initialise(model: nn.Module, source: Path | str, partial: bool) -> str:
+    """Fills a model with the weights of another run.
+
+    Args:
+        model: of the new run.
+        source: see `find_weights`.
+        partial: take what fits; else everything has to.
+
+    Returns:
+        a line that says what was taken and what was not.
+
+    Raises:
+        UserError: weights that do not fit (the first ones are named), or none at all that do.
+    """
+    weights = find_weights(source)
+    state = read_model(weights)
+    if not partial:
+        try:
+            load_state(model, state, f"--init_from {weights}")
+        except UserError as error:
+            raise UserError(f"{error}; --init_partial takes what fits") from error
+        return f"starts from {weights}"
+    own = model.state_dict()
+    taken = fitting(model, state)
+    if not taken:
+        raise UserError(f"--init_from {weights} has nothing that fits this {type(model).__name__}")
+    model.load_state_dict({**own, **taken})
+    kept = [name for name in own if name not in taken]
+    unused = [name for name in state if name not in taken]
+    told = [f"starts from {weights}: {len(taken)} of {len(own)} tensors fit"]
+    told += [f"new: {listed(kept, ', ')}"] if kept else []
+    told += [f"not taken: {listed(unused, ', ')}"] if unused else []
+    return "; ".join(told)

@@ -1,0 +1,159 @@
+"""A codebook is alive at any number of vectors a code, judged beside k-means on the same data."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.cluster.vq import kmeans2
+from torch import Tensor, distributed
+
+from models.vq.quantizer import Codebook, ResidualQuantizer
+
+CODES, WIDTH = 128, 8
+Source = Callable[[int], Tensor]
+
+
+def mixture(seed: int, spread: float = 3.0, n_centres: int = 200) -> Source:
+    """Vectors of Gaussian clusters, more of them than codes."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = spread * torch.randn(n_centres, WIDTH, generator=generator)
+
+    def draw(count: int) -> Tensor:
+        chosen = centres[torch.randint(n_centres, (count,), generator=generator)]
+        return chosen + 0.3 * torch.randn(count, WIDTH, generator=generator)
+
+    return draw
+
+
+def k_means_error(vectors: Tensor) -> float:
+    """Mean squared distance from the centres of k-means with k-means++ seeds."""
+    centres, _ = kmeans2(vectors.numpy(), CODES, minit="++", seed=0, iter=20)
+    return float(torch.cdist(vectors, torch.from_numpy(np.asarray(centres))).amin(dim=1).square().mean())
+
+
+def train(codebook: Codebook, draw: Source, steps: int, ratio: int) -> list[int]:
+    """Codes put to another place in each of the steps."""
+    revived = []
+    for _ in range(steps):
+        vectors = draw(ratio * CODES)
+        codebook.initialise(vectors)
+        revived.append(int(codebook.update(vectors, codebook.nearest(vectors))))
+    return revived
+
+
+def error_and_use(codebook: Codebook, vectors: Tensor) -> tuple[float, float]:
+    """Mean squared distance from the nearest codes, and the share of codes that are some vector's nearest."""
+    nearest = codebook.nearest(vectors)
+    return float((vectors - codebook.codes[nearest]).square().sum(dim=1).mean()), len(nearest.unique()) / CODES
+
+
+@pytest.mark.parametrize("ratio", [1, 3, 12, 35, 96, 200, 1000])
+def test_a_codebook_is_as_good_as_k_means_at_any_number_of_vectors_a_code(ratio: int) -> None:
+    torch.manual_seed(0)
+    draw = mixture(0)
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    revived = train(codebook, draw, 80 if ratio < 1000 else 60, ratio)
+    vectors = draw(12_800)
+    error, use = error_and_use(codebook, vectors)
+    assert error < 1.1 * k_means_error(vectors)
+    assert use > 0.95
+    assert np.mean(revived[50:]) / CODES < 0.01
+
+
+@pytest.mark.parametrize("ratio", [1, 12, 96])
+def test_clusters_that_vanish_and_appear_are_followed(ratio: int) -> None:
+    torch.manual_seed(0)
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    train(codebook, mixture(0), 60, ratio)
+    kept, new = mixture(0), mixture(1)
+
+    def draw(count: int) -> Tensor:
+        return torch.where((torch.arange(count) % 2 == 0)[:, None], kept(count), new(count))
+
+    revived = train(codebook, draw, 260, ratio)
+    vectors = draw(12_800)
+    error, use = error_and_use(codebook, vectors)
+    assert error < 1.1 * k_means_error(vectors)
+    assert use > 0.95
+    assert np.mean(revived[-50:]) / CODES < 0.01
+
+
+@pytest.mark.parametrize("ratio", [3, 96])
+def test_latents_that_collapse_late_and_come_back_lose_no_code(ratio: int) -> None:
+    torch.manual_seed(0)
+    draw = mixture(0)
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    train(codebook, draw, 60, ratio)
+    for scale in (0.01, 1.0):
+        train(codebook, lambda count, scale=scale: scale * draw(count), 200, ratio)
+        vectors = scale * draw(12_800)
+        error, use = error_and_use(codebook, vectors)
+        assert error < 1.1 * k_means_error(vectors)
+        assert use > 0.95
+
+
+def test_fewer_vectors_than_codes_and_equal_vectors_are_survived() -> None:
+    torch.manual_seed(0)
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    for vectors in (torch.randn(5, WIDTH), torch.ones(CODES * 2, WIDTH), torch.randn(CODES * 40, WIDTH)):
+        codebook.initialise(vectors)
+        for _ in range(120):
+            codebook.update(vectors, codebook.nearest(vectors))
+        assert torch.isfinite(codebook.codes).all()
+    assert error_and_use(codebook, vectors)[1] > 0.95
+
+
+def test_a_resumed_codebook_goes_on_with_the_same_codes() -> None:
+    def steps(codebook: Codebook, first: int, last: int) -> None:
+        for step in range(first, last):
+            torch.manual_seed(step)
+            train(codebook, mixture(step), 1, 12)
+
+    straight, before, after = (Codebook(CODES, WIDTH, 0.99) for _ in range(3))
+    steps(straight, 0, 30)
+    steps(before, 0, 15)
+    after.load_state_dict(before.state_dict())
+    steps(after, 15, 30)
+    for name, values in straight.state_dict().items():
+        assert torch.equal(values, after.state_dict()[name]), name
+
+
+def test_vectors_of_padding_teach_nothing_and_are_never_taken() -> None:
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(2, 16, WIDTH, 0.99, dropout_prob=0.0, temperature=0.0)
+    mask = torch.ones(8, 12, dtype=torch.bool)
+    mask[:, 6:] = False
+    for _ in range(60):
+        latent = torch.randn(8, 12, 6, WIDTH)
+        latent[:, 6:] += 1000
+        quantizer(latent, mask)
+    assert max(float(level.codes.abs().max()) for level in quantizer.levels) < 10
+
+
+def _train_in_process(rank: int, folder: str) -> None:
+    """One of two processes, each of which sees clusters that the other one does not."""
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
+    torch.manual_seed(rank)
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    revived = train(codebook, mixture(rank), 150, 24)
+    torch.save({"revived": revived, "state": codebook.state_dict()}, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_make_one_codebook_of_what_both_see(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_train_in_process, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first["revived"] == second["revived"] and np.mean(first["revived"][50:]) / CODES < 0.01
+    for name, values in first["state"].items():
+        assert torch.equal(values, second["state"][name]), name
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    codebook.load_state_dict(first["state"])
+    vectors = torch.cat([mixture(rank)(6_400) for rank in range(2)])
+    error, use = error_and_use(codebook, vectors)
+    assert error < 1.1 * k_means_error(vectors)
+    assert use > 0.95
