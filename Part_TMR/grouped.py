@@ -103,7 +103,7 @@ class GroupedBlock(nn.Module):
         query = self.query(rows[:, :, :1]).view(groups, batch, self.heads, -1).transpose(1, 2)  # (G, H, B, C / H)
         folded = (query @ key_weight.transpose(2, 3)).transpose(1, 2)  # (G, B, H, C)
         scores = folded @ rows.transpose(2, 3) / math.sqrt(width // self.heads)
-        shares = scores.masked_fill(~mask[:, None], -math.inf).softmax(dim=-1)  # (G, B, H, L)
+        shares = scores.masked_fill(~mask[:, None], -math.inf).float().softmax(dim=-1)  # (G, B, H, L)
         means = (shares @ rows).transpose(1, 2)  # (G, H, B, C)
         return ((means @ value_weight).transpose(1, 2).reshape(groups, batch, width) + value_bias)[:, :, None]
 
@@ -140,10 +140,10 @@ class ClassTokenEncoder(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """tokens (G, B, L, C_in), mask (B, L) -> class token states (G, B, C)."""
         groups, batch = tokens.shape[:2]
-        values = self.embed(tokens)
-        values = values + sinusoidal_positions(values.shape[2], values.shape[3], values.device).to(values.dtype)
-        class_token = self.class_token.expand(groups, batch, -1, -1).to(values.dtype)
-        values = self.dropout(torch.cat([class_token, values], dim=2))
+        # Single precision also under autocast: what the layers add to must not lose what they add.
+        values = self.embed(tokens).float()
+        values = values + sinusoidal_positions(values.shape[2], values.shape[3], values.device)
+        values = self.dropout(torch.cat([self.class_token.expand(groups, batch, -1, -1), values], dim=2))
         mask = torch.cat([mask.new_ones(batch, 1), mask], dim=1)
         for block in self.blocks:
             values = block(values, mask)

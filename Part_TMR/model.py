@@ -103,4 +103,4 @@ class RetrieverModel(nn.Module):
 
     def texts_as_parts(self, texts: Tensor) -> Tensor:
         """Text embeddings (B, D) -> what each part should be like, (B, G, C); only with a part-level loss."""
-        return functional.normalize(self.text_to_parts(texts).unflatten(1, (self.n_parts, -1)), dim=-1)
+        return functional.normalize(self.text_to_parts(texts).float().unflatten(1, (self.n_parts, -1)), dim=-1)

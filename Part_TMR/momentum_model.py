@@ -6,7 +6,7 @@ Legend: B batch, S queue size, D embedding.
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -40,10 +40,15 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("takes", torch.full((size,), NO_ENTRY))
         self.register_buffer("captions", torch.full((size,), NO_ENTRY))
         self.register_buffer("added", torch.zeros((), dtype=torch.long))
+        self._added = 0  # the same on the host, which need not wait for the device to learn it
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._added = int(self.added)
 
     def contents(self) -> Keys:
         """A copy of what is there, at most S keys (training goes on with the queue while the loss still holds them)."""
-        filled = min(int(self.added), self.size)
+        filled = min(self._added, self.size)
         return Keys(*(entry[:filled].clone() for entry in (self.motion, self.text, self.takes, self.captions)))
 
     @torch.no_grad()
@@ -51,11 +56,12 @@ class EmbeddingQueue(nn.Module):
         """Adds keys in order; of more than S only the last S stay."""
         count = len(keys.takes)
         kept = Keys(*(entry[-self.size :] for entry in keys))
-        first = int(self.added) + count - len(kept.takes)
+        first = self._added + count - len(kept.takes)
         rows = torch.arange(first, first + len(kept.takes), device=self.takes.device) % self.size
         for entry, values in zip((self.motion, self.text, self.takes, self.captions), kept, strict=True):
             entry[rows] = values.to(entry.dtype)
-        self.added += count
+        self._added += count
+        self.added.fill_(self._added)
 
 
 class MomentumModel(nn.Module):
@@ -81,14 +87,9 @@ class MomentumModel(nn.Module):
 
 
 def _of_all_processes(rows: Tensor) -> Tensor:
-    """(B, ...) of every process, in the order of their ranks; processes may have different B."""
+    """(B, ...) of every process, in the order of their ranks; all have the same B, as the harness's batches are."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return rows
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(counts, count)
-    longest = int(max(counts))
-    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
-    gathered = [torch.empty_like(padded) for _ in counts]
-    distributed.all_gather(gathered, padded)
-    return torch.cat([part[: int(length)] for part, length in zip(gathered, counts, strict=True)])
+    gathered = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(gathered, rows.contiguous())
+    return torch.cat(gathered)

@@ -74,7 +74,7 @@ class PartEncoder(nn.Module):
     def encode(self, tokens: PartTokens) -> MotionEmbedding:
         """What `tokens` gave -> MotionEmbedding."""
         states = self.encoder(*tokens).transpose(0, 1)
-        motion = functional.normalize(self.projection(states.flatten(1)), dim=-1)
+        motion = functional.normalize(self.projection(states.flatten(1)).float(), dim=-1)
         return MotionEmbedding(motion, functional.normalize(states, dim=-1))
 
     def tokens(self, features: Tensor, mask: Tensor) -> PartTokens:

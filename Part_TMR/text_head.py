@@ -38,4 +38,4 @@ class TextHead(nn.Module):
     def forward(self, pooled: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         """pooled (B, C), states (B, L, C), mask (B, L) -> (B, D) of unit length."""
         summary = pooled if self.encoder is None else self.encoder(states[None], mask)[0]
-        return functional.normalize(self.projection(summary), dim=-1)
+        return functional.normalize(self.projection(summary).float(), dim=-1)

@@ -108,7 +108,7 @@ def training() -> None:
         optimizer = torch.optim.AdamW(task.model.parameters(), fused=True)
 
         def step(task: RetrieverTask = task, optimizer: torch.optim.Optimizer = optimizer) -> None:
-            losses = task(batch)
+            losses = task(batch | task.host_fetcher()(batch))
             sum(losses[name] * weight for name, weight in task.loss_weights.items()).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -5,7 +5,8 @@ Letters: B batch, T frames, D dimensions of the joint space.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,12 @@ CANDIDATES = 32
 def with_mirrored(captions: Sequence[str]) -> list[str]:
     """The captions, then each of them with the words for sides exchanged."""
     return [*captions, *map(mirror_caption, captions)]
+
+
+def fetch_both(texts: CaptionTexts, batch: dict[str, Tensor]) -> dict[str, Any]:
+    """`texts` and `caption` of the batch's captions, then of the mirrored ones: 2 B each."""
+    index = batch["caption_index"]
+    return texts.fetch(torch.cat([index, index + len(texts.captions) // 2]))
 
 
 class EvaluatorTask(Task):
@@ -47,16 +54,17 @@ class EvaluatorTask(Task):
     def __init__(self, model: EvaluatorNetwork, texts: CaptionTexts, validation_texts: CaptionTexts) -> None:
         super().__init__()
         self.model, self.texts, self.validation_texts = model, texts, validation_texts
-        self.n_captions = len(texts.captions) // 2
+
+    def host_fetcher(self) -> Callable[[Any], dict[str, Any]]:
+        """Adds `texts` and `caption`."""
+        return partial(fetch_both, self.texts)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: motion (B, T, D_f), mask (B, T), caption_index and take_index (B,)."""
+        """batch: motion (B, T, D_f), mask (B, T), take_index (B,), and what was fetched: texts, caption (2 B,)."""
         device, size = batch["motion"].device, len(batch["motion"])
         motion = torch.cat([batch["motion"], self._mirrored(batch["motion"])])
-        index = torch.cat([batch["caption_index"], batch["caption_index"] + self.n_captions])
         motions = self.model.encode_motion(motion, batch["mask"].repeat(2, 1))
-        texts = self.model.encode_text(self.texts.rows(index, device))
-        captions = self.texts.distinct[index.cpu()].to(device)
+        texts, captions = self.model.encode_text(batch["texts"]), batch["caption"]
         takes = batch["take_index"].repeat(2)
         ignored = not_negatives(takes, captions, takes, captions)
         rows = torch.arange(2 * size, device=device)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from engine.averaging import WeightAverage, set_weights
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
-from engine.loading import DeviceLoader, device_loader
+from engine.loading import DeviceLoader, Fetching, device_loader
 from engine.processes import join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import best_name, epoch_name, read_latest
@@ -267,8 +267,10 @@ class Harness:
         return epoch_batches(count, self.settings.batch_size, self.settings.seed, epoch, self.rank, self.world, lengths)
 
     def _loader(self, dataset: Any, batches: Sequence[list[int]]) -> DeviceLoader:
-        settings = self.settings
-        return device_loader(dataset, batches, self.collate, settings.num_workers, settings.seed, self.device)
+        settings, collate = self.settings, self.collate
+        if dataset is self.train_dataset and (fetch := self.task.host_fetcher()) is not None:
+            collate = Fetching(collate, fetch)
+        return device_loader(dataset, batches, collate, settings.num_workers, settings.seed, self.device)
 
     @staticmethod
     def _set_epoch(dataset: Any, epoch: int) -> None:

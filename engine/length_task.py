@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.loading import fetch_texts
 from engine.task import Task
 from models.length_estimator import LengthEstimator
-from models.text_encoder import TextFeatureStore
+from models.text_encoder import TextFeatures, TextFeatureStore
 
 
 class LengthTask(Task):
@@ -23,19 +26,24 @@ class LengthTask(Task):
         self.model, self.texts, self.frames_per_step = model, texts, frames_per_step
         self.loss_weights = {"cross_entropy": 1.0}
 
-    def _logits(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        features = self.texts.rows(batch["caption_index"].cpu()).to(batch["length"].device)
-        steps = (batch["length"] // self.frames_per_step).clamp(max=self.model.config.max_steps_length - 1)
-        return self.model(features.pooled, features.states, features.mask), steps
+    def host_fetcher(self) -> Callable[[Any], dict[str, Any]]:
+        """Adds `texts`."""
+        return partial(fetch_texts, self.texts)
+
+    def _logits(self, texts: TextFeatures, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, V), and the right classes (B,) of lengths (B,) in frames."""
+        steps = (length // self.frames_per_step).clamp(max=self.model.config.max_steps_length - 1)
+        return self.model(texts.pooled, texts.states, texts.mask).float(), steps
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: caption_index (B,), length (B,) frames."""
-        logits, steps = self._logits(batch)
+        """batch: length (B,) frames, and the fetched texts."""
+        logits, steps = self._logits(batch["texts"], batch["length"])
         return {"cross_entropy": F.cross_entropy(logits, steps)}
 
     def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
         """A loss and an error a caption."""
-        logits, steps = self._logits(batch)
+        texts = self.texts.rows(batch["caption_index"].cpu()).to(batch["length"].device)
+        logits, steps = self._logits(texts, batch["length"])
         classes = torch.arange(logits.shape[1], device=logits.device)
         errors = ((logits.softmax(dim=-1) * classes).sum(dim=-1) - steps).abs() * self.frames_per_step
         return {"loss": F.cross_entropy(logits, steps, reduction="none"), "frames_off": errors}

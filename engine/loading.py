@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 
 class FixedBatches(Sampler[list[int]]):
@@ -35,6 +36,24 @@ class DeviceLoader:
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
             yield send_to_device(batch, self.device, non_blocking=True)
+
+
+class Fetching:
+    """A collate function that also fetches what a task keeps in host memory, see `Task.host_fetcher`."""
+
+    def __init__(
+        self, collate: Callable[[list[Any]], Any] | None, fetch: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        self.collate, self.fetch = collate or default_collate, fetch
+
+    def __call__(self, items: list[Any]) -> dict[str, Any]:
+        batch = self.collate(items)
+        return {**batch, **self.fetch(batch)}
+
+
+def fetch_texts(store: Any, batch: dict[str, Tensor]) -> dict[str, Any]:
+    """`texts`: the rows of a `TextFeatureStore` for the batch's `caption_index` (B,)."""
+    return {"texts": store.rows(batch["caption_index"])}
 
 
 def device_loader(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,14 @@ class CaptionTexts:
             return [self.captions[index] for index in indices.tolist()]
         return self.store.rows(indices.cpu()).to(device)
 
+    def fetch(self, indices: Tensor) -> dict[str, Any]:
+        """`texts` as `rows` gives them and `caption` (B,), the number of the distinct caption, both on the host."""
+        return {"texts": self.rows(indices, torch.device("cpu")), "caption": self.distinct[indices]}
+
+    def fetch_batch(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """`fetch` for the batch's `caption_index` (B,)."""
+        return self.fetch(batch["caption_index"])
+
 
 class RetrieverTask(Task):
     """InfoNCE text -> motion and motion -> text, against momentum keys of the batch and the queue (or the batch alone).
@@ -79,12 +87,13 @@ class RetrieverTask(Task):
             self.indivisible = IN_BATCH
         self._step_keys: list[Keys] = []
 
+    def host_fetcher(self) -> Callable[[Any], dict[str, Any]]:
+        """Adds `texts` and `caption`."""
+        return self.texts.fetch_batch
+
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: motion (B, T, D), mask (B, T), caption_index and take_index (B,)."""
-        device = batch["motion"].device
-        captions = self.texts.distinct[batch["caption_index"].cpu()].to(device)
-        takes = batch["take_index"]
-        features = self.texts.rows(batch["caption_index"], device)
+        """batch: motion (B, T, D), mask (B, T), take_index (B,), and what was fetched: texts, caption (B,)."""
+        takes, captions, features = batch["take_index"], batch["caption"], batch["texts"]
         tokens = self.model.part_tokens(batch["motion"], batch["mask"])
         encoded = self.model.motion_encoder.encode(tokens)
         texts = self.model.encode_text(features)
@@ -106,7 +115,7 @@ class RetrieverTask(Task):
             losses["parts"] = self._part_loss(texts, encoded, ignored[:, : len(texts)])
         with torch.no_grad():
             first = (texts @ encoded.motion.T).argmax(dim=1)
-            losses["metric/batch_r1"] = (first == torch.arange(len(texts), device=device)).float().mean()
+            losses["metric/batch_r1"] = (first == torch.arange(len(texts), device=first.device)).float().mean()
         return losses
 
     def _ignored(self, takes: Tensor, captions: Tensor, keys: Keys) -> Tensor:

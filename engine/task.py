@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -67,6 +67,14 @@ class Task(nn.Module):
         Args:
             loader: batches of the training set, on the task's device.
         """
+
+    def host_fetcher(self) -> Callable[[Any], dict[str, Any]] | None:
+        """What adds to a training batch, as it was collated, entries that are kept in host memory; None: nothing.
+
+        It is called in the loader's processes, must not hold the model and must not draw random numbers. To fetch in
+        `forward` instead would make the host wait for the device in every step.
+        """
+        return None
 
     def start_epoch(self, epoch: int) -> None:
         """Called before the first step of an epoch, also when a resumed run starts in the middle of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.judge import FrechetJudge
+from engine.loading import fetch_texts
 from engine.task import Task
 from models.configs import SamplingSettings
 from models.rag.conditions import ConditionSource
@@ -44,10 +46,14 @@ class TokenTask(Task):
         self.loss_weights = {"cross_entropy": 1.0}
         self.best = {"loss": "min"} if judge is None else {"fid": "min", "loss": "min"}
 
+    def host_fetcher(self) -> Callable[[Any], dict[str, Any]]:
+        """Adds `texts`."""
+        return partial(fetch_texts, self.conditions.texts)
+
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """batch: tokens (B, N, J, Q), mask (B, N), caption_index (B,)."""
+        """batch: tokens (B, N, J, Q), mask (B, N), caption_index (B,), and the fetched texts."""
         config = self.model.config
-        condition = self.conditions.batch(batch["caption_index"], vary=True).to(batch["tokens"].device)
+        condition = self.conditions.batch(batch["caption_index"], vary=True, texts=batch["texts"])
         condition = condition.randomly_withheld(
             config.cond_drop_prob, config.text_drop_prob, config.retrieval_drop_prob
         )

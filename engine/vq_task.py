@@ -60,8 +60,8 @@ class VQTask(Task):
         a motion astray.
         """
         layout = self.model.layout
-        units = error.new_tensor([1.0, layout.units_per_metre, layout.units_per_metre])  # heading, x, z
-        velocity = error[..., :3] * self.model.normalizer.std[:3] / units
+        heading, path = (error[..., :3] * self.model.normalizer.std[:3]).split([1, 2], dim=-1)
+        velocity = torch.cat([heading, path / layout.units_per_metre], dim=-1)
         return velocity.cumsum(dim=1).abs().mean()
 
     def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:

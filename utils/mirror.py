@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from utils.errors import UserError
 from utils.representation import get_layout
 from utils.skeleton import get_skeleton
+
+if TYPE_CHECKING:
+    import torch
 
 Features = TypeVar("Features")  # a NumPy array or a torch tensor
 
@@ -70,10 +73,8 @@ def mirror_features(features: Features, dataset: str = "humanml3d") -> Features:
         raise UserError(f"features must have {len(columns)} columns, not {features.shape[-1]}")
     if isinstance(features, np.ndarray):
         return features[..., columns] * signs.astype(features.dtype)
-    import torch
-
-    order = torch.from_numpy(columns).to(features.device)
-    return features.index_select(-1, order) * torch.from_numpy(signs).to(features)
+    order, factors = _on_device(get_layout(dataset).name, features.device)
+    return features.index_select(-1, order) * factors.to(features.dtype)
 
 
 def mirror_caption(caption: str) -> str:
@@ -96,6 +97,15 @@ def mirror_caption(caption: str) -> str:
         return other.capitalize() if word[0].isupper() else other
 
     return SIDED.sub(exchange, caption)
+
+
+@lru_cache
+def _on_device(layout_name: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """`_mirrored_columns` as tensors, brought to a device once: a copy in every step would make the host wait."""
+    import torch
+
+    with torch.inference_mode(False):  # whoever asks first, autograd must be able to keep them
+        return tuple(torch.from_numpy(table).to(device) for table in _mirrored_columns(layout_name))
 
 
 @lru_cache

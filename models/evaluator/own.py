@@ -52,7 +52,7 @@ class SequenceEncoder(nn.Module):
         allowed = functional.pad(mask, (1, 0), value=True)[:, None, None]
         for attention, feed_forward in zip(self.attention, self.feed_forward, strict=True):
             rows = feed_forward(attention(rows, allowed))
-        return functional.normalize(self.output(rows[:, 0]), dim=-1)
+        return functional.normalize(self.output(rows[:, 0]).float(), dim=-1)
 
 
 class EvaluatorNetwork(nn.Module):

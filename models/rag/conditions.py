@@ -51,17 +51,25 @@ class ConditionSource:
     """
 
     def __init__(self, texts: TextFeatureStore, database: RAGDatabase | None, pool: Tensor | None, n_retrieved: int):
-        self.texts, self.database, self.pool, self.n_retrieved = texts, database, pool, n_retrieved
+        self.texts, self.database, self.n_retrieved = texts, database, n_retrieved
+        # Beside the library, so that no step asks the device which rows of it are meant.
+        self.pool = pool if pool is None or database is None else pool.to(database.motion_text.device)
 
-    def batch(self, caption_index: Tensor, vary: bool = False) -> Condition:
-        """The condition of captions (B,): the best K motions, or with `vary` K at random from the pool, in order."""
-        rows = caption_index.cpu()
-        texts = self.texts.rows(rows)
+    def batch(self, caption_index: Tensor, vary: bool = False, texts: TextFeatures | None = None) -> Condition:
+        """The condition of captions (B,): the best K motions, or with `vary` K at random from the pool, in order.
+
+        Args:
+            caption_index: on the library's device.
+            vary: for training.
+            texts: their features, if they were fetched already.
+        """
+        if texts is None:
+            texts = self.texts.rows(caption_index.cpu())
         if self.database is None or self.pool is None:
             return make_condition(texts, None)
-        pool = self.pool[rows]
+        pool = self.pool[caption_index]
         chosen = pool[:, : self.n_retrieved]
         if vary and pool.shape[1] > self.n_retrieved:
-            picked = torch.rand(pool.shape).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
+            picked = torch.rand(pool.shape, device=pool.device).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
             chosen = pool.gather(1, picked)
         return make_condition(texts.to(self.database.motion_text.device), self.database.gather(chosen))

@@ -212,7 +212,9 @@ class RAGDatabase:
         tokens = steps = None
         if self.embedded.tokens is not None:
             steps = self.embedded.steps[indices].long()
-            tokens = self.embedded.tokens[indices][:, :, : int(steps.max())].long()
+            # To ask a GPU for the longest would make the host wait; sampling drops what no one sees anyway.
+            longest = int(steps.max()) if steps.device.type == "cpu" else self.embedded.tokens.shape[1]
+            tokens = self.embedded.tokens[indices][:, :, :longest].long()
         return Retrieved(
             text=self.motion_text[indices],
             motion=self.embedded.motion[indices],

@@ -47,6 +47,10 @@ class TextFeatures:
         """The same on `device`."""
         return TextFeatures(*(tensor.to(device, non_blocking=True) for tensor in (self.pooled, self.states, self.mask)))
 
+    def pin_memory(self) -> TextFeatures:
+        """The same in memory that a GPU can copy from by itself; data loaders call it."""
+        return TextFeatures(self.pooled.pin_memory(), self.states.pin_memory(), self.mask.pin_memory())
+
 
 def pad_features(rows: Sequence[tuple[Tensor, Tensor]]) -> TextFeatures:
     """Pairs of pooled (D,) and states (L_i, D), each of one text -> one batch."""
@@ -194,8 +198,11 @@ class TowerEncoder(TextEncoder):
     def forward_features(self, texts: Sequence[str]) -> TextFeatures:
         """Features of at least one text in one pass; with gradients when the tower is trained."""
         ids = [torch.tensor(self.tokenizer.encode(text).ids) for text in texts]
-        mask = pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in ids], batch_first=True).to(self.device)
-        pooled, states = self.module(pad_sequence(ids, batch_first=True).to(self.device), mask)
+        lengths = torch.tensor([len(row) for row in ids])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        padded = not bool(mask.all())
+        ids, mask = (rows.to(self.device, non_blocking=True) for rows in (pad_sequence(ids, batch_first=True), mask))
+        pooled, states = self.module(ids, mask, padded)
         return TextFeatures(functional.normalize(pooled, dim=-1) if self.normalized else pooled, states, mask)
 
     def _revision(self) -> int:

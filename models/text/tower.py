@@ -122,12 +122,14 @@ class TextTower(nn.Module):
         """A frozen tower refuses train mode: its dropout would make features that differ from the cached ones."""
         return super().train(mode and not self.frozen)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, ids: Tensor, mask: Tensor, padded: bool = True) -> tuple[Tensor, Tensor]:
         """Encodes a padded batch.
 
         Args:
             ids: (B, L) token ids, padding at the end.
             mask: (B, L) True = valid; at least one a row.
+            padded: False if the whole mask is True, which makes attention cheaper. To be said by who knows it on the
+                host: to ask the mask would make the host wait for a GPU.
 
         Returns:
             pooled (B, D) and states (B, L, D), zero where padded.
@@ -136,7 +138,7 @@ class TextTower(nn.Module):
         if not self.config.norm_first:
             x = functional.dropout(self.norm(x), self.config.dropout, self.training)
         # A causal token never sees the padding behind it.
-        attend = None if self.config.causal or bool(mask.all()) else mask[:, None, None, :]
+        attend = None if self.config.causal or not padded else mask[:, None, None, :]
         for block in self.blocks:
             x = block(x, attend)
         if self.config.norm_first:

@@ -93,18 +93,23 @@ class Recollection:
     Attributes:
         layers: keys and values a layer, (B, H, M, D / H) each.
         mask: (B, M).
-        parts: (M,) see `Memory`.
+        parts, by_part: see `Memory`.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     mask: Tensor
     parts: Tensor
+    by_part: bool
 
     def visible(self) -> Recollection:
-        """The same without the rows that no sample sees: attention costs what is there to be read."""
+        """The same without the rows that no sample sees: attention costs what is there to be read.
+
+        It waits for the device: for sampling, which does so once, not for training.
+        """
         rows = self.mask.any(dim=0)
         layers = tuple((keys[:, :, rows], values[:, :, rows]) for keys, values in self.layers)
-        return Recollection(layers, self.mask[:, rows], self.parts[rows])
+        parts = self.parts[rows]
+        return Recollection(layers, self.mask[:, rows], parts, bool((parts != EVERY_PART).any()))
 
 
 class SpatioTemporalTransformer(nn.Module):
@@ -129,7 +134,7 @@ class SpatioTemporalTransformer(nn.Module):
         """Memory rows -> what `forward` reads of them."""
         if memory is None:
             return None
-        return Recollection(tuple(ssta.recall(memory) for ssta in self.ssta), memory.mask, memory.parts)
+        return Recollection(tuple(ssta.recall(memory) for ssta in self.ssta), memory.mask, memory.parts, memory.by_part)
 
     def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, recollection: Recollection | None) -> Tensor:
         """cells (B, S, D), step_mask (B, N) -> (B, S, D); invalid cells never change valid ones."""
@@ -154,7 +159,7 @@ class SpatioTemporalTransformer(nn.Module):
         if memory is None:
             return own
         rows = memory.mask[:, None, None]
-        if (memory.parts != EVERY_PART).any():
+        if memory.by_part:
             cell_parts = grid.parts(step_mask.device)[:, None]
             visible = (memory.parts == EVERY_PART) | (memory.parts == cell_parts)  # (S, M)
             own = own.expand(-1, -1, grid.n_cells, -1)

@@ -115,12 +115,15 @@ class Memory:
         values: (B, M, D) R_m of SSTA.
         mask: (B, M).
         parts: (M,) the grid row that may look at the row, or EVERY_PART.
+        by_part: whether any row is for one grid row alone. Known without asking the device, which would have to be
+            waited for.
     """
 
     keys: Tensor
     values: Tensor
     mask: Tensor
     parts: Tensor
+    by_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ class ConditionEncoder(nn.Module):
             torch.cat([block.values for block in blocks], dim=1),
             torch.cat([block.mask for block in blocks], dim=1),
             torch.cat([block.parts for block in blocks]),
+            any(block.by_part for block in blocks),
         )
 
     @staticmethod
@@ -204,14 +208,15 @@ class ConditionEncoder(nn.Module):
             self.retrieved_text(_standardised(retrieved.text))
         )  # (B, K, D): what t and R_t contribute
 
-        def rows(values: Tensor, row_mask: Tensor, parts: Tensor) -> Memory:
-            """values (B, K, R, D), row_mask (B, K, R), parts (R,) or None -> K * R memory rows."""
+        def rows(values: Tensor, row_mask: Tensor, parts: Tensor, by_part: bool = False) -> Memory:
+            """values (B, K, R, D), row_mask (B, K, R), parts (R,) -> K * R memory rows."""
             keys = self.key(key_start[:, :, None] + self.key_motion(values))
             return Memory(
                 keys.flatten(1, 2),
                 self.value_norm(values).flatten(1, 2),
                 row_mask.flatten(1, 2),
                 parts.repeat(n_retrieved),
+                by_part,
             )
 
         everyone = torch.full((1,), EVERY_PART, device=mask.device)
@@ -227,5 +232,5 @@ class ConditionEncoder(nn.Module):
             values = token_embedding(retrieved.tokens.flatten(2)) + grid.positions(self.config.latent_dim, mask.device)
             steps = torch.arange(grid.n_steps, device=mask.device) < retrieved.steps[:, :, None]
             row_mask = mask[:, :, None] & steps.repeat_interleave(grid.n_parts, dim=2)
-            blocks.append(rows(values + rank[:, None], row_mask, grid.parts(mask.device)))
+            blocks.append(rows(values + rank[:, None], row_mask, grid.parts(mask.device), by_part=True))
         return blocks

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs import MaskedTransformerConfig
 from models.transformer.blocks import Recollection, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
-from models.transformer.token_grid import TokenGrid, codebook_table
+from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
 
 EMBEDDING_STD = 0.5
 
@@ -98,6 +97,4 @@ class MaskedTransformer(nn.Module):
     def loss(self, tokens: Tensor, step_mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """Cross-entropy and accuracy on the chosen cells of tokens (B, N, J)."""
         corrupted = self.corrupt(tokens, step_mask)
-        logits = self(corrupted.tokens, step_mask, condition)[corrupted.chosen]
-        target = tokens[corrupted.chosen]
-        return F.cross_entropy(logits, target), (logits.argmax(dim=-1) == target).float().mean()
+        return cell_loss(self(corrupted.tokens, step_mask, condition), tokens, corrupted.chosen)

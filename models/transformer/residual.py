@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from models.configs import ResidualTransformerConfig
 from models.transformer.blocks import Recollection, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
-from models.transformer.token_grid import TokenGrid, codebook_table
+from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
 
 # Small, as the same table may be input and output weights; the input is normalised.
 EMBEDDING_STD = 0.05
@@ -107,6 +107,4 @@ class ResidualTransformer(nn.Module):
         """Cross-entropy and accuracy of level (B,) on the valid cells of codes (B, N, J, Q)."""
         logits = self(codes, level, step_mask, condition)
         target = codes.gather(-1, level[:, None, None, None].expand(*codes.shape[:3], 1))[..., 0]
-        valid = step_mask[:, :, None].expand(target.shape)
-        logits, target = logits[valid], target[valid]
-        return F.cross_entropy(logits, target), (logits.argmax(dim=-1) == target).float().mean()
+        return cell_loss(logits, target, step_mask[:, :, None].expand(target.shape))

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -59,6 +60,19 @@ def sinusoid(positions: Tensor, dim: int) -> Tensor:
 def step_mask(steps: Tensor, n_steps: int) -> Tensor:
     """Lengths (B,) in token steps -> mask (B, N), True = valid."""
     return torch.arange(n_steps, device=steps.device) < steps[:, None]
+
+
+IGNORED = -100  # no code
+
+
+def cell_loss(logits: Tensor, target: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy and accuracy of the chosen cells: logits (B, N, J, V), target and chosen (B, N, J).
+
+    Cells are weighed, not picked out: how many there are only the device knows, and the host need not wait for it.
+    """
+    hidden = target.masked_fill(~chosen, IGNORED)
+    loss = F.cross_entropy(logits.float().flatten(0, -2), hidden.flatten(), ignore_index=IGNORED)
+    return loss, (logits.argmax(dim=-1) == hidden).sum() / chosen.sum()
 
 
 def codebook_table(codes: Tensor, width: int, std: float) -> Tensor:

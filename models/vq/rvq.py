@@ -77,8 +77,10 @@ class RVQVAE(nn.Module):
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         normalised, latent, step_mask = self._latent(features, mask)
-        quantized = self.quantizer(latent, step_mask)
-        return Reconstruction(normalised, self._features(quantized.values, mask), quantized)
+        # Distances to codes and the codes' moving averages keep single precision under autocast.
+        with torch.autocast(latent.device.type, enabled=False):
+            quantized = self.quantizer(latent.float(), step_mask)
+        return Reconstruction(normalised, self._features(quantized.values, mask).float(), quantized)
 
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Raw features (B, T, D), mask (B, T) -> codes (B, N, J, Q); padding steps get code 0.

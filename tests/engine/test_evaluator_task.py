@@ -93,20 +93,23 @@ def test_equal_captions_and_takes_are_no_negatives() -> None:
         torch.cat([batch["motion"], task._mirrored(batch["motion"])]), batch["mask"].repeat(2, 1)
     )
     index = batch["caption_index"]
-    texts = task.model.encode_text(task.texts.rows(torch.cat([index, index + task.n_captions]), torch.device("cpu")))
+    both = torch.cat([index, index + len(train)])
+    texts = task.model.encode_text(task.texts.rows(both, torch.device("cpu")))
     similarity = texts @ embedded.T / task.model.config.temperature
     expected = []
     for row in range(6):
         rivals = [column for column in range(6) if column // 3 != row // 3]
         expected.append(-similarity[row, [row, *rivals]].log_softmax(dim=0)[0])
-    torch.testing.assert_close(task(batch)["text_to_motion"], torch.stack(expected).mean())
+    fetched = task.host_fetcher()(batch)
+    torch.testing.assert_close(task(batch | fetched)["text_to_motion"], torch.stack(expected).mean())
 
 
 def test_a_caption_without_a_side_has_no_mirrored_negative() -> None:
     task, train, _ = make_task()
     captions = ["someone waves the hand"] * 64
     task.texts = CaptionTexts(captions, np.arange(64), WordStore(captions))
-    losses = task(collate_motions([train[0], train[1]]))
+    batch = collate_motions([train[0], train[1]])
+    losses = task(batch | task.host_fetcher()(batch))
     assert losses["text_to_motion"].item() == losses["motion_to_text"].item() == pytest.approx(0)
 
 

@@ -73,7 +73,7 @@ def test_learns_its_pairs(tmp_path: Path, changes: dict[str, object]) -> None:
 def test_queue_fills_with_the_steps_keys() -> None:
     task, dataset = make_task()
     batch = collate_motions([dataset[index] for index in range(5)])
-    losses = task(batch)
+    losses = task(batch | task.host_fetcher()(batch))
     assert set(task.loss_weights) <= set(losses) and int(task.momentum.queue.added) == 0
     task.after_step()
     kept = task.momentum.queue.contents()
@@ -86,6 +86,7 @@ def test_entries_of_the_same_take_are_no_negatives(remove: bool, loss: float) ->
     """A batch of one, whose only rival is its own former entry in the queue."""
     task, dataset = make_task(remove_false_negatives=remove)
     batch = collate_motions([dataset[0]])
+    batch |= task.host_fetcher()(batch)
     assert task(batch)["text_to_motion"].item() == pytest.approx(0.0)
     task.after_step()
     assert task(batch)["text_to_motion"].item() == pytest.approx(loss, rel=1e-4)

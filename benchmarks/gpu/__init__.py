@@ -1,0 +1,1 @@
+"""What only a GPU can show, in one command: see `tests/gpu_check.sh`."""

@@ -1,0 +1,242 @@
+"""Every training stage on random data: at the sizes of the README's commands, or tiny.
+
+Letters: B batch, T frames, N token steps, J part rows, Q quantisers, C captions, L caption tokens, K retrieved.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data.clips import Caption, Clip
+from data.collate import collate_motions
+from data.datasets import MotionTextDataset, WindowDataset
+from data.specs import get_spec
+from data.tokens import TokenDataset, collate_tokens
+from engine.evaluator_task import EvaluatorTask, with_mirrored
+from engine.length_task import LengthTask
+from engine.retriever_task import CaptionTexts, RetrieverTask
+from engine.task import Task
+from engine.token_tasks import MaskedTask, ResidualTask
+from engine.vq_task import VQTask
+from models.evaluator.own import EvaluatorNetwork
+from models.length_estimator import LengthEstimator
+from models.rag.conditions import POOL_FACTOR, ConditionSource
+from models.rag.database import Embedded, Entry, RAGDatabase
+from models.text.encoder import TextFeatures, TowerEncoder
+from models.text.tower import TextTower, TowerConfig
+from models.transformer.condition import ConditionDims
+from models.vq.rvq import RVQVAE
+from options.schema import parse
+from options.stages import (
+    EvaluatorOptions,
+    LengthOptions,
+    MaskedOptions,
+    ResidualOptions,
+    RetrieverOptions,
+    VQOptions,
+)
+from Part_TMR.model import RetrieverModel
+from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
+from pipeline.loader import TokenShape, build_masked, build_residual
+
+README = Path(__file__).parents[2] / "README.md"
+# Stage -> options, and the command of the README that trains it.
+COMMANDS: dict[str, tuple[type, str]] = {
+    "vq": (VQOptions, "run_rvq.sh"),
+    "tmr": (RetrieverOptions, "Part_TMR.scripts.train"),
+    "mtrans": (MaskedOptions, "run_mtrans.sh"),
+    "rtrans": (ResidualOptions, "run_rtrans.sh"),
+    "length": (LengthOptions, "train_length_estimator.py"),
+    "evaluator": (EvaluatorOptions, "train_evaluator.py"),
+}
+STAGES = tuple(COMMANDS)
+_TINY_TRANSFORMER = "--latent_dim 16 --n_heads 2 --n_layers 1 --ff_size 16 --attnj --attnt"
+TINY = {
+    "vq": "--width 8 --depth 1 --code_dim2d 8 --nb_code2d 16 --num_quantizers 3 --window_size 16 --merge_parts early",
+    "tmr": "--part_dim 16 --motion_layers 1 --motion_ff_size 16 --embed_dim 12 --text_layers 1 --text_dim 16"
+    " --queue_size 20 --lambda_part 0.1",
+    "mtrans": f"{_TINY_TRANSFORMER} --retrieved tokens",
+    "rtrans": f"{_TINY_TRANSFORMER} --share_weight",
+    "length": "--latent_dim 16 --n_heads 2 --n_layers 1",
+    "evaluator": "--latent_dim 16 --n_heads 2 --text_layers 1 --motion_layers 1 --embed_dim 8",
+}
+TINY_TRAINING = "--batch_size 8 --num_workers 0 --warm_up_iter 0"
+TINY_FRAMES = 24
+# The published towers' shapes; their weights are not needed to know what a step costs.
+TOWERS = {
+    "distilbert": TowerConfig(vocabulary=30_522, positions=512, width=768, n_layers=6, n_heads=12, ff_size=3072),
+    "clip": TowerConfig(vocabulary=49_408, positions=77, width=512, n_layers=12, n_heads=8, ff_size=2048),
+    "minilm": TowerConfig(vocabulary=30_522, positions=512, width=384, n_layers=6, n_heads=12, ff_size=1536),
+}
+TINY_TOWER = TowerConfig(vocabulary=64, positions=32, width=16, n_layers=1, n_heads=2, ff_size=16, dropout=0.1)
+CAPTION_TOKENS = (8, 24)  # HumanML3D's captions have about so many
+BANK = 64  # different motions; all clips are these
+WORDS = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage with its data, ready for the harness.
+
+    Attributes:
+        name: one of `STAGES`.
+        options: what the training script would have parsed.
+        task: what is trained.
+        dataset: the training set.
+        collate: items -> batch.
+    """
+
+    name: str
+    options: Any
+    task: Task
+    dataset: Dataset
+    collate: Callable[[list[Any]], Any]
+
+    def batch(self, size: int | None = None) -> dict[str, Any]:
+        """The first batch, with what the task fetches, on the CPU."""
+        items = [self.dataset[index] for index in range(size or self.options.train.batch_size)]
+        batch, fetch = self.collate(items), self.task.host_fetcher()
+        return batch if fetch is None else batch | fetch(batch)
+
+
+def readme_flags(script: str) -> list[str]:
+    """The flags of the README's first command line with this script; none where it has no line of its own."""
+    for line in README.read_text(encoding="utf-8").splitlines():
+        words = shlex.split(line, comments=True) if line.startswith("    ") and script in line else []
+        if any(script in word for word in words):
+            first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+            return words[first:]
+    return []
+
+
+def stage_options(name: str, tiny: bool, flags: Sequence[str] = ()) -> Any:
+    """The options of a stage: the README's command, or tiny ones; then more flags of the training script."""
+    schema, script = COMMANDS[name]
+    chosen = shlex.split(f"{TINY[name]} {TINY_TRAINING}") if tiny else readme_flags(script)
+    return parse(schema, [*chosen, *flags])
+
+
+def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = ()) -> Stage:
+    """A stage whose data set makes an epoch of so many batches. Weights and data depend on torch's seed alone."""
+    options = stage_options(name, tiny, flags)
+    spec = get_spec(options.run.dataset_name)
+    max_frames = TINY_FRAMES if tiny else spec.max_frames
+    rng = np.random.default_rng(0)
+    clips = _clips(options.train.batch_size * batches, max_frames, spec.n_features, rng)
+    captions = [caption.text for clip in clips for caption in clip.captions]
+    towers = dict.fromkeys(TOWERS, TINY_TOWER) if tiny else TOWERS
+    if name == "vq":
+        task = VQTask(RVQVAE(options.model), options.loss)
+        windows = WindowDataset(clips, options.data.window_size, stride=max_frames)
+        return Stage(name, options, task, windows, collate_motions)
+    tower = towers[options.model.text_encoder]
+    if name in ("mtrans", "rtrans"):
+        return _token_stage(name, options, tiny, clips, len(captions), tower, rng)
+    dataset = MotionTextDataset(clips, max_frames, random_crop=False)
+    store = RandomTexts(len(captions), tower.out_width)
+    if name == "length":
+        task = LengthTask(LengthEstimator(options.model, tower.out_width), store, spec.unit_length)
+    elif name == "evaluator":
+        both = with_mirrored(captions)
+        texts = CaptionTexts(both, np.arange(len(both)), RandomTexts(len(both), tower.out_width))
+        task = EvaluatorTask(EvaluatorNetwork(options.model, tower.out_width), texts, texts)
+    else:
+        trained = options.model.text_encoder in TRAINED_TEXT_ENCODERS
+        encoder = random_text_encoder(options.model.text_encoder, tower) if trained else None
+        texts = CaptionTexts(captions, np.arange(len(captions)), None if trained else store)
+        model = RetrieverModel(options.model, tower.out_width, text_encoder=encoder)
+        task = RetrieverTask(model, texts, texts, options.rates.text_lr_factor, options.rates.head_lr_factor)
+    return Stage(name, options, task, dataset, collate_motions)
+
+
+def _clips(count: int, max_frames: int, n_features: int, rng: np.random.Generator) -> list[Clip]:
+    """Clips of one caption each, from 3/4 of the longest to the longest; the first one is the longest."""
+    lengths = [max_frames - 4 * (number % (1 + max_frames // 16)) for number in range(min(count, BANK))]
+    bank = [rng.standard_normal((length, n_features), dtype=np.float32) for length in lengths]
+    words = rng.integers(WORDS, size=(count, CAPTION_TOKENS[1]))
+    sizes = rng.integers(*CAPTION_TOKENS, size=count)
+    sentences = [" ".join(f"w{word}" for word in row[:size]) for row, size in zip(words, sizes, strict=True)]
+    return [
+        Clip(f"{number:06d}", f"{number:06d}", bank[number % BANK], (Caption(sentence),))
+        for number, sentence in enumerate(sentences)
+    ]
+
+
+def _token_stage(
+    name: str,
+    options: Any,
+    tiny: bool,
+    clips: list[Clip],
+    n_captions: int,
+    tower: TowerConfig,
+    rng: np.random.Generator,
+) -> Stage:
+    vq = RVQVAE(stage_options("vq", tiny).model)
+    shape = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, "")
+    steps = [len(clip.features) // vq.frames_per_step for clip in clips]
+    size = (max(steps), shape.n_parts, shape.num_quantizers)
+    bank = [torch.from_numpy(rng.integers(shape.nb_code, size=size)) for _ in range(BANK)]
+    codes = [bank[number % BANK][:count] for number, count in enumerate(steps)]
+    dims, database, pool = ConditionDims(tower.out_width), None, None
+    if options.model.retrieved != "none":
+        retriever = stage_options("tmr", tiny).model
+        dims = ConditionDims(tower.out_width, retriever.embed_dim, retriever.part_dim)
+        database = random_library(dims, [row[..., 0] for row in codes[:BANK]])
+        # Fewer than are wanted at a tiny size, as in a small library.
+        wanted = min(POOL_FACTOR * options.model.n_retrieved, len(database))
+        pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
+    conditions = ConditionSource(RandomTexts(n_captions, tower.out_width), database, pool, options.model.n_retrieved)
+    build, task = {"mtrans": (build_masked, MaskedTask), "rtrans": (build_residual, ResidualTask)}[name]
+    dataset = TokenDataset(clips, codes, max(steps), random_crop=False)
+    return Stage(name, options, task(build(options.model, dims, shape), conditions, None), dataset, collate_tokens)
+
+
+class RandomTexts:
+    """Features of C captions without a text encoder, kept in half precision as `TextFeatureStore` keeps them."""
+
+    def __init__(self, count: int, width: int) -> None:
+        generator = torch.Generator().manual_seed(count)
+        self.lengths = torch.randint(*CAPTION_TOKENS, (count,), generator=generator)
+        self.states = torch.randn(count, CAPTION_TOKENS[1], width, generator=generator).half()
+
+    def rows(self, indices: Tensor) -> TextFeatures:
+        """Features of the captions `indices` (B,)."""
+        lengths = self.lengths[indices]
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        states = self.states[indices][:, : mask.shape[1]].float() * mask[..., None]
+        return TextFeatures(states.sum(dim=1) / lengths[:, None], states, mask)
+
+
+def random_text_encoder(name: str, config: TowerConfig) -> TowerEncoder:
+    """A trainable text encoder of the published shape with random weights; its words are w0, w1, ..."""
+    tower = TextTower(replace(config))
+    for parameter in tower.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.02)
+    vocabulary = {f"w{number}": number for number in range(WORDS)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="w0"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return TowerEncoder(name, tower.requires_grad_(True), tokenizer)
+
+
+def random_library(dims: ConditionDims, tokens: Sequence[Tensor]) -> RAGDatabase:
+    """A library of motions with these base tokens (N, J) and random embeddings."""
+    count = len(tokens)
+    entries = tuple(Entry(f"{number:06d}", f"{number:06d}", (f"caption {number}",)) for number in range(count))
+    text, motion = (nn.functional.normalize(torch.randn(count, dims.retriever), dim=-1) for _ in range(2))
+    parts = nn.functional.normalize(torch.randn(count, dims.n_retriever_parts, dims.retriever_part), dim=-1)
+    padded = nn.utils.rnn.pad_sequence(list(tokens), batch_first=True).short()
+    steps = torch.tensor([len(row) for row in tokens], dtype=torch.int16)
+    return RAGDatabase(Embedded(entries, text, motion, parts, padded, steps), {})
