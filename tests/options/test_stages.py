@@ -157,3 +157,18 @@ def test_help_is_instant_and_needs_no_torch(script: str) -> None:
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
     assert not imported & {"torch", "numpy", "transformers", "matplotlib"}
     assert seconds < 1.5, f"--help took {seconds:.2f} s"  # under one second on an idle machine
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("preset", ["mini", "small"])
+def test_small_presets_mean_what_they_always_meant(stage: str, preset: str) -> None:
+    """The shipped models and the README's figures come from these values: presets.json holds them."""
+    before = json.loads((ROOT / "tests" / "options" / "presets.json").read_text())[preset][stage]
+    values = flat(to_dict(parse(STAGES[stage], ["--preset", preset], PRESETS[stage])))
+    assert {name: values[name] for name in before} == before
+
+
+def flat(groups: dict) -> dict:
+    """Nested options by their flags."""
+    parts = [flat(value) if isinstance(value, dict) else {name: value} for name, value in groups.items()]
+    return {name: value for part in parts for name, value in part.items()}
