@@ -26,8 +26,7 @@ class LengthTask(Task):
 
     def _logits(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         features = self.texts.rows(batch["caption_index"].cpu()).to(batch["length"].device)
-        steps = (batch["length"] // self.frames_per_step).clamp(max=self.model.config.max_steps_length - 1)
-        return self.model(features.pooled, features.states, features.mask), steps
+        return self.model(features.pooled, features.states, features.mask), batch["length"] // self.frames_per_step
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: caption_index (B,), length (B,) frames."""
