@@ -298,7 +298,7 @@ class GeneratorEvalOptions:
     )
     sweep_time_steps: tuple[int, ...] = option((), "more rows: the first retrieval mode in so many passes", minimum=1)
     mm_captions: int = option(10, "captions a repeat for multimodality; 0: none", minimum=0)
-    mm_motions: int = option(10, "motions of each of them", minimum=2)
+    mm_motions: int = option(30, "motions of each of them, of which 10 pairs are compared", minimum=2)
     sampling: SamplingSettings = SamplingSettings()
     protocol: ProtocolOptions = ProtocolOptions()
 
