@@ -350,17 +350,23 @@ def features_to_grid(features: torch.Tensor, layout: FeatureLayout) -> torch.Ten
     """Feature rows (B, T, D) -> grid of joint slots (B, T, slots, 12), empty cells 0; `grid_to_features` inverts it."""
     import torch
 
-    columns = torch.as_tensor(layout.grid_columns.ravel(), device=features.device)
+    columns = _cell_index("grid_columns", layout.name, features.device)
     padded = torch.cat([features, features.new_zeros(*features.shape[:-1], 1)], dim=-1)
     return padded.index_select(-1, columns).unflatten(-1, layout.grid_columns.shape)
 
 
 def grid_to_features(grid: torch.Tensor, layout: FeatureLayout) -> torch.Tensor:
     """The inverse of `features_to_grid`: (B, T, slots, 12) -> (B, T, D)."""
+    return grid.flatten(-2).index_select(-1, _cell_index("grid_cells", layout.name, grid.device))
+
+
+@lru_cache
+def _cell_index(table: str, layout: str, device: torch.device) -> torch.Tensor:
+    """A flat index table of the layout, copied to a device once: a copy a call would make each step wait for it."""
     import torch
 
-    cells = torch.as_tensor(layout.grid_cells, device=grid.device)
-    return grid.flatten(-2).index_select(-1, cells)
+    with torch.inference_mode(False):  # whoever asks first, autograd must be able to keep it
+        return torch.as_tensor(getattr(get_layout(layout), table).ravel(), device=device)
 
 
 def feature_statistics(clips: Iterable[np.ndarray], layout: FeatureLayout) -> tuple[np.ndarray, np.ndarray]:
