@@ -57,7 +57,14 @@ def make_task(**changes: object) -> tuple[RetrieverTask, MotionTextDataset]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"queue_size": 0}, {"lambda_part": 0.5, "learn_temperature": True}, {"parts": "whole"}]
+    "changes",
+    [
+        {},
+        {"queue_size": 0},
+        {"lambda_part": 0.5, "learn_temperature": True},
+        {"parts": "whole"},
+        {"text_layers": 0, "remove_false_negatives": False},  # as published
+    ],
 )
 def test_learns_its_pairs(tmp_path: Path, changes: dict[str, object]) -> None:
     task, dataset = make_task(**changes)
