@@ -13,31 +13,31 @@ def main() -> None:
     from pipeline.prompts import read_requests
     from pipeline.text_to_motion import TextToMotion
     from utils.device import choose_device
-    from utils.files import writable_folder
+    from utils.files import result_folder
 
-    folder = writable_folder(f"{options.output_dir}/{options.ext}")
-    requests = read_requests(
-        options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
-    )
-    t2m = TextToMotion.load(
-        options.checkpoints_dir,
-        options.dataset_name,
-        options.mtrans_name,
-        options.rtrans_name,
-        choose_device(options.gpu_id),
-        vq_name=options.vq_name,
-        retriever_name=options.retriever_name,
-        database=options.database,
-    )
-    motions = t2m.generate(
-        [request.text for request in requests],
-        [request.motion_length for request in requests],
-        [request.seed for request in requests],
-        sampling=options.sampling,
-        retrieval=not options.no_retrieval,
-        deterministic_length=options.deterministic_length,
-    )
-    write_results(folder, motions, t2m.spec.layout, options)
+    with result_folder(f"{options.output_dir}/{options.ext}") as folder:
+        requests = read_requests(
+            options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
+        )
+        t2m = TextToMotion.load(
+            options.checkpoints_dir,
+            options.dataset_name,
+            options.mtrans_name,
+            options.rtrans_name,
+            choose_device(options.gpu_id),
+            vq_name=options.vq_name,
+            retriever_name=options.retriever_name,
+            database=options.database,
+        )
+        motions = t2m.generate(
+            [request.text for request in requests],
+            [request.motion_length for request in requests],
+            [request.seed for request in requests],
+            sampling=options.sampling,
+            retrieval=not options.no_retrieval,
+            deterministic_length=options.deterministic_length,
+        )
+        write_results(folder, motions, t2m.spec.layout, options)
 
 
 if __name__ == "__main__":

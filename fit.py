@@ -22,13 +22,13 @@ def main() -> None:
     path = find_body_model(options.body_model, options.gender)
 
     from utils.device import choose_device
-    from utils.files import writable_folder
+    from utils.files import result_folder
     from visualization.smpl_fit import FitSettings, fit_folder
 
-    folder = writable_folder(options.save_folder)
-    model = load_body_model(path, options.num_betas).to(choose_device(options.gpu_id))
-    settings = FitSettings(iterations=options.iterations)
-    fit_folder(motions, model, folder, options.fps, settings, gender=options.gender)
+    with result_folder(options.save_folder) as folder:
+        model = load_body_model(path, options.num_betas).to(choose_device(options.gpu_id))
+        settings = FitSettings(iterations=options.iterations)
+        fit_folder(motions, model, folder, options.fps, settings, gender=options.gender)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains every stage on a prepared dataset (see prepare_dataset.py), from nothing to a first motion:
 # evaluator (it picks checkpoints) -> retriever -> RVQ-VAE -> database -> masked -> residual -> length -> demo.
-#   bash reproduce_dataset.sh NAME [PRESET]     NAME: dataset/NAME, or the path of a dataset folder; PRESET: small (default), mini, paper
+#   bash reproduce_dataset.sh NAME [PRESET]     NAME: dataset/NAME, or the path of a dataset folder; PRESET: small (default), mini, tuned, paper
 # Variables: LOGS (logs), DATABASE (database), OUTPUTS (outputs), GPU (auto), LIMIT (steps a stage, to try the path), BATCH (batch size),
 # PROMPT (of the first motion; default: the first caption of the test split).
 # A run that was interrupted goes on where it stopped when the command is given again.

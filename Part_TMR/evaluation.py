@@ -12,6 +12,11 @@ from Part_TMR.retriever import Retriever
 
 TOP = 5
 SHOWN_QUERIES, SHOWN_NEIGHBOURS = 4, 3
+NOTES = (
+    "all, threshold, dissimilar and small_batches as TMR defines them, distinct is ours. What differs: MiniLM says how"
+    " similar captions are, TMR asks MPNet; the pairs of a last incomplete batch count too"
+)
+CHOSEN_HERE = "; dissimilar pairs are chosen from this split, TMR's own are those of its nsim_test.txt"
 DIRECTIONS = {"text_to_motion": "text -> motion", "motion_to_text": "motion -> text"}
 
 
@@ -21,6 +26,7 @@ def evaluate(
     captions: Sequence[str],
     caption_vectors: np.ndarray,
     signatures: Sequence[Hashable] | None = None,
+    dissimilar: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """All protocols over pairs of a motion and one of its captions.
 
@@ -28,11 +34,14 @@ def evaluate(
         motions: N raw features (T, D_features). captions: their captions.
         caption_vectors: (N, D) sentence embeddings, unit length, that say which captions mean about the same.
         signatures: what is equal for motions that show the same; adds `same_attributes_top5`, in percent.
+        dissimilar: the pairs of the protocol of that name, if they are given.
     """
     text = retriever.encode_text(captions).cpu().numpy()
     motion = retriever.encode_motion(motions).motion.cpu().numpy()
     results: dict[str, Any] = {"pairs": len(captions)}
-    results |= evaluate_protocols(text, motion, caption_vectors @ caption_vectors.T, caption_numbers(captions))
+    numbers = caption_numbers(captions)
+    results |= evaluate_protocols(text, motion, caption_vectors @ caption_vectors.T, numbers, dissimilar)
+    results["notes"] = NOTES + ("" if dissimilar is not None else CHOSEN_HERE)
     if signatures is not None:
         results["same_attributes_top5"] = share_with_same(text @ motion.T, signatures, signatures)
     results["neighbours"] = neighbours(text @ motion.T, captions)
@@ -77,6 +86,7 @@ def format_table(results: dict[str, Any]) -> str:
             for direction, shown in DIRECTIONS.items():
                 values = "".join(f"{directions[direction][column]:>8.2f}" for column in columns)
                 lines.append(f"{protocol:<14}{shown:<16}{values}")
+    lines.append(f"({results['notes']})")
     return "\n".join(lines)
 
 

@@ -32,8 +32,7 @@ class LengthTask(Task):
 
     def _logits(self, texts: TextFeatures, length: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, V), and the right classes (B,) of lengths (B,) in frames."""
-        steps = (length // self.frames_per_step).clamp(max=self.model.config.max_steps_length - 1)
-        return self.model(texts.pooled, texts.states, texts.mask).float(), steps
+        return self.model(texts.pooled, texts.states, texts.mask).float(), length // self.frames_per_step
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: length (B,) frames, and the fetched texts."""

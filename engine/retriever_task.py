@@ -71,6 +71,7 @@ class RetrieverTask(Task):
         model: RetrieverModel,
         texts: CaptionTexts,
         validation_texts: CaptionTexts,
+        motion_lr_factor: float = 1.0,
         text_lr_factor: float = 1.0,
         head_lr_factor: float = 1.0,
     ) -> None:
@@ -79,7 +80,8 @@ class RetrieverTask(Task):
         self.momentum = MomentumModel(model) if model.config.queue_size else None
         self.texts = texts
         self.validation_texts = validation_texts
-        self.text_lr_factor, self.head_lr_factor = text_lr_factor, head_lr_factor
+        self.lr_factors = {"motion_encoder.encoder": motion_lr_factor, "text_backbone": text_lr_factor}
+        self.head_lr_factor = head_lr_factor
         self.loss_weights = {"text_to_motion": 0.5, "motion_to_text": 0.5}
         if model.text_to_parts is not None:
             self.loss_weights["parts"] = model.config.lambda_part
@@ -134,13 +136,13 @@ class RetrieverTask(Task):
             self._step_keys.clear()
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Motion encoders at `lr`, the others at their factors of it; no decay of biases, norms and tokens."""
-        factors = {"motion_encoder.encoder": 1.0, "text_backbone": self.text_lr_factor}
+        """Motion encoders, text encoder and heads at their factors of `lr`; no decay of biases, norms and tokens."""
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            factor = next((value for prefix, value in factors.items() if name.startswith(prefix)), self.head_lr_factor)
+            found = (value for prefix, value in self.lr_factors.items() if name.startswith(prefix))
+            factor = next(found, self.head_lr_factor)
             decayed = parameter.squeeze().ndim >= 2 and not name.endswith(("bias", "norm.weight", "class_token"))
             groups.setdefault((factor, decayed), []).append(parameter)
         return [

@@ -1,6 +1,6 @@
 """One frozen dataclass a model. Torch-free: option parsers are made from these, and checkpoints carry them as JSON.
 
-The defaults are the paper's; `options.presets` holds the smaller sizes.
+The defaults are the published ones; `options.presets` holds smaller sizes, and what we found better.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class TransformerConfig:
     """What the masked and the residual transformer share."""
 
     text_encoder: TextEncoderName = option("clip", "frozen encoder of the captions: minilm works offline")
-    latent_dim: int = option(512, "width D", minimum=1)
-    n_heads: int = option(8, "attention heads", minimum=1)
-    n_layers: int = option(6, "SSTA layers (interleaved: blocks)", minimum=1)
+    latent_dim: int = option(384, "width D", minimum=1)
+    n_heads: int = option(6, "attention heads", minimum=1)
+    n_layers: int = option(8, "SSTA layers (interleaved: blocks)", minimum=1)
     ff_size: int = option(1024, "hidden width of the feed-forwards", minimum=1)
-    dropout: float = option(0.1, "dropout", minimum=0, maximum=1)
+    dropout: float = option(0.2, "dropout", minimum=0, maximum=1)
     block: Literal["stacked", "interleaved"] = option(
         "stacked",
         "stacked: n_layers SSTA, then (attnj) n_layers over body parts, then (attnt) n_layers over time; interleaved: "
@@ -74,14 +74,14 @@ class TransformerConfig:
     retrieved: Literal["none", "global", "parts", "tokens"] = option(
         "global", "what the generator sees of a retrieved motion: one vector, six part vectors, or its base tokens too"
     )
-    n_retrieved: int = option(2, "retrieved motions a caption, K", minimum=1)
-    text_states: bool = option(True, "attend to the caption's token states too, not only to the sentence embedding")
+    n_retrieved: int = option(1, "retrieved motions a caption, K", minimum=1)
+    text_states: bool = option(False, "attend to the caption's token states too, not only to the sentence embedding")
     cond_drop_prob: float = option(
         0.1, "probability of training without text and without retrieval", minimum=0, maximum=1
     )
-    text_drop_prob: float = option(0.1, "probability of training without text but with retrieval", minimum=0, maximum=1)
+    text_drop_prob: float = option(0.0, "probability of training without text but with retrieval", minimum=0, maximum=1)
     retrieval_drop_prob: float = option(
-        0.3, "probability of training without retrieval but with text", minimum=0, maximum=1
+        0.0, "probability of training without retrieval but with text", minimum=0, maximum=1
     )
 
     def __post_init__(self) -> None:
@@ -116,7 +116,11 @@ class LengthEstimatorConfig:
     n_layers: int = option(2, "transformer layers over the caption's token states", minimum=1)
     n_heads: int = option(8, "attention heads", minimum=1)
     dropout: float = option(0.1, "dropout", minimum=0, maximum=1)
-    max_steps_length: int = option(50, "longest motion in token steps of four frames, exclusive", minimum=1)
+    max_steps_length: int = option(
+        50,
+        "classes, more than the longest motion has token steps of four frames; as many more as the dataset needs",
+        minimum=1,
+    )
 
     def __post_init__(self) -> None:
         _check_heads(self.latent_dim, self.n_heads, "--latent_dim and --n_heads")
@@ -136,7 +140,7 @@ class PartTMRConfig:
     embed_dim: int = option(512, "dimension of the joint space", minimum=1)
     text_encoder: TextEncoderName = option("distilbert", "minilm (offline), clip (frozen) or distilbert (trainable)")
     text_layers: int = option(
-        2, "layers of the trainable text head over token states; 0: an MLP on the sentence vector", minimum=0
+        0, "layers of the trainable text head over token states; 0: an MLP on the sentence vector", minimum=0
     )
     text_heads: int = option(4, "heads of the text head", minimum=1)
     text_dim: int = option(512, "width of the text head", minimum=1)
@@ -146,7 +150,7 @@ class PartTMRConfig:
     temperature: float = option(0.07, "softmax temperature", minimum=0)
     learn_temperature: bool = option(False, "train the temperature too")
     lambda_part: float = option(0.0, "weight of the part-level loss", minimum=0)
-    remove_false_negatives: bool = option(True, "queue entries of the same take or caption are not negatives")
+    remove_false_negatives: bool = option(False, "queue entries of the same take or caption are not negatives")
 
 
 @dataclass(frozen=True)

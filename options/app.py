@@ -46,7 +46,7 @@ class ModelOptions:
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with"
     )
-    database: str | None = option(None, f"{DATABASE_HELP}; none: the one that the transformer was trained with")
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else that of the training")
     gpu_id: str = option("auto", GPU_HELP)
 
     def __post_init__(self) -> None:

@@ -113,7 +113,7 @@ class RetrievalOptions:
     """Which library of motions the generator retrieves from."""
 
     retriever_name: str = option("tmr", "run of the retriever, in checkpoints_dir/dataset")
-    database: str = option("database", DATABASE_HELP)
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else database/")
 
     def __post_init__(self) -> None:
         check_run_name(self.retriever_name, "retriever_name")

@@ -271,7 +271,7 @@ def parse(
         parser.add_argument(
             "--preset",
             choices=sorted(presets),
-            help="a set of defaults; explicit flags win (default: the paper's sizes)",
+            help="a set of defaults; explicit flags win (default: the published settings)",
         )
     groups: dict[tuple[str, ...], argparse._ArgumentGroup] = {}
     for flag in flags.values():

@@ -42,11 +42,15 @@ CHECKPOINT_HELP = (
 
 
 def _resolve_run(options: Resolved) -> Resolved:
-    """Replaces the dataset's alias by its name, and sets the model's feature layout from the dataset."""
+    """Replaces the dataset's alias by its name; sets the feature layout, and length classes enough for every motion."""
     run: RunOptions = options.run.resolve()
     changes: dict[str, Any] = {"run": run}
-    if hasattr(options, "model") and hasattr(options.model, "layout"):
-        changes["model"] = replace(options.model, layout=get_spec(run.dataset_name).layout)
+    model, spec = getattr(options, "model", None), get_spec(run.dataset_name)
+    if hasattr(model, "layout"):
+        changes["model"] = replace(model, layout=spec.layout)
+    if hasattr(model, "max_steps_length"):
+        needed = spec.max_frames // spec.unit_length + 1
+        changes["model"] = replace(model, max_steps_length=max(model.max_steps_length, needed))
     return replace(options, **changes)
 
 
@@ -75,7 +79,7 @@ class VQLossWeights:
     """Weights of the 2D RVQ-VAE's losses; the reconstruction of the features has weight 1."""
 
     position_weight: float = option(0.5, "weight of the loss on joint positions", minimum=0)
-    drift_weight: float = option(1.0, "weight of the loss on the drift of the path", minimum=0)
+    drift_weight: float = option(0.0, "weight of the loss on the drift of the path", minimum=0)
     commit_weight: float = option(0.02, "weight of the commitment loss", minimum=0)
 
 
@@ -87,7 +91,7 @@ class VQOptions:
     model: RVQConfig = RVQConfig()
     data: VQData = VQData()
     loss: VQLossWeights = VQLossWeights()
-    train: TrainSettings = TrainSettings(num_workers=4)
+    train: TrainSettings = TrainSettings(grad_clip=0.0, num_workers=4)
 
     def resolve(self) -> VQOptions:
         """See `_resolve_run`."""
@@ -106,8 +110,17 @@ class TokenInputs:
 
 
 TRANSFORMER_SETTINGS = TrainSettings(
-    batch_size=64, max_epoch=500, betas=(0.9, 0.99), weight_decay=1e-5, milestones=(50_000,), num_workers=4
+    batch_size=64, max_epoch=500, weight_decay=1e-5, milestones=(1_000_000,), grad_clip=0.0, num_workers=4
 )
+
+
+@dataclass(frozen=True)
+class TrainingRetrieval:
+    """What a caption retrieves while a transformer is trained; its own clip never."""
+
+    retrieval_pool: int = option(
+        1, "the K motions are drawn at random from this many times K nearest ones; 1: the K nearest", minimum=1
+    )
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,7 @@ class TransformerOptions:
     run: RunOptions
     inputs: TokenInputs = TokenInputs()
     retrieval: RetrievalOptions = RetrievalOptions()
+    training_retrieval: TrainingRetrieval = TrainingRetrieval()
     train: TrainSettings = TRANSFORMER_SETTINGS
 
     def resolve(self) -> TransformerOptions:
@@ -157,10 +171,11 @@ class LengthOptions:
 
 @dataclass(frozen=True)
 class RetrieverRates:
-    """Learning rates of the retriever's parameter groups, as factors of the motion encoders' `--lr`."""
+    """Learning rates of the retriever's parameter groups, as factors of `--lr`."""
 
-    text_lr_factor: float = option(0.1, "learning rate of a trainable text encoder, times lr", minimum=0)
-    head_lr_factor: float = option(1.0, "learning rate of the projection heads, times lr", minimum=0)
+    motion_lr_factor: float = option(10.0, "learning rate of the motion encoders, times lr", minimum=0)
+    text_lr_factor: float = option(1.0, "learning rate of a trainable text encoder, times lr", minimum=0)
+    head_lr_factor: float = option(10.0, "learning rate of the projection heads, times lr", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -172,13 +187,13 @@ class RetrieverOptions:
     rates: RetrieverRates = RetrieverRates()
     train: TrainSettings = TrainSettings(
         batch_size=128,
-        max_epoch=100,
-        lr=1e-4,
+        max_epoch=200,
+        lr=1e-5,
         betas=(0.9, 0.999),
-        weight_decay=1e-2,
-        warm_up_iter=1000,
-        schedule="cosine",
-        gamma=0.01,
+        warm_up_iter=0,
+        schedule="cosine",  # the published one is the first half of a cosine over twice the training: both end at half
+        gamma=0.5,
+        grad_clip=0.0,
         num_workers=4,
     )
 
@@ -273,7 +288,7 @@ class GeneratorEvalOptions:
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with"
     )
-    database: str | None = option(None, f"{DATABASE_HELP}; none: the one that the transformer was trained with")
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else that of the training")
     retrieval: tuple[RetrievalMode, ...] = option(
         ("on",), "the searched motions, none, random ones, or the clip itself (an upper bound); a row each"
     )
@@ -283,7 +298,7 @@ class GeneratorEvalOptions:
     )
     sweep_time_steps: tuple[int, ...] = option((), "more rows: the first retrieval mode in so many passes", minimum=1)
     mm_captions: int = option(10, "captions a repeat for multimodality; 0: none", minimum=0)
-    mm_motions: int = option(10, "motions of each of them", minimum=2)
+    mm_motions: int = option(30, "motions of each of them, of which 10 pairs are compared", minimum=2)
     sampling: SamplingSettings = SamplingSettings()
     protocol: ProtocolOptions = ProtocolOptions()
 
@@ -357,7 +372,7 @@ class DemoOptions:
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with"
     )
-    database: str | None = option(None, f"{DATABASE_HELP}; none: the one that the transformer was trained with")
+    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else that of the training")
     no_retrieval: bool = option(False, "generate without retrieval")
     deterministic_length: bool = option(False, "take the likeliest length instead of drawing one")
     sampling: SamplingSettings = SamplingSettings()

@@ -107,9 +107,8 @@ def add_clips(options: BuildOptions) -> Built:
         UserError: no database, or bad clips.
     """
     spec, folder, retriever = _start(options)
-    source = (
-        folder if (folder / MANIFEST).is_file() else find_database(options.run.checkpoints_dir, spec, options.output)
-    )
+    is_there = (folder / MANIFEST).is_file()
+    source = folder if is_there else find_database(options.run.checkpoints_dir, spec, None, options.output)
     database = RAGDatabase.load(source, retriever.hash)
     clips = read_own_clips(options.add, options.caption, spec)
     entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]

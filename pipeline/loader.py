@@ -26,6 +26,7 @@ from models.vq.tokenise import state_hash
 from options.groups import RetrievalOptions
 from options.schema import from_dict
 from options.stages import TokenInputs
+from Part_TMR.retriever import Retriever
 from pipeline.runs import read_config
 from utils.checkpoint import load_state, read_model
 from utils.errors import UserError
@@ -42,6 +43,15 @@ class TokenShape:
     n_parts: int
     num_quantizers: int
     vq_hash: str
+
+
+@dataclass(frozen=True)
+class LibraryFacts:
+    """What a transformer retrieved from in training, kept in its config; configs of before lack it."""
+
+    retriever_hash: str
+    motions: int
+    captions: int
 
 
 def _model_config(run_dir: Path, stage: str, schema: type[Any]) -> tuple[dict[str, Any], Any]:
@@ -67,9 +77,13 @@ def load_vq(run_dir: Path, which: str | None = None, device: torch.device | str 
     return _filled(RVQVAE(model_config), run_dir, which, device)
 
 
-def token_config(dims: ConditionDims, tokens: TokenShape) -> dict[str, Any]:
+def token_config(dims: ConditionDims, tokens: TokenShape, database: RAGDatabase | None = None) -> dict[str, Any]:
     """What the training script of a transformer adds to its config, for the loaders below."""
-    return {"dims": asdict(dims), "tokens": asdict(tokens)}
+    config = {"dims": asdict(dims), "tokens": asdict(tokens)}
+    if database is None:
+        return config
+    library = LibraryFacts(database.retriever_hash, len(database), len(database.embedded.text))
+    return config | {"library": asdict(library)}
 
 
 def build_masked(config: MaskedTransformerConfig, dims: ConditionDims, tokens: TokenShape) -> MaskedTransformer:
@@ -134,6 +148,18 @@ def check_tokens(vq: RVQVAE, vq_dir: Path, expected: str, name: str) -> None:
     """Raises `UserError` when the transformer `name` was trained on tokens of another RVQ-VAE than `vq`."""
     if (found := state_hash(vq)) != expected:
         raise UserError(f"{name} was trained on tokens of the RVQ-VAE {expected}, but {vq_dir} holds {found}")
+
+
+def check_retriever(retriever: Retriever, retriever_dir: Path, run_dir: Path) -> None:
+    """Raises `UserError` when the transformer of `run_dir` was trained with another retriever than `retriever`."""
+    recorded = read_config(run_dir).get("library")
+    if recorded is None:
+        return
+    expected = from_dict(LibraryFacts, recorded, f"{run_dir / 'config.json'}: library").retriever_hash
+    if expected != retriever.hash:
+        raise UserError(
+            f"{run_dir.name} was trained with the retriever {expected}, but {retriever_dir} holds {retriever.hash}"
+        )
 
 
 def check_database_tokens(database: RAGDatabase, folder: Path, expected: str) -> None:

@@ -10,6 +10,8 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.run_files import MANIFEST
 
+USUAL_DATABASE = "database"
+
 
 def run_path(checkpoints_dir: Path | str, dataset_name: str, name: str) -> Path:
     """Where a run lies, or will lie once it is trained.
@@ -57,28 +59,28 @@ def read_config(run_dir: Path | str) -> dict[str, Any]:
     return config
 
 
-def find_database(checkpoints_dir: Path | str, spec: DatasetSpec, database: str) -> Path:
-    """The folder of a dataset's RAG database.
+def find_database(
+    checkpoints_dir: Path | str, spec: DatasetSpec, given: Path | str | None, usual: Path | str | None = None
+) -> Path:
+    """The folder of a dataset's RAG database: the given one, else the one beside the runs, else the usual one.
 
     Args:
-        checkpoints_dir: folder of the runs; a database that was shipped with the runs comes first.
+        checkpoints_dir: folder of the runs; the database that was shipped with them lies beside them.
         spec: the dataset.
-        database: the folder itself, or the folder that holds one of each dataset.
+        given: what the user said: the folder itself, or the folder that holds one of each dataset in a subfolder.
+        usual: the same, where nothing is given; None: `database`.
 
     Raises:
         UserError: there is none; the place where it belongs is named.
     """
-    shipped = Path(checkpoints_dir) / spec.name / "database"
-    place = shipped if (shipped / MANIFEST).is_file() else given_database(database, spec)
-    if (place / MANIFEST).is_file():
-        return place
-    raise UserError(
-        f"there is no RAG database of {spec.name}: it belongs at {Path(database) / spec.name};"
-        f" make it by python build_rag_database.py --dataset_name {spec.name}"
-    )
-
-
-def given_database(database: Path | str, spec: DatasetSpec) -> Path:
-    """What a user's `--database` means: the subfolder named after the dataset, if it is a database, else the folder."""
-    below = Path(database) / spec.name
-    return below if (below / MANIFEST).is_file() else Path(database)
+    if given is not None:
+        places = [Path(given) / spec.name, Path(given)]
+        problem = f"{given} is no RAG database of {spec.name}:"
+    else:
+        usual = Path(usual or USUAL_DATABASE)
+        places = [Path(checkpoints_dir) / spec.name / "database", usual / spec.name, usual]
+        problem = f"there is no RAG database of {spec.name}: it belongs at {usual / spec.name};"
+    for place in places:
+        if (place / MANIFEST).is_file():
+            return place
+    raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {spec.name}")

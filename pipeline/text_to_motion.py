@@ -29,6 +29,7 @@ from models.vq.tokenise import decode_motions, state_hash
 from Part_TMR.retriever import Retriever
 from pipeline.loader import (
     check_database_tokens,
+    check_retriever,
     check_text_encoders,
     check_tokens,
     load_length_estimator,
@@ -39,7 +40,7 @@ from pipeline.loader import (
     token_inputs,
     token_shape,
 )
-from pipeline.runs import find_database, given_database, run_folder
+from pipeline.runs import find_database, run_folder
 from utils.errors import UserError
 from utils.representation import features_to_joints
 
@@ -102,9 +103,10 @@ class TextToMotion:
         which_mtrans: str | None = None,
         which_rtrans: str | None = None,
     ) -> TextToMotion:
-        """Loads saved runs; the RVQ-VAE, the retriever and the database are those of the masked transformer's config.
+        """Loads saved runs; RVQ-VAE, retriever and database are those of the masked transformer's config.
 
-        Where only the residual transformer uses retrieval, retriever and database are those of its config.
+        A database beside the runs comes before that of the config: it was shipped with them. Where only the residual
+        transformer uses retrieval, retriever and database are those of its config.
 
         Args:
             checkpoints_dir: folder of the runs, `checkpoints_dir/dataset_name/run`.
@@ -140,10 +142,9 @@ class TextToMotion:
             trained_with = retrieval_options(folder(using[0]))
             retriever_dir = folder(retriever_name or trained_with.retriever_name)
             retriever = Retriever.load(retriever_dir, device=device, text_encoder=text_encoder)
-            if database is not None:
-                library_dir = given_database(database, spec)
-            else:
-                library_dir = find_database(checkpoints_dir, spec, trained_with.database)
+            for name in using:
+                check_retriever(retriever, retriever_dir, folder(name))
+            library_dir = find_database(checkpoints_dir, spec, database, trained_with.database)
             library = RAGDatabase.load(library_dir, retriever_hash=retriever.hash, device=device)
             if "tokens" in retrieving.values():
                 check_database_tokens(library, library_dir, state_hash(vq))

@@ -60,7 +60,8 @@ def train_on_tokens(
         n_parts, part_dim = database.embedded.parts.shape[1:]
         dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
         takes = [clip.take for clip in train + val for _ in clip.captions]
-        retrieved = retrieve_for_training(database, retriever.encode_text(captions), takes, options.model.n_retrieved)
+        count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
+        retrieved = retrieve_for_training(database, retriever.encode_text(captions), takes, count)
     conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
 
     def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:
@@ -77,5 +78,5 @@ def train_on_tokens(
     judge = find_judge(spec, options.run.checkpoints_dir, device, val)
     stage_task = task(model, conditions, partial(decode_motions, vq), judge)
     harness = Harness(run_dir, stage_task, train_tokens, val_tokens, options.train, collate_tokens, device)
-    prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens))
+    prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens, database))
     harness.fit()

@@ -47,10 +47,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def give_usual_mode(path: Path) -> None:
-    """Lets others read a file as far as the umask allows; some libraries write for the owner alone."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    """Lets others read a file as far as the umask allows; some libraries write for the owner alone.
+
+    The umask can only be read by changing it, for all threads: a file that is made beside shows what it leaves.
+    """
+    if path.stat().st_mode & 0o077:
+        return
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        usual = Path(folder) / "usual"
+        usual.touch()
+        path.chmod(usual.stat().st_mode & 0o777)
 
 
 def write_json(path: Path | str, content: Any) -> None:
@@ -111,6 +117,24 @@ def file_hash(path: Path | str, length: int = 16) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()[:length]
+
+
+@contextlib.contextmanager
+def result_folder(path: Path | str) -> Iterator[Path]:
+    """`writable_folder` for a block of work; when that fails, the folders that were made for it and are empty go again.
+
+    Raises:
+        UserError: as `writable_folder`.
+    """
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield writable_folder(path)
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def writable_folder(path: Path | str) -> Path:

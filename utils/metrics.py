@@ -111,23 +111,32 @@ def diversity(motion: np.ndarray, n_pairs: int, rng: np.random.Generator) -> flo
         UserError: wrong shape, values that are not finite, more pairs than motions.
     """
     motion = _embeddings(motion, "motion")
-    first, second = _two_draws(len(motion), n_pairs, rng, "motions")
+    _check_pairs(len(motion), n_pairs, "motions")
+    first, second = (rng.choice(len(motion), n_pairs, replace=False) for _ in range(2))
     return float(np.linalg.norm(motion[first] - motion[second], axis=1).mean())
 
 
 def multimodality(motions: np.ndarray, n_pairs: int, rng: np.random.Generator) -> float:
     """Mean distance of motions of one caption: `n_pairs` random pairs of its repeats, the same for all captions.
 
+    No repeat is in two pairs on the same side, and none is paired with itself. Published code draws both sides
+    independently, so that one pair in R is a motion with itself: with its 30 repeats it reads 3 % lower.
+
     Args:
-        motions: (N, R, D), R repeats of N captions.
+        motions: (N, R, D), R >= 2 repeats of N captions.
         n_pairs: at most R.
         rng: of the draws.
 
     Raises:
-        UserError: wrong shape, values that are not finite, more pairs than repeats.
+        UserError: wrong shape, values that are not finite, one repeat, more pairs than repeats.
     """
     motions = _embeddings(motions, "motions", ndim=3)
-    first, second = _two_draws(motions.shape[1], n_pairs, rng, "repeats")
+    repeats = motions.shape[1]
+    if repeats < 2:
+        raise UserError("multimodality needs at least two repeats of a caption")
+    _check_pairs(repeats, n_pairs, "repeats")
+    order = rng.permutation(repeats)
+    first, second = order[:n_pairs], np.roll(order, rng.integers(1, repeats))[:n_pairs]
     return float(np.linalg.norm(motions[:, first] - motions[:, second], axis=2).mean())
 
 
@@ -187,10 +196,9 @@ def _square_root(covariance: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.where(values > floor, values, 0.0))) @ vectors.T
 
 
-def _two_draws(count: int, n_pairs: int, rng: np.random.Generator, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _check_pairs(count: int, n_pairs: int, what: str) -> None:
     if not 1 <= n_pairs <= count:
         raise UserError(f"n_pairs must be between 1 and the number of {what}, {count}, not {n_pairs}")
-    return rng.choice(count, n_pairs, replace=False), rng.choice(count, n_pairs, replace=False)
 
 
 def _embeddings(values: np.ndarray, name: str, ndim: int = 2) -> np.ndarray:

@@ -13,7 +13,7 @@ def main() -> None:
     options = parse(MotionExportOptions, description=__doc__)
 
     from data.specs import get_spec
-    from utils.files import writable_folder
+    from utils.files import result_folder
     from visualization.formats import ExportSettings
     from visualization.motion_folder import export_folder, read_motion_folder
 
@@ -26,8 +26,8 @@ def main() -> None:
         unit=options.units,
         size=(options.width, options.height) if options.width else None,
     )
-    folder = writable_folder(options.out)
-    export_folder(motions, folder, options.formats, options.compare, settings)
+    with result_folder(options.out) as folder:
+        export_folder(motions, folder, options.formats, options.compare, settings)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from visualization.checks import check_fps, check_joints
 from visualization.gltf import write_glb
 from visualization.html import Panel, write_html
 from visualization.sequence import render_sequence
-from visualization.video import render_comparison, render_video
+from visualization.video import arrange, render_comparison, render_video
 
 COMPARED = ("mp4", "gif", "html")  # formats that can show several motions side by side
 MOST_COMPARED = 16
@@ -142,11 +142,9 @@ def write_comparison(
         motions: two to `MOST_COMPARED`; a prompt that all share becomes the heading, and their labels tell them apart.
 
     Raises:
-        UserError: as `write_motion`, or too few or too many motions.
+        UserError: as `write_motion` and `check_comparison`.
     """
-    _check_formats(formats, COMPARED)
-    if not 2 <= len(motions) <= MOST_COMPARED:
-        raise UserError(f"{len(motions)} motions cannot stand side by side: compare 2 to {MOST_COMPARED}")
+    check_comparison(len(motions), formats, settings)
     motions = [_prepare(motion, settings) for motion in motions]
     if len({motion.label for motion in motions}) == 1:  # tells nothing apart
         motions = [replace(motion, label="") for motion in motions]
@@ -167,6 +165,19 @@ def write_comparison(
                 path, joints, settings.written_fps, labels, title, settings.dataset, **settings.picture
             )
     return written
+
+
+def check_comparison(count: int, formats: Sequence[str], settings: ExportSettings) -> None:
+    """What can be wrong with a comparison of so many motions before there is any file.
+
+    Raises:
+        UserError: unknown format, too few or too many motions, or a size that leaves too little for each.
+    """
+    _check_formats(formats, COMPARED)
+    if not 2 <= count <= MOST_COMPARED:
+        raise UserError(f"{count} motions cannot stand side by side: compare 2 to {MOST_COMPARED}")
+    for kind in set(formats) - {"html"}:
+        arrange(count, settings.size, still=kind == "gif")
 
 
 def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writer]) -> None:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import read_json
-from visualization.formats import MOST_COMPARED, ExportSettings, write_comparison, write_motion
+from visualization.formats import MOST_COMPARED, ExportSettings, check_comparison, write_comparison, write_motion
 from visualization.html import Panel
 from visualization.motion_files import motion_paths, read_joints
 
@@ -69,13 +69,15 @@ def export_folder(
         the files.
 
     Raises:
-        UserError: see `write_motion` and `write_comparison`.
+        UserError: see `write_motion` and `write_comparison`; a comparison that cannot be is found before any file.
     """
+    shown = list(motions.values())[:MOST_COMPARED]
+    if compare:
+        check_comparison(len(shown), compare, settings)
     written: list[Path] = []
     for name, motion in tqdm(motions.items(), desc="exporting", unit="motion"):
         written += write_motion(folder / name, motion, formats, settings).values()
     if compare:
-        shown = list(motions.values())[:MOST_COMPARED]
         if len(shown) < len(motions):
             print(f"the comparison shows the first {MOST_COMPARED} of {len(motions)} motions")
         written += write_comparison(folder / "comparison", shown, compare, settings).values()

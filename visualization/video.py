@@ -133,15 +133,8 @@ def render_comparison(
     if labels and len(labels) != len(motions):
         raise UserError(f"{len(labels)} labels for {len(motions)} motions: give one for each, or none")
     motions = [check_joints(joints, dataset) for joints in motions]
-    columns = min(len(motions), 4)
-    rows = -(-len(motions) // columns)
     still = path.suffix.lower() == ".gif"
-    width, height = size or ((854, 480) if len(motions) == 1 else (480 * columns, 480 * rows))
-    if still and size is None:
-        width, height = width // 2, height // 2
-    panel = (width // columns // 2 * 2, height // rows // 2 * 2)
-    if panel[0] < 64 or panel[1] < 64 or max(panel) > 8192:
-        raise UserError(f"size {width}x{height} leaves {panel[0]}x{panel[1]} pixels a motion: use 64 to 8192 a side")
+    columns, rows, panel = arrange(len(motions), size, still)
     size = (panel[0] * columns, panel[1] * rows)
     text_size = max(9, round(panel[1] / 22))
     heading = Caption(title, size[0], text_size) if title.strip() else None
@@ -183,6 +176,23 @@ def render_comparison(
         return image
 
     return write_video(path, _in_order(picture, total), size, fps)
+
+
+def arrange(count: int, size: tuple[int, int] | None, still: bool) -> tuple[int, int, tuple[int, int]]:
+    """Columns, rows, and (width, height) in pixels of each of so many panels; `size` and `still` (a .gif) as above.
+
+    Raises:
+        UserError: the panels are too small or too large.
+    """
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    width, height = size or ((854, 480) if count == 1 else (480 * columns, 480 * rows))
+    if still and size is None:
+        width, height = width // 2, height // 2
+    panel = (width // columns // 2 * 2, height // rows // 2 * 2)
+    if panel[0] < 64 or panel[1] < 64 or max(panel) > 8192:
+        raise UserError(f"size {width}x{height} leaves {panel[0]}x{panel[1]} pixels a motion: use 64 to 8192 a side")
+    return columns, rows, panel
 
 
 def _in_order(picture: Callable[[int], np.ndarray], total: int) -> Iterator[np.ndarray]:

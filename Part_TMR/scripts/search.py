@@ -17,7 +17,7 @@ def main() -> None:
     from Part_TMR.library import read_motion
     from Part_TMR.retriever import Retriever
     from pipeline.library import library_motion
-    from pipeline.runs import find_database, given_database, run_folder
+    from pipeline.runs import find_database, run_folder
     from utils.device import choose_device
     from utils.files import write_json
     from utils.representation import features_to_joints
@@ -29,10 +29,7 @@ def main() -> None:
     if options.video is not None:
         check_suffix(Path(options.video))
     run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
-    if options.database is not None:
-        folder = given_database(options.database, spec)
-    else:
-        folder = find_database(options.run.checkpoints_dir, spec, "database")
+    folder = find_database(options.run.checkpoints_dir, spec, options.database)
     retriever = Retriever.load(run_dir, device, checkpoint=resolve_checkpoint(run_dir, options.which_epoch))
     database = RAGDatabase.load(folder, retriever.hash)
     if options.text is not None:

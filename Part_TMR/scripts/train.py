@@ -1,7 +1,7 @@
 """Trains the retriever: `python -m Part_TMR.scripts.train --dataset_name mini --preset mini`."""
 
 from options.presets import PRESETS
-from options.schema import parse
+from options.schema import parse, to_dict
 from options.stages import RetrieverOptions, run_config
 from utils.errors import run_script
 
@@ -41,7 +41,7 @@ def main() -> None:
     normalizer = Normalizer.from_statistics(*load_statistics(spec), get_layout(options.model.layout))
     seed_everything(options.train.seed)
     model = RetrieverModel(options.model, encoder.dim, normalizer, encoder if trained else None)
-    task = RetrieverTask(model, texts(train), texts(val), options.rates.text_lr_factor, options.rates.head_lr_factor)
+    task = RetrieverTask(model, texts(train), texts(val), **to_dict(options.rates))
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)
     prepare_run(run_dir, run_config(options, "tmr"))

@@ -17,9 +17,6 @@ from models.transformer.condition import Condition, Retrieved
 if TYPE_CHECKING:
     from models.text_encoder import TextFeatures, TextFeatureStore
 
-# In training the K motions are drawn from a few more, so that the generator sees less than perfect company too.
-POOL_FACTOR = 3
-
 
 def make_condition(texts: TextFeatures, retrieved: Retrieved | None) -> Condition:
     """Text features (B, ...) and what was retrieved for them -> a condition that keeps both."""
@@ -32,12 +29,12 @@ def empty_retrieval(database: RAGDatabase, batch: int, n_retrieved: int) -> Retr
     return database.gather(torch.zeros(batch, min(n_retrieved, len(database)), dtype=torch.long))
 
 
-def retrieve_for_training(database: RAGDatabase, queries: Tensor, takes: Sequence[str], n_retrieved: int) -> Tensor:
-    """The pool of motions (C, P) for each training caption (C, E), best first.
+def retrieve_for_training(database: RAGDatabase, queries: Tensor, takes: Sequence[str], count: int) -> Tensor:
+    """The `count` nearest motions (C, P) of each training caption (C, E), best first; fewer if there are not so many.
 
     The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer.
     """
-    return database.search(queries, POOL_FACTOR * n_retrieved, exclude_takes=list(takes)).indices
+    return database.search(queries, count, exclude_takes=list(takes)).indices
 
 
 class ConditionSource:

@@ -6,7 +6,7 @@ Letters: T frames, N = T / 4 token steps, J part rows, Q quantisers, D feature c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,27 +27,43 @@ FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no re
 
 @torch.no_grad()
 def tokenise(model: RVQVAE, motions: Sequence[np.ndarray], batch_size: int = 64) -> list[Tensor]:
-    """Codes of raw features (T, D), T a multiple of 4 -> one (N, J, Q) int64 CPU tensor a motion, in order.
-
-    Motions of similar length share a batch, so that little is computed for padding; long ones share it with fewer.
-    """
+    """Codes of raw features (T, D), T a multiple of 4 -> one (N, J, Q) int64 CPU tensor a motion, in order."""
     model.eval()
     device = model.normalizer.mean.device
-    order = sorted(range(len(motions)), key=lambda index: len(motions[index]))
     codes: list[Tensor] = [torch.empty(0)] * len(motions)
-    bar = tqdm(total=len(order), desc="tokenising", unit="motion", leave=False, delay=2)
-    while order:
-        longest = len(motions[order[:batch_size][-1]])
-        count = min(batch_size, max(1, FRAMES_AT_ONCE // longest))
-        chosen, order = order[:count], order[count:]
-        bar.update(len(chosen))
+    for chosen in _batches([len(motion) for motion in motions], batch_size, "tokenising"):
         features = pad_sequence([torch.from_numpy(motions[index]) for index in chosen], batch_first=True).to(device)
         lengths = torch.tensor([len(motions[index]) for index in chosen], device=device)
         mask = torch.arange(features.shape[1], device=device) < lengths[:, None]
         for index, row in zip(chosen, model.encode(features, mask).cpu(), strict=True):
             codes[index] = row[: len(motions[index]) // model.frames_per_step].clone()
-    bar.close()
     return codes
+
+
+def _batches(frames: Sequence[int], batch_size: int, what: str) -> Iterator[list[int]]:
+    """Indices of motions of so many frames, batch by batch, with a bar where that takes time.
+
+    Motions of similar length share a batch, so that little is computed for padding; long ones share it with fewer.
+    """
+    order = sorted(range(len(frames)), key=lambda index: frames[index])
+    with tqdm(total=len(order), desc=what, unit="motion", leave=False, delay=2) as bar:
+        while order:
+            count = min(batch_size, max(1, FRAMES_AT_ONCE // frames[order[:batch_size][-1]]))
+            chosen, order = order[:count], order[count:]
+            yield chosen
+            bar.update(len(chosen))
+
+
+def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = 64) -> list[np.ndarray]:
+    """The inverse of `tokenise`: codes (N, J, q) of each motion -> raw features (T, D) each, in order."""
+    device = model.normalizer.mean.device
+    motions: list[np.ndarray] = [np.empty(0)] * len(codes)
+    for chosen in _batches([len(each) * model.frames_per_step for each in codes], batch_size, "decoding"):
+        steps = torch.tensor([len(codes[index]) for index in chosen])
+        padded = pad_sequence([codes[index] for index in chosen], batch_first=True).to(device)
+        for index, motion in zip(chosen, decode_motions(model, padded, steps), strict=True):
+            motions[index] = motion
+    return motions
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ class MotionRequest:
         prompt: one line of printable text.
         motion_length: frames, or None: estimated from the prompt.
         seed: of the sampling.
-        cond_scale: guidance scale of both transformers; 1: no guidance.
+        cond_scale: guidance scale of the base tokens, as the demo's `--cond_scale`; 1: no guidance.
         time_steps: passes of the masked transformer.
         retrieval: False withholds the database.
     """

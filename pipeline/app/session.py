@@ -167,8 +167,7 @@ class AppSession:
         }
 
     def _motion(self, request: MotionRequest) -> Motion:
-        scale = request.cond_scale
-        sampling = SamplingSettings(time_steps=request.time_steps, cond_scale=scale, res_cond_scale=scale)
+        sampling = SamplingSettings(time_steps=request.time_steps, cond_scale=request.cond_scale)
         return self.t2m.generate(
             [request.prompt], request.motion_length, request.seed, sampling=sampling, retrieval=request.retrieval
         )[0]

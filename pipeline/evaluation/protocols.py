@@ -81,8 +81,9 @@ class Generated:
         if self.retrieval == "self":
             own = torch.tensor([self.n_library + sample.clip_index for sample in samples])
             return own[:, None].repeat(1, n_retrieved)
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randint(self.n_library, (len(samples), n_retrieved), generator=generator)
+        generator, count = np.random.default_rng(seed), min(n_retrieved, self.n_library)
+        drawn = [generator.choice(self.n_library, count, replace=False) for _ in samples]
+        return torch.from_numpy(np.stack(drawn))
 
 
 class GroundTruthBase(Generated):

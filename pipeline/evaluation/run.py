@@ -16,7 +16,7 @@ from data.clips import Clip, load_split
 from data.specs import DatasetSpec
 from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import tokenise
+from models.vq.tokenise import detokenise, tokenise
 from options.stages import ProtocolOptions
 from pipeline.evaluation.markdown import save_markdown
 from pipeline.evaluation.protocols import Fixed, Generated
@@ -27,7 +27,9 @@ from utils.device import describe_device
 from utils.errors import UserError
 from utils.files import read_json
 
-# Added to a repeat's seed, so that the motions for multimodality are others than those of the table.
+# Each draw of a repeat has a random stream of its own: that of the captions has no salt.
+SCORING_SALT = 1
+# Also added to a repeat's seed, so that the motions for multimodality are others than those of the table.
 MULTIMODALITY_SALT = 500_000_003
 
 Rows = dict[str, dict[str, list[float]]]
@@ -56,8 +58,7 @@ class Evaluation:
         self.codebook_use = (
             len(np.unique(np.concatenate([code[..., 0].numpy().ravel() for code in codes]))) / vq.config.nb_code2d
         )
-        decoded = [vq.decode(code[None].to(device))[0].cpu().numpy() for code in codes]
-        self.references = [Fixed("real", features), Fixed("vq", decoded, reconstructed=True)]
+        self.references = [Fixed("real", features), Fixed("vq", detokenise(vq, codes), reconstructed=True)]
 
     @staticmethod
     def _load_evaluator(spec: DatasetSpec, checkpoints_dir: str, device: Device, needed: bool) -> Evaluator | None:
@@ -133,7 +134,7 @@ class Evaluation:
         return rows
 
     def _score(self, measured: Measured, samples: Sequence[Sample], repeat: int) -> dict[str, float]:
-        return self.scorer.score(measured, samples, np.random.default_rng((self.protocol.seed, repeat)))
+        return self.scorer.score(measured, samples, np.random.default_rng((self.protocol.seed, repeat, SCORING_SALT)))
 
     def _multimodality(
         self, row: Generated, samples: Sequence[Sample], repeat: int, n_captions: int, n_motions: int

@@ -66,6 +66,7 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
 
     table = succeeded(run("Part_TMR.scripts.test", *dataset, "--gpu_id", "-1"))
     results = json.loads((run_dir / "eval" / "eval_test.json").read_text())
+    assert "as TMR defines them" in table and results["notes"] in table
     assert "small_batches" in table and set(results["all"]["text_to_motion"]) == {"R1", "R2", "R3", "R5", "R10", "MedR"}
 
     search = ["Part_TMR.scripts.search", *dataset, "--checkpoints_dir", "logs"]

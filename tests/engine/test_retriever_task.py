@@ -54,11 +54,18 @@ def make_task(**changes: object) -> tuple[RetrieverTask, MotionTextDataset]:
     training = {"dropout": 0.0, "queue_size": 12, "momentum": 0.5}
     model = RetrieverModel(PartTMRConfig(**(sizes | text | training | changes)), 8)
     texts = CaptionTexts(dataset.captions, np.arange(N_CLIPS), RandomStore(N_CLIPS))
-    return RetrieverTask(model, texts, texts, text_lr_factor=0.1, head_lr_factor=2.0), dataset
+    return RetrieverTask(model, texts, texts, motion_lr_factor=3.0, text_lr_factor=0.1, head_lr_factor=2.0), dataset
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"queue_size": 0}, {"lambda_part": 0.5, "learn_temperature": True}, {"parts": "whole"}]
+    "changes",
+    [
+        {},
+        {"queue_size": 0},
+        {"lambda_part": 0.5, "learn_temperature": True},
+        {"parts": "whole"},
+        {"text_layers": 0, "remove_false_negatives": False},  # as published
+    ],
 )
 def test_learns_its_pairs(tmp_path: Path, changes: dict[str, object]) -> None:
     task, dataset = make_task(**changes)
@@ -103,7 +110,7 @@ def test_parameter_groups_hold_every_parameter_once() -> None:
     groups = task.parameter_groups(1.0)
     found = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(found) == sorted(id(parameter) for parameter in task.model.parameters())
-    assert {group["lr"] for group in groups} == {1.0, 2.0}
+    assert {group["lr"] for group in groups} == {3.0, 2.0}
     undecayed = {id(p) for group in groups if group.get("weight_decay") == 0.0 for p in group["params"]}
     for name, parameter in task.model.named_parameters():
         vector = any(word in name for word in ("bias", "norm", "class_token", "temperature"))

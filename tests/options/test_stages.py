@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -86,13 +87,52 @@ def test_promised_commands_parse(line: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("preset", ["paper", "small", "mini"])
+@pytest.mark.parametrize("preset", ["paper", "tuned", "small", "mini"])
 def test_presets_fit_and_configs_round_trip(stage: str, preset: str) -> None:
     options = parse(STAGES[stage], ["--preset", preset], PRESETS[stage])
     assert options.run.dataset_name == ("mini" if preset == "mini" else "humanml3d")
     assert from_dict(STAGES[stage], json.loads(json.dumps(to_dict(options)))) == options
     config = stages.run_config(options, stage)
     assert config["stage"] == stage and isinstance(config["command"], str) and config["model"] == to_dict(options.model)
+
+
+TRANSFORMER = (
+    "latent_dim 384, n_heads 6, n_layers 8, ff_size 1024, dropout 0.2, block stacked, retrieved global, n_retrieved 1,"
+    " retrieval_pool 1, text_states False, cond_drop_prob 0.1, text_drop_prob 0.0, retrieval_drop_prob 0.0,"
+    " batch_size 64, max_epoch 500, lr 0.0002, betas (0.9, 0.99), weight_decay 1e-05, warm_up_iter 2000,"
+    " schedule step, milestones (1000000,), gamma 0.1, grad_clip 0.0"
+)
+PUBLISHED = {
+    "vq": "width 512, depth 3, dilation_growth_rate 3, merge_parts late, num_quantizers 6, nb_code2d 256,"
+    " code_dim2d 1024, mu 0.99, quantize_dropout_prob 0.2, sample_codebook_temp 0.5, feat_bias 5.0, window_size 64,"
+    " window_stride 1, position_weight 0.5, drift_weight 0.0, commit_weight 0.02, batch_size 256, max_epoch 50,"
+    " lr 0.0002, betas (0.9, 0.99), weight_decay 0.0, warm_up_iter 2000, schedule step, milestones (150000, 250000),"
+    " gamma 0.1, grad_clip 0.0",
+    "mtrans": f"{TRANSFORMER}, random_token_prob 0.1, mask_token_prob 0.88",
+    "rtrans": f"{TRANSFORMER}, share_weight False",
+    "tmr": "part_dim 512, motion_layers 4, motion_heads 4, motion_ff_size 1024, embed_dim 512, text_encoder distilbert,"
+    " text_layers 0, queue_size 65536, momentum 0.99, temperature 0.07, learn_temperature False, lambda_part 0.0,"
+    " remove_false_negatives False, batch_size 128, max_epoch 200, lr 1e-05, motion_lr_factor 10.0, text_lr_factor 1.0,"
+    " head_lr_factor 10.0, weight_decay 0.0, warm_up_iter 0, schedule cosine, gamma 0.5, grad_clip 0.0",
+}
+
+
+@pytest.mark.parametrize("stage", PUBLISHED)
+def test_a_plain_command_is_the_published_configuration(stage: str) -> None:
+    values = flat(to_dict(parse(STAGES[stage], [], PRESETS[stage])))
+    for item in re.split(r", (?=[a-z])", PUBLISHED[stage]):
+        name, _, value = item.partition(" ")
+        shown = tuple(values[name]) if isinstance(values[name], list) else values[name]
+        assert str(shown) == value, name
+    tuned = parse(STAGES[stage], ["--preset", "tuned"], PRESETS[stage])
+    changed = {name: value for name, value in flat(to_dict(tuned)).items() if value != values[name]}
+    assert changed == PRESETS[stage]["tuned"], "a tuned value that is the published one"
+
+
+def test_length_classes_are_enough_for_the_datasets_longest_motion(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{"fps": 20, "max_frames": 400}')
+    lengths = {name: parse(stages.LengthOptions, ["--dataset_name", name]) for name in ("humanml3d", str(tmp_path))}
+    assert [options.model.max_steps_length for options in lengths.values()] == [50, 101]
 
 
 @pytest.mark.parametrize("schema", [stages.VQOptions, stages.RetrieverOptions])
@@ -157,3 +197,20 @@ def test_help_is_instant_and_needs_no_torch(script: str) -> None:
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
     assert not imported & {"torch", "numpy", "transformers", "matplotlib"}
     assert seconds < 1.5, f"--help took {seconds:.2f} s"  # under one second on an idle machine
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("preset", ["mini", "small"])
+def test_small_presets_mean_what_they_always_meant(stage: str, preset: str) -> None:
+    """The shipped models and the README's figures come from these values: presets.json holds them."""
+    before = json.loads((ROOT / "tests" / "options" / "presets.json").read_text())[preset][stage]
+    values = flat(to_dict(parse(STAGES[stage], ["--preset", preset], PRESETS[stage])))
+    assert {name: values[name] for name in before} == before
+    added = {"mtrans": {"retrieval_pool": 3}, "rtrans": {"retrieval_pool": 3}, "tmr": {"motion_lr_factor": 1.0}}
+    assert {name: values[name] for name in added.get(stage, {})} == added.get(stage, {}), "formerly no option"
+
+
+def flat(groups: dict) -> dict:
+    """Nested options by their flags."""
+    parts = [flat(value) if isinstance(value, dict) else {name: value} for name, value in groups.items()]
+    return {name: value for part in parts for name, value in part.items()}

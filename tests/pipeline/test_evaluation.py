@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 
 from data.clips import Caption, Clip
-from models.configs import SamplingSettings
+from models.configs import RVQConfig, SamplingSettings
+from models.vq.rvq import RVQVAE
 from options.schema import parse
 from options.stages import EvalResOptions, ProtocolOptions
 from pipeline.evaluation.generators import _sources, _targets
-from pipeline.evaluation.protocols import Fixed, GroundTruthBase
+from pipeline.evaluation.protocols import Fixed, Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
 from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
@@ -116,6 +118,55 @@ def test_scores_are_those_of_the_metrics(evaluation: Evaluation) -> None:
     text = evaluation.evaluator.embed_text([SimpleNamespace(text=sample.text) for sample in samples])
     assert numbers["fid"] == pytest.approx(metrics.frechet_distance(real, made), rel=1e-5)
     assert numbers["matching_score"] == pytest.approx(metrics.matching_score(text, made), rel=1e-5)
+
+
+def test_captions_and_scores_draw_from_streams_of_their_own(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, made = [], np.random.default_rng
+
+    def watched(seed: object) -> np.random.Generator:
+        generator = made(seed)
+        states.append(generator.bit_generator.state["state"]["state"])
+        return generator
+
+    monkeypatch.setattr(np.random, "default_rng", watched)
+    evaluation.run([], "protocol vq", tmp_path, {})
+    captions, *scored = states[:3]
+    assert captions not in scored and len(set(scored)) == 1, "every row is scored in the same order"
+
+
+def test_clips_are_decoded_in_batches(evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row `vq`: the same numbers as clip by clip, in few passes."""
+    torch.manual_seed(0)
+    vq = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
+    vq.train()(torch.randn(4, 40, WIDTH))
+    vq.eval()
+    generator = np.random.default_rng(0)
+    motions = [generator.normal(size=(frames, WIDTH)).astype(np.float32) for frames in (48, 40, 44, 40, 60)]
+    alone = [vq.decode(vq.encode(torch.from_numpy(row)[None]))[0].detach().numpy() for row in motions]
+    clips = [replace(evaluation.clips[0], features=motion) for motion in motions]
+    monkeypatch.setattr("pipeline.evaluation.run.load_split", lambda spec, split: clips)
+    monkeypatch.setattr(Evaluation, "_load_evaluator", lambda *_, **__: evaluation.evaluator)
+    calls, decode = [], vq.decode
+    monkeypatch.setattr(vq, "decode", lambda *inputs: calls.append(inputs) or decode(*inputs))
+    spec = SimpleNamespace(root=tmp_path, layout="humanml3d", fps=20, max_frames=196)
+    made = Evaluation(spec, evaluation.protocol, vq, "logs", torch.device("cpu"))
+    assert len(calls) == 1
+    for expected, row in zip(alone, made.references[1].motions, strict=True):
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+
+
+def test_random_retrieval_draws_different_motions() -> None:
+    t2m = SimpleNamespace(database=range(5), n_retrieved=4)
+    samples = [None] * 200
+    drawn = Generated("res", t2m, [], SamplingSettings(), "random")._retrieved(samples, 3)
+    assert drawn.shape == (200, 4) and drawn.min() == 0 and drawn.max() == 4
+    assert all(len(set(row)) == 4 for row in drawn.tolist())
+    assert torch.equal(drawn, Generated("res", t2m, [], SamplingSettings(), "random")._retrieved(samples, 3))
+    t2m.n_retrieved = 9
+    few = Generated("res", t2m, [], SamplingSettings(), "random")._retrieved(samples, 3)
+    assert few.sort(dim=1).values.tolist() == [list(range(5))] * 200, "a small library"
 
 
 def test_report_is_a_page_with_a_picture(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data.specs import get_spec
-from pipeline.runs import find_database, given_database, read_config, run_folder, run_path
+from pipeline.runs import find_database, read_config, run_folder, run_path
 from utils.errors import UserError
 from utils.run_files import list_checkpoints, matching_checkpoints, resolve_checkpoint
 
@@ -120,19 +120,31 @@ def test_a_config_that_cannot_be_read_is_named(logs: Path) -> None:
         read_config(logs / "mini" / "vq")
 
 
-def test_databases_are_found_nearest_first(tmp_path: Path) -> None:
-    spec, places = (
-        get_spec("mini"),
-        [tmp_path / "db", tmp_path / "db" / "mini", tmp_path / "logs" / "mini" / "database"],
-    )
-    with pytest.raises(UserError, match=f"belongs at {places[1]}; make it by python build_rag_database.py"):
-        find_database(tmp_path / "logs", spec, str(tmp_path / "db"))
-    for place in places:
+def test_databases_are_found_nearest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, logs, usual = get_spec("mini"), tmp_path / "logs", tmp_path / "db"
+    with pytest.raises(UserError, match=f"belongs at {usual / 'mini'}; make it by python build_rag_database.py"):
+        find_database(logs, spec, None, usual)
+    for place in (usual, usual / "mini", logs / "mini" / "database"):
         place.mkdir(parents=True)
         (place / "manifest.json").write_text("{}")
-        assert find_database(tmp_path / "logs", spec, str(tmp_path / "db")) == place
-    assert given_database(tmp_path / "db", spec) == given_database(tmp_path / "db" / "mini", spec) == places[1]
-    assert given_database(tmp_path / "nowhere", spec) == tmp_path / "nowhere"
+        assert find_database(logs, spec, None, usual) == place
+    assert find_database(tmp_path / "nowhere", get_spec("mini"), None, "db") == Path("db/mini")
+    with pytest.raises(UserError, match="belongs at database/mini"):
+        find_database(tmp_path / "nowhere", spec, None)
+
+
+def test_a_given_database_comes_before_the_one_beside_the_runs(tmp_path: Path) -> None:
+    spec, beside, given = get_spec("mini"), tmp_path / "logs" / "mini" / "database", tmp_path / "mine" / "mini"
+    for place in (beside, given):
+        place.mkdir(parents=True)
+        (place / "manifest.json").write_text("{}")
+    assert find_database(tmp_path / "logs", spec, None) == beside
+    assert (
+        find_database(tmp_path / "logs", spec, given) == find_database(tmp_path / "logs", spec, given.parent) == given
+    )
+    with pytest.raises(UserError, match="nowhere is no RAG database of mini: make it by"):
+        find_database(tmp_path / "logs", spec, "nowhere")
 
 
 def test_no_torch_is_needed() -> None:

@@ -10,7 +10,7 @@ import torch
 from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
 from models.transformer.condition import ConditionDims
 from pipeline import Motion, TextToMotion
-from pipeline.loader import TokenShape, build_masked, build_residual
+from pipeline.loader import TokenShape, build_masked, build_residual, token_config
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -138,6 +138,21 @@ def test_runs_that_do_not_fit_are_refused(
     change(runs / "mini" / run / "config.json", section, key, value)
     with pytest.raises(UserError, match=message):
         TextToMotion.load(checkpoints_dir=runs)
+
+
+def test_another_retriever_than_that_of_the_training_is_refused(runs: Path, t2m: TextToMotion) -> None:
+    shape = ConditionDims(384), TokenShape(8, 6, 2, "0123")
+    recorded = token_config(*shape, t2m.database)["library"]
+    assert recorded == {"retriever_hash": t2m.retriever.hash, "motions": 1920, "captions": 6707}
+    assert "library" not in token_config(*shape)
+    path = runs / "mini" / "rtrans" / "config.json"
+    for name, accepted in ((t2m.retriever.hash, True), ("0" * 16, False)):
+        write_json(path, read_json(path) | {"library": recorded | {"retriever_hash": name}})
+        if accepted:
+            TextToMotion.load(checkpoints_dir=runs)
+        else:
+            with pytest.raises(UserError, match=f"rtrans was trained with the retriever {name}, but .*mini/tmr holds"):
+                TextToMotion.load(checkpoints_dir=runs)
 
 
 def test_a_checkpoint_of_something_else_is_refused(runs: Path) -> None:

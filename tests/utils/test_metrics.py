@@ -131,7 +131,8 @@ def test_diversity_and_multimodality_follow_their_draws() -> None:
     np.testing.assert_allclose(metrics.diversity(motion, 20, np.random.default_rng(9)), expected, **CLOSE)
 
     rng = np.random.default_rng(9)
-    first, second = rng.choice(12, 10, replace=False), rng.choice(12, 10, replace=False)
+    order, shift = rng.permutation(12), rng.integers(1, 12)
+    first, second = order[:10], np.roll(order, shift)[:10]
     expected = np.mean(
         [
             np.sqrt(((caption[a] - caption[b]) ** 2).sum())
@@ -141,6 +142,18 @@ def test_diversity_and_multimodality_follow_their_draws() -> None:
     )
     np.testing.assert_allclose(metrics.multimodality(motions, 10, np.random.default_rng(9)), expected, **CLOSE)
     assert metrics.diversity(np.ones((50, 5)), 20, rng) == metrics.multimodality(np.ones((2, 12, 5)), 10, rng) == 0
+
+
+@pytest.mark.parametrize(("repeats", "n_pairs"), [(30, 10), (10, 10), (2, 1)])
+def test_multimodality_pairs_no_motion_with_itself(repeats: int, n_pairs: int) -> None:
+    """Corners of a simplex: all pairs are sqrt(2) apart, and a motion is 0 from itself."""
+    corners = np.eye(repeats)[None]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        assert metrics.multimodality(corners, n_pairs, rng) == pytest.approx(np.sqrt(2))
+    assert metrics.multimodality(corners, n_pairs, np.random.default_rng(1)) > 0
+    with pytest.raises(UserError, match="at least two repeats"):
+        metrics.multimodality(corners[:, :1], 1, rng)
 
 
 def test_joint_errors() -> None:

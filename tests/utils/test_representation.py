@@ -101,6 +101,15 @@ def test_grid_is_exact_and_complete(dataset: str, n_features: int, slots: int) -
     assert sorted(layout.grid_columns[layout.grid_columns < n_features]) == list(range(n_features))
 
 
+def test_the_grid_copies_nothing_to_the_device_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, features = get_layout("humanml3d"), torch.randn(1, 4, 263, requires_grad=True)
+    with torch.inference_mode():
+        grid_to_features(features_to_grid(features, layout), layout)
+    monkeypatch.setattr(torch, "as_tensor", lambda *_, **__: pytest.fail("an index was made again"))
+    grid_to_features(features_to_grid(features, layout), layout).sum().backward()
+    assert torch.equal(features.grad, torch.ones_like(features))
+
+
 @pytest.mark.parametrize("dataset, widths", [("humanml3d", [7, 50, 50, 60, 60, 60]), ("kit", [7, 62, 62, 48, 48, 48])])
 def test_retriever_parts_have_the_published_widths(dataset: str, widths: list[int]) -> None:
     columns = get_layout(dataset).part_columns

@@ -125,6 +125,22 @@ def test_folder_with_captions_of_every_kind(tmp_path: Path) -> None:
         read_motion_folder(source, "humanml3d")
 
 
+def test_a_comparison_that_cannot_be_is_found_before_any_file(tmp_path: Path) -> None:
+    motions = {str(number): Panel(make_walk(frames=3), "a") for number in range(5)}
+    out = tmp_path / "out"
+    out.mkdir()
+    for chosen, compare in ((motions, ["html", "mp4"]), ({"0": motions["0"]}, ["html"])):
+        with pytest.raises(UserError, match="size 96x64 leaves 24x32 pixels|1 motions cannot stand"):
+            export_folder(chosen, out, ["bvh"], compare, SMALL)
+    assert not list(out.iterdir())
+
+
+def test_a_refused_export_leaves_no_folder(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", make_walk(frames=2))
+    result = run_export("--dir", tmp_path, "--out", tmp_path / "out" / "deep", "--compare", "html")
+    assert result.returncode == 2 and "side by side" in result.stderr and not (tmp_path / "out").exists()
+
+
 def run_export(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "visualization.export", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -14,7 +14,10 @@ import pytest
 import torch
 
 from data.specs import get_spec
+from models.configs import SamplingSettings
 from options.app import AppOptions, ModelOptions, ServerOptions
+from options.schema import parse
+from options.stages import DemoOptions
 from pipeline.app.markup import show_error, show_result
 from pipeline.app.results import FILES, ResultStore
 from pipeline.app.session import AppSession, Line, Neighbour, Result
@@ -96,6 +99,18 @@ def test_the_shipped_models_answer_with_all_files(store: ResultStore) -> None:
         "hardware": session.health()["hardware"],
         "queue": {"running": 0, "waiting": 0, "limit": 8},
     }
+
+
+def test_a_request_samples_as_the_demo_does_with_the_same_values(store: ResultStore) -> None:
+    asked = []
+
+    def generate(texts: list[str], *arguments: Any, sampling: SamplingSettings, **settings: Any) -> list[Motion]:
+        asked.append(sampling)
+        return [Motion(texts[0], 20.0, np.zeros((8, 263), np.float32), make_walk(frames=8), (), 0)]
+
+    stub_session(store, generate).generate(**{**REQUEST, "cond_scale": 4.0})
+    demo = parse(DemoOptions, ["--text_prompt", "a", "--cond_scale", "4", "--time_steps", "2"])
+    assert asked == [demo.sampling]
 
 
 def test_a_refused_or_failed_request_leaves_nothing(store: ResultStore) -> None:
