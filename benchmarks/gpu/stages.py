@@ -32,13 +32,13 @@ from engine.token_tasks import MaskedTask, ResidualTask
 from engine.vq_task import VQTask
 from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
-from models.rag.conditions import POOL_FACTOR, ConditionSource
+from models.rag.conditions import ConditionSource
 from models.rag.database import Embedded, Entry, RAGDatabase
 from models.text.encoder import TextFeatures, TowerEncoder
 from models.text.tower import TextTower, TowerConfig
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
-from options.schema import parse
+from options.schema import parse, to_dict
 from options.stages import (
     EvaluatorOptions,
     LengthOptions,
@@ -157,7 +157,7 @@ def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = 
         encoder = random_text_encoder(options.model.text_encoder, tower) if trained else None
         texts = CaptionTexts(captions, np.arange(len(captions)), None if trained else store)
         model = RetrieverModel(options.model, tower.out_width, text_encoder=encoder)
-        task = RetrieverTask(model, texts, texts, options.rates.text_lr_factor, options.rates.head_lr_factor)
+        task = RetrieverTask(model, texts, texts, **to_dict(options.rates))
     return Stage(name, options, task, dataset, collate_motions)
 
 
@@ -195,7 +195,7 @@ def _token_stage(
         dims = ConditionDims(tower.out_width, retriever.embed_dim, retriever.part_dim)
         database = random_library(dims, [row[..., 0] for row in codes[:BANK]])
         # Fewer than are wanted at a tiny size, as in a small library.
-        wanted = min(POOL_FACTOR * options.model.n_retrieved, len(database))
+        wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
     conditions = ConditionSource(RandomTexts(n_captions, tower.out_width), database, pool, options.model.n_retrieved)
     build, task = {"mtrans": (build_masked, MaskedTask), "rtrans": (build_residual, ResidualTask)}[name]
