@@ -150,7 +150,7 @@ class PartTMRConfig:
     temperature: float = option(0.07, "softmax temperature", minimum=0)
     learn_temperature: bool = option(False, "train the temperature too")
     lambda_part: float = option(0.0, "weight of the part-level loss", minimum=0)
-    remove_false_negatives: bool = option(False, "queue entries of the same take or caption are not negatives")
+    remove_false_negatives: bool = option(True, "queue entries of the same take or caption are not negatives")
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ PUBLISHED = {
     "rtrans": f"{TRANSFORMER}, share_weight False",
     "tmr": "part_dim 512, motion_layers 4, motion_heads 4, motion_ff_size 1024, embed_dim 512, text_encoder distilbert,"
     " text_layers 0, queue_size 65536, momentum 0.99, temperature 0.07, learn_temperature False, lambda_part 0.0,"
-    " remove_false_negatives False, batch_size 128, max_epoch 200, lr 1e-05, motion_lr_factor 10.0, text_lr_factor 1.0,"
+    " batch_size 128, max_epoch 200, lr 1e-05, motion_lr_factor 10.0, text_lr_factor 1.0,"
     " head_lr_factor 10.0, weight_decay 0.0, warm_up_iter 0, schedule cosine, gamma 0.5, grad_clip 0.0",
 }
 
