@@ -41,6 +41,11 @@ class EmbeddingQueue(nn.Module):
         self.register_buffer("captions", torch.full((size,), NO_ENTRY))
         self.register_buffer("added", torch.zeros((), dtype=torch.long))
 
+    @property
+    def filled_share(self) -> Tensor:
+        """How much of the queue is in use, a scalar."""
+        return (self.added / self.size).clamp(max=1.0)
+
     def contents(self) -> Keys:
         """A copy of what is there, at most S keys (training goes on with the queue while the loss still holds them)."""
         filled = min(int(self.added), self.size)

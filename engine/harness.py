@@ -19,6 +19,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from engine.health import HealthMonitor
 from engine.loading import device_loader
 from engine.progress import Progress
 from engine.run_state import LATEST, best_name
@@ -67,6 +68,7 @@ class Harness:
         collate: Callable[[list[Any]], Any] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
+        self.health = HealthMonitor(task.healthy)
         self.run_dir, self.task, self.settings, self.collate = Path(run_dir), task, settings, collate
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -197,6 +199,7 @@ class Harness:
         self.batch_in_epoch += 1
         self._epoch_end_due = True
         self.progress.step(self.step, values, self.settings.lr * factor)
+        self._say_all(self.health.after_step(self.step, values))
 
     def _agree(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Means over the processes, in one transfer. All processes learn here whether any of them was interrupted.
@@ -236,8 +239,13 @@ class Harness:
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
         factor = learning_rate_factor(self.settings, self.step - 1, self.total_steps)
         self.progress.epoch(shown, self.settings.max_epoch, self.step, self.settings.lr * factor, metrics, improved)
+        self._say_all(self.health.after_validation(self.step, metrics))
         if metrics or last:
             self._save_latest()
+
+    def _say_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.progress.say(line)
 
     def _validate(self) -> dict[str, float]:
         """The task's validation metrics, computed by the first process and told to all."""

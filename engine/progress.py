@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -75,7 +76,8 @@ class Progress:
         self.bar.update()
         if step % self.log_every == 0:
             for name, value in losses.items():
-                self.writer.add_scalar(f"train/{name}", value, step)
+                if not math.isnan(value):
+                    self.writer.add_scalar(f"train/{name}", value, step)
             self.writer.add_scalar("train/lr", lr, step)
 
     def epoch(
@@ -86,7 +88,8 @@ class Progress:
             return
         seconds = time.perf_counter() - self.start
         parts = [f"epoch {epoch}/{epochs}", f"step {step}"]
-        parts += [f"{name} {total / self.count:.4f}" for name, total in self.sums.items()]
+        shown = {name: total for name, total in self.sums.items() if name.count("/") < 2}
+        parts += [f"{name} {total / self.count:.4f}" for name, total in shown.items()]
         for name, value in metrics.items():
             parts.append(f"val {name} {value:.4f}{' (best)' if name in best else ''}")
             self.writer.add_scalar(f"val/{name}", value, step)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.health import transformer_ranges
 from engine.judge import FrechetJudge
+from engine.probes import token_spread, watched
 from engine.task import Task
 from models.configs import SamplingSettings
 from models.rag.conditions import ConditionSource
@@ -19,6 +21,7 @@ from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
 
 VALIDATION_SEED = 7
+SPREAD_SAMPLES = 8  # of a batch, whose tokens' spread is measured
 
 
 class TokenTask(Task):
@@ -43,6 +46,7 @@ class TokenTask(Task):
         self.conditions, self.decode, self.judge = conditions, decode, judge
         self.loss_weights = {"cross_entropy": 1.0}
         self.best = {"loss": "min"} if judge is None else {"fid": "min", "loss": "min"}
+        self.healthy = transformer_ranges(model.config.retrieved != "none")
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: tokens (B, N, J, Q), mask (B, N), caption_index (B,)."""
@@ -51,8 +55,11 @@ class TokenTask(Task):
         condition = condition.randomly_withheld(
             config.cond_drop_prob, config.text_drop_prob, config.retrieval_drop_prob
         )
-        loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
-        return {"cross_entropy": loss, "metric/accuracy": accuracy}
+        with watched([self.model.transformer]) as outputs:
+            loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
+        cells = batch["mask"][:SPREAD_SAMPLES].repeat_interleave(self.model.n_parts, dim=1)
+        spread = token_spread(outputs[0][:SPREAD_SAMPLES], cells)
+        return {"cross_entropy": loss, "metric/accuracy": accuracy, "metric/token_spread": spread}
 
     def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         raise NotImplementedError

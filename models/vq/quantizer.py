@@ -25,12 +25,14 @@ class Quantized:
         codes: (B, N, J, Q) indices; -1 in levels that quantiser dropout left out.
         commitment: scalar, mean squared distance of the latent to its codes over the levels used.
         perplexity: (Q,) effective number of codes in use a level in this batch; nan for levels left out.
+        revived: (Q,) codes that were dead and drawn anew in this step; nan for levels left out, 0 outside of training.
     """
 
     values: Tensor
     codes: Tensor
     commitment: Tensor
     perplexity: Tensor
+    revived: Tensor
 
 
 def _all_reduce(tensor: Tensor) -> Tensor:
@@ -86,8 +88,8 @@ class Codebook(nn.Module):
             self.initialised.fill_(True)
 
     @torch.no_grad()
-    def update(self, vectors: Tensor, indices: Tensor) -> None:
-        """Moves the codes towards the vectors (R, D) assigned to them and revives dead codes."""
+    def update(self, vectors: Tensor, indices: Tensor) -> Tensor:
+        """Moves the codes towards the vectors (R, D) assigned to them and revives dead codes; returns how many."""
         one_hot = F.one_hot(indices, len(self.codes)).to(vectors.dtype)
         count = _all_reduce(one_hot.sum(dim=0))
         total = _all_reduce(one_hot.T @ vectors)
@@ -98,6 +100,7 @@ class Codebook(nn.Module):
         self.code_sum.copy_(torch.where(dead, fresh, self.code_sum))
         self.code_count.copy_(torch.where(dead[:, 0], torch.ones_like(self.code_count), self.code_count))
         self.codes.copy_(self.code_sum / self.code_count[:, None].clamp(min=1e-5))
+        return dead.sum()
 
     def _random_vectors(self, vectors: Tensor) -> Tensor:
         """(V, D) drawn from the vectors; with little noise where there are fewer vectors than codes."""
@@ -134,17 +137,19 @@ class ResidualQuantizer(nn.Module):
             used = _of_first_process(used, latent.device)
 
         residual, total = vectors, torch.zeros_like(vectors)
-        indices, commitments, perplexities = [], [], []
+        indices, commitments, perplexities, revivals = [], [], [], []
         for level in self.levels[:used]:
             if self.training:
                 level.initialise(residual.detach())
             index = level.nearest(residual.detach(), self.temperature if self.training else 0.0)
             chosen = F.embedding(index, level.codes).to(residual.dtype)
+            revived = torch.zeros((), device=latent.device)
             if self.training:
-                level.update(residual.detach().float(), index)
+                revived = level.update(residual.detach().float(), index)
             commitments.append(F.mse_loss(residual, chosen.detach()))
             share = torch.bincount(index, minlength=len(level.codes)).float() / max(len(index), 1)
             perplexities.append(torch.exp(-(share * torch.log(share + 1e-10)).sum()))
+            revivals.append(revived.float())
             indices.append(index)
             total = total + chosen.detach()
             residual = residual - chosen.detach()
@@ -154,8 +159,8 @@ class ResidualQuantizer(nn.Module):
         codes[..., :used] = 0
         codes[valid] = F.pad(torch.stack(indices, dim=-1), (0, len(self.levels) - used), value=-1)
         missing = torch.full((len(self.levels) - used,), float("nan"), device=latent.device)
-        perplexity = torch.cat([torch.stack(perplexities), missing])
-        return Quantized(values, codes, torch.stack(commitments).mean(), perplexity)
+        perplexity, revived = (torch.cat([torch.stack(each), missing]) for each in (perplexities, revivals))
+        return Quantized(values, codes, torch.stack(commitments).mean(), perplexity, revived)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Sum of the codes (B, N, J, q) of the first q levels -> (B, N, J, D)."""

@@ -1,0 +1,208 @@
+"""Whether a stage lives at the paper's settings: trains it for some hundred steps and prints what decides that.
+
+    python -m benchmarks.health --stage vq
+    python -m benchmarks.health --stage mtrans --dataset_name mini --steps 300 --folder logs/health --json health.json
+    python -m benchmarks.health --stage rtrans --true_widths
+
+Batch size, windows, codes, levels, queue, token steps, retrieved motions and drop rates are those of the published
+command; widths are narrowed by `--width_share`, since ratios such as vectors a code or negatives a clip, not widths,
+decide. What else had to be changed is printed. The transformers' tokeniser and retriever are trained first, the same
+way; with `--folder` they are kept. The text encoder is minilm, which needs no download. Exit code 1: something is sick.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from data.specs import get_spec
+from options.groups import DATASET_HELP, GPU_HELP, check_gpu_id
+from options.library import BuildOptions
+from options.schema import flags_of, option, parse
+from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions, VQOptions
+from utils.errors import run_script
+from utils.files import write_json
+
+# The options of the published commands, as the README has them.
+PUBLISHED = {
+    "vq": "--batch_size 256 --num_quantizers 6 --quantize_dropout_prob 0.2 --gamma 0.1 --code_dim2d 1024"
+    " --nb_code2d 256",
+    "tmr": "",
+    "mtrans": "--batch_size 256 --attnj --attnt --latent_dim 512 --n_heads 8",
+    "rtrans": "--batch_size 64 --cond_drop_prob 0.01 --share_weight --attnj --attnt",
+}
+SCHEMAS = {"vq": VQOptions, "tmr": RetrieverOptions, "mtrans": MaskedOptions, "rtrans": ResidualOptions}
+BEFORE = {"vq": (), "tmr": (), "mtrans": ("vq", "tmr"), "rtrans": ("vq", "tmr")}
+# Heads and the widths that are multiples of them.
+HEADS = {"n_heads": ("latent_dim",), "motion_heads": ("part_dim",), "text_heads": ("text_dim",)}
+WIDTHS = ("width", "code_dim2d", "ff_size", "motion_ff_size", "embed_dim")
+PAPER_FRAMES = 196
+CPU_SAMPLES = 4  # with the true widths: what two cores can do in three steps
+TRUE_STEPS = 3
+FOREVER = 1_000_000
+
+
+@dataclass(frozen=True)
+class HealthOptions:
+    """python -m benchmarks.health"""
+
+    stage: Literal["vq", "tmr", "mtrans", "rtrans"] = option(help="what is trained")
+    dataset_name: str = option("mini", DATASET_HELP)
+    steps: int = option(300, "steps of each training", minimum=1)
+    width_share: float = option(0.125, "share of the published widths and heads", minimum=0.001, maximum=1)
+    true_widths: bool = option(False, f"{TRUE_STEPS} steps at the published widths: shapes, finite numbers, memory")
+    batch_size: int = option(0, "samples a step; 0: the published number", minimum=0)
+    every: int = option(25, "steps a line of the table", minimum=1)
+    flags: str = option("", "more flags of the measured stage, in quotes, e.g. '--mu 0.999'")
+    folder: str | None = option(None, "where the runs are kept; none: a temporary folder")
+    json: str | None = option(None, "file for the numbers; none: no file")
+    gpu_id: str = option("auto", GPU_HELP)
+
+    def __post_init__(self) -> None:
+        check_gpu_id(self.gpu_id)
+
+
+@dataclass
+class Changes:
+    """What differs from the published training, in words."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def set(self, config: Any, name: str, value: Any, reason: str) -> Any:
+        """The config with another value, which is noted."""
+        former = getattr(config, name)
+        if value == former:
+            return config
+        self.lines.append(f"{name} {former} -> {value} ({reason})")
+        return replace(config, **{name: value})
+
+
+def narrowed(model: Any, share: float, changes: Changes) -> Any:
+    """The model's config with its widths and heads times `share`."""
+    divisor = dict.fromkeys(WIDTHS, 2)
+    for heads, widths in HEADS.items():
+        if hasattr(model, heads):
+            model = changes.set(model, heads, max(1, round(share * getattr(model, heads))), "width_share")
+            divisor |= {width: 2 * getattr(model, heads) for width in widths}
+    # Both at once, since a width and its heads must fit.
+    for name, unit in divisor.items():
+        if hasattr(model, name):
+            width = max(1, round(share * getattr(model, name) / unit)) * unit
+            model = changes.set(model, name, width, "width_share")
+    return model
+
+
+def stage_options(stage: str, dataset: str, folder: Path, options: HealthOptions) -> tuple[Any, Changes]:
+    """The options of a stage's training: the published ones, and what was changed of them."""
+    given = f"{PUBLISHED[stage]} --name health_{stage} --dataset_name {dataset} --checkpoints_dir {folder / 'logs'}"
+    given += f" --gpu_id {options.gpu_id} --max_epoch {FOREVER} --eval_every_e {FOREVER} --save_every {FOREVER}"
+    given += " --num_workers 0"
+    if stage in ("mtrans", "rtrans"):
+        given += f" --vq_name health_vq --retriever_name health_tmr --database {folder / 'database'}"
+    measured = stage == options.stage
+    chosen = parse(SCHEMAS[stage], shlex.split(f"{given} {options.flags if measured else ''}"))
+    changes = Changes()
+    train, model = chosen.train, chosen.model
+    if hasattr(model, "text_encoder"):
+        model = changes.set(model, "text_encoder", "minilm", "needs no download")
+    batch, steps = options.batch_size, options.steps
+    if measured and options.true_widths:
+        steps = TRUE_STEPS
+        if not batch and _on_cpu(options.gpu_id):
+            batch = CPU_SAMPLES
+    else:
+        model = narrowed(model, options.width_share, changes)
+        train = changes.set(train, "lr", train.lr / options.width_share, "narrow layers learn as fast at a higher rate")
+        train = changes.set(train, "warm_up_iter", min(train.warm_up_iter, steps // 10), "a tenth of the steps")
+    if batch:
+        train = changes.set(
+            train, "batch_size", batch, "as asked" if options.batch_size else "memory and time of a CPU"
+        )
+    return replace(chosen, model=model, train=replace(train, max_steps=steps)), changes
+
+
+def _on_cpu(gpu_id: str) -> bool:
+    from utils.device import choose_device
+
+    return choose_device(gpu_id).type == "cpu"
+
+
+def build(stage: str, chosen: Any) -> Any:
+    """The harness of a stage, by the functions that the training scripts use."""
+    from engine.token_tasks import MaskedTask, ResidualTask
+    from pipeline.loader import build_masked, build_residual
+    from pipeline.retriever_training import retriever_harness
+    from pipeline.token_training import token_harness
+    from pipeline.vq_training import vq_harness
+
+    if stage == "vq":
+        return vq_harness(chosen)
+    if stage == "tmr":
+        return retriever_harness(chosen)
+    kind = (build_masked, MaskedTask) if stage == "mtrans" else (build_residual, ResidualTask)
+    return token_harness(chosen, stage, *kind)
+
+
+def train(stage: str, chosen: Any, every: int, dataset: str) -> tuple[Any, Any]:
+    """Trains a stage anew; its harness and what was recorded."""
+    from benchmarks.health_probes import Recorder
+    from pipeline.runs import run_path
+
+    shutil.rmtree(run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name), ignore_errors=True)
+    harness = build(stage, chosen)
+    harness.health = Recorder(harness, every)
+    harness.fit()
+    return harness, harness.health
+
+
+def prepare(dataset: str, folder: Path, options: HealthOptions) -> None:
+    """Trains the stages that the measured one needs, and builds the database, unless the folder has them already."""
+    from pipeline.library import build_library
+    from pipeline.runs import run_path
+
+    for stage in BEFORE[options.stage]:
+        chosen, _ = stage_options(stage, dataset, folder, options)
+        run_dir = run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name)
+        if (run_dir / "model" / "latest.tar").is_file():
+            print(f"{stage}: the run that {run_dir} holds")
+            continue
+        print(f"{stage}: trained first, {chosen.train.max_steps} steps", flush=True)
+        train(stage, chosen, options.every, dataset)
+        shutil.rmtree(folder / "database", ignore_errors=True)
+    if BEFORE[options.stage] and not (folder / "database").is_dir():
+        build_library(BuildOptions(run=chosen.run, output=str(folder / "database"), vq_name="health_vq"))
+
+
+def main() -> int:
+    """Options -> the stages before, trained once -> the measured stage -> tables."""
+    options = parse(HealthOptions, description=__doc__.splitlines()[0])
+
+    from benchmarks.health_report import report
+    from benchmarks.long_clips import write_long_clips
+
+    spec = get_spec(options.dataset_name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary)
+        dataset = options.dataset_name
+        notes = []
+        if BEFORE[options.stage] and spec.max_frames < PAPER_FRAMES:
+            dataset = str(folder / f"{spec.name}_{PAPER_FRAMES}")
+            notes.append(f"clips of {spec.name} slowed down to {PAPER_FRAMES} frames, for the published token steps")
+            write_long_clips(spec, Path(dataset), PAPER_FRAMES)
+        prepare(dataset, folder, options)
+        chosen, changes = stage_options(options.stage, dataset, folder, options)
+        harness, recorder = train(options.stage, chosen, 1 if options.true_widths else options.every, dataset)
+        result = report(options.stage, harness, recorder, [*notes, *changes.lines])
+    if options.json:
+        write_json(
+            options.json, {"options": {name: getattr(options, name) for name in flags_of(HealthOptions)}, **result}
+        )
+    return int(any(result["verdict"].values()))
+
+
+if __name__ == "__main__":
+    run_script(main)
