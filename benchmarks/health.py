@@ -148,14 +148,17 @@ def build(stage: str, chosen: Any) -> Any:
 
 
 def train(stage: str, chosen: Any, every: int, dataset: str) -> tuple[Any, Any]:
-    """Trains a stage anew; its harness and what was recorded."""
+    """Trains a stage anew; its harness and what was recorded. Ctrl-C ends the training, not the report."""
     from benchmarks.health_probes import Recorder
     from pipeline.runs import run_path
 
     shutil.rmtree(run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name), ignore_errors=True)
     harness = build(stage, chosen)
     harness.health = Recorder(harness, every)
-    harness.fit()
+    try:
+        harness.fit()
+    except SystemExit:
+        print(f"{stage}: interrupted after {harness.step} steps")
     return harness, harness.health
 
 

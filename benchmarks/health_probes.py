@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,9 +36,11 @@ class Recorder(HealthMonitor):
         self.rows: list[Row] = []
         self.losses: list[float] = []
         self.validation: Row = {}
+        self.start, self.seconds = time.perf_counter(), 0.0
 
     def after_step(self, step: int, numbers: Mapping[str, float]) -> list[str]:
         self.losses.append(numbers["loss"])
+        self.seconds = time.perf_counter() - self.start
         self.gradients.active = (step + 1) % self.every == 0
         return super().after_step(step, numbers)
 
@@ -146,11 +149,11 @@ class QueueProbe:
             "queue/distinct_captions": keys.captions.unique().numel(),
         }
         similarity = (newest.text.float() @ keys.motion.float().T).masked_fill(ignored, math.nan)
-        for name, part in (("newest", order[: len(order) // 8]), ("oldest", order[-(len(order) // 8) :])):
+        eighth = -(-len(order) // 8)
+        for name, part in (("newest", order[:eighth]), ("oldest", order[-eighth:])):
             row[f"queue/similarity_{name}"] = float(similarity[:, part].nanmean())
-            hardest = similarity[:, part].nan_to_num(-1.0).amax(dim=1).mean()
-            row[f"queue/hardest_{name}"] = float(hardest)
-        return row
+            row[f"queue/hardest_{name}"] = float(similarity[:, part].nan_to_num(-1.0).amax(dim=1).mean())
+        return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 @contextlib.contextmanager

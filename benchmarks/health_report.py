@@ -9,6 +9,8 @@ from benchmarks.health_probes import Recorder, Row
 from engine.harness import Harness
 from engine.probes import slope
 from engine.progress import peak_memory
+from engine.retriever_task import RetrieverTask
+from engine.vq_task import VQTask
 
 LINES = 12  # of a table
 # What a stage's table over time shows: heading -> number, or with a star the numbers of all levels.
@@ -85,6 +87,18 @@ def by_place(rows: Sequence[Row], prefix: str) -> str:
     return table(headings, ([name.partition("/")[2], *(shown(row.get(name)) for row in moments)] for name in names))
 
 
+def ratios(harness: Harness) -> dict[str, float]:
+    """What decides at a stage, and should be the published training's."""
+    task, model, batch = harness.task, harness.task.model, harness.settings.batch_size
+    if isinstance(task, VQTask):
+        cells = harness.train_dataset.window // model.frames_per_step * model.n_parts
+        return {"vectors a code": batch * cells / model.config.nb_code2d}
+    if isinstance(task, RetrieverTask):
+        return {"queue to batch": model.config.queue_size / batch}
+    steps = harness.train_dataset.lengths
+    return {"cells a sample": max(steps) * model.n_parts, "mean cells": sum(steps) / len(steps) * model.n_parts}
+
+
 def report(stage: str, harness: Harness, recorder: Recorder, changes: Sequence[str]) -> dict[str, Any]:
     """Prints the tables and the verdict; returns the numbers for a JSON file."""
     model, settings = harness.task.model, harness.settings
@@ -93,7 +107,9 @@ def report(stage: str, harness: Harness, recorder: Recorder, changes: Sequence[s
         "parameters, millions": millions,
         "samples": len(harness.train_dataset),
         "batch_size": settings.batch_size,
+        **ratios(harness),
         "steps": harness.step,
+        "seconds": recorder.seconds,
         "loss, change a hundred steps": slope(recorder.losses),
         "peak memory, GB": peak_memory(harness.device),
         "device": str(harness.device),

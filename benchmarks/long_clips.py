@@ -31,10 +31,10 @@ def write_long_clips(spec: DatasetSpec, folder: Path, frames: int) -> None:
         return
     for name in ("new_joint_vecs", "texts"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        ids = list(_write_split(spec, split, folder, frames))
-        (folder / f"{split}.txt").write_text("".join(f"{clip_id}\n" for clip_id in ids))
-    motions = (np.load(path) for path in sorted((folder / "new_joint_vecs").glob("*.npy")))
+    ids = {split: list(_write_split(spec, split, folder, frames)) for split in SPLITS}
+    for split, names in ids.items():
+        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    motions = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for name in ids["train"])
     for name, values in zip(("Mean", "Std"), feature_statistics(motions, get_layout(spec.layout)), strict=True):
         np.save(folder / f"{name}.npy", values)
     description = {"fps": spec.fps, "joints": spec.layout, "min_frames": spec.min_frames, "max_frames": frames}

@@ -95,6 +95,7 @@ class GradientNorms:
     def __init__(self, model: nn.Module) -> None:
         self.active = False
         self._squares: dict[str, float] = {}
+        self._order = list(dict.fromkeys(_module_of(name) for name, _ in model.named_parameters()))
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(partial(self._add, _module_of(name)))
@@ -105,8 +106,8 @@ class GradientNorms:
             self._squares[module] = self._squares.get(module, 0.0) + square
 
     def take(self) -> dict[str, float]:
-        """The norms since the last call, by module."""
-        norms = {name: math.sqrt(square) for name, square in self._squares.items()}
+        """The norms since the last call, by module, in the model's order."""
+        norms = {name: math.sqrt(self._squares[name]) for name in self._order if name in self._squares}
         self._squares = {}
         return norms
 
