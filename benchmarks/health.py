@@ -156,7 +156,8 @@ def train(stage: str, chosen: Any, every: int, dataset: str) -> tuple[Any, Any]:
     harness = build(stage, chosen)
     harness.health = Recorder(harness, every)
     try:
-        harness.fit()
+        with harness.health.saved:
+            harness.fit()
     except SystemExit:
         print(f"{stage}: interrupted after {harness.step} steps")
     return harness, harness.health

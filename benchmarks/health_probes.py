@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.harness import Harness
 from engine.health import HealthMonitor
-from engine.probes import GradientNorms, attention_to_memory, token_spread, watched, watched_inputs
+from engine.probes import GradientNorms, SavedForBackward, attention_to_memory, token_spread, watched, watched_inputs
 from engine.retriever_task import RetrieverTask
 from engine.token_tasks import TokenTask
 from engine.vq_task import VQTask
@@ -37,10 +37,13 @@ class Recorder(HealthMonitor):
         self.losses: list[float] = []
         self.validation: Row = {}
         self.start, self.seconds = time.perf_counter(), 0.0
+        self.saved = SavedForBackward(harness.task.model)
+        self.saved_bytes = 0  # most of a step's
 
     def after_step(self, step: int, numbers: Mapping[str, float]) -> list[str]:
         self.losses.append(numbers["loss"])
         self.seconds = time.perf_counter() - self.start
+        self.saved_bytes = max(self.saved_bytes, self.saved.take())
         self.gradients.active = (step + 1) % self.every == 0
         return super().after_step(step, numbers)
 

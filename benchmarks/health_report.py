@@ -112,6 +112,7 @@ def report(stage: str, harness: Harness, recorder: Recorder, changes: Sequence[s
         "seconds": recorder.seconds,
         "loss, change a hundred steps": slope(recorder.losses),
         "peak memory, GB": peak_memory(harness.device),
+        "kept for the backward pass, GB a sample": recorder.saved_bytes / settings.batch_size / 1e9,
         "device": str(harness.device),
     }
     print(f"\n{stage} on {harness.run_dir.parent.name}")

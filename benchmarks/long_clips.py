@@ -42,7 +42,8 @@ def write_long_clips(spec: DatasetSpec, folder: Path, frames: int) -> None:
 
 
 def _write_split(spec: DatasetSpec, split: str, folder: Path, frames: int) -> Iterator[str]:
-    for clip in tqdm(load_split(spec, split), desc=f"stretching {spec.name}/{split}", delay=2, leave=False, disable=None):
+    clips = load_split(spec, split)
+    for clip in tqdm(clips, desc=f"stretching {spec.name}/{split}", delay=2, leave=False, disable=None):
         np.save(folder / "new_joint_vecs" / f"{clip.id}.npy", stretched(clip.features, frames, spec.layout))
         lines = [f"{caption.text}#{' '.join(caption.tokens)}#0.0#0.0\n" for caption in clip.captions]
         (folder / "texts" / f"{clip.id}.txt").write_text("".join(lines), encoding="utf-8")

@@ -112,6 +112,34 @@ class GradientNorms:
         return norms
 
 
+class SavedForBackward:
+    """Within the block, counts the bytes of what forward passes keep for their backward passes (parameters apart)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        self._storages: dict[int, int] = {}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._parameters:
+            self._storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def take(self) -> int:
+        """The bytes since the last call."""
+        total = sum(self._storages.values())
+        self._storages = {}
+        return total
+
+    def __enter__(self) -> SavedForBackward:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._hooks.__exit__(*error)
+
+
 def _module_of(parameter: str) -> str:
     """`transformer.ssta.0.query.weight` -> `transformer.ssta.0`, `condition.text.weight` -> `condition.text`."""
     *path, name = parameter.split(".")

@@ -19,7 +19,7 @@ from engine.health import (
     retriever_ranges,
     transformer_ranges,
 )
-from engine.probes import GradientNorms, attention_to_memory, slope, token_spread
+from engine.probes import GradientNorms, SavedForBackward, attention_to_memory, slope, token_spread
 from engine.task import Task
 from models.transformer.blocks import Attention
 from models.transformer.condition import EVERY_PART, Memory
@@ -166,6 +166,18 @@ def test_gradient_norms_are_those_of_the_backward_pass() -> None:
     square = sum(float(parameter.grad.square().sum()) for parameter in model["body"][1].parameters())
     assert found["body.1"] == pytest.approx(math.sqrt(square), rel=1e-5)
     assert norms.take() == {}
+
+
+def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:
+    model = nn.Linear(8, 16)
+    values = torch.randn(4, 8, requires_grad=True)
+    with SavedForBackward(model) as saved:
+        hidden = model(values)  # keeps its input
+        (hidden.exp() + hidden.exp()).sum()  # each keeps its output
+        assert saved.take() == 4 * (4 * 8 + 2 * 4 * 16)
+        assert saved.take() == 0
+    model(values).exp()
+    assert saved.take() == 0, "counts outside of its block"
 
 
 def test_slope_is_the_later_half_a_hundred_steps() -> None:
