@@ -15,14 +15,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from data.specs import get_spec
 from options.groups import DATASET_HELP, GPU_HELP, check_gpu_id
 from options.library import BuildOptions
-from options.schema import flags_of, option, parse
+from options.schema import option, parse
 from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions, VQOptions
 from utils.errors import run_script
 from utils.files import write_json
@@ -147,36 +147,14 @@ def build(stage: str, chosen: Any) -> Any:
     return token_harness(chosen, stage, *kind)
 
 
-def train(stage: str, chosen: Any, every: int, dataset: str) -> tuple[Any, Any]:
-    """Trains a stage anew; its harness and what was recorded. Ctrl-C ends the training, not the report."""
-    from benchmarks.health_probes import Recorder
-    from pipeline.runs import run_path
-
-    shutil.rmtree(run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name), ignore_errors=True)
-    harness = build(stage, chosen)
-    harness.health = Recorder(harness, every)
-    try:
-        with harness.health.saved:
-            harness.fit()
-    except SystemExit:
-        print(f"{stage}: interrupted after {harness.step} steps")
-    return harness, harness.health
-
-
 def prepare(dataset: str, folder: Path, options: HealthOptions) -> None:
-    """Trains the stages that the measured one needs, and builds the database, unless the folder has them already."""
+    """Trains the stages that the measured one needs and builds the database, as far as the folder lacks them."""
     from pipeline.library import build_library
-    from pipeline.runs import run_path
 
     for stage in BEFORE[options.stage]:
         chosen, _ = stage_options(stage, dataset, folder, options)
-        run_dir = run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name)
-        if (run_dir / "model" / "latest.tar").is_file():
-            print(f"{stage}: the run that {run_dir} holds")
-            continue
-        print(f"{stage}: trained first, {chosen.train.max_steps} steps", flush=True)
-        train(stage, chosen, options.every, dataset)
-        shutil.rmtree(folder / "database", ignore_errors=True)
+        print(f"first {stage}, {chosen.train.max_steps} steps", flush=True)
+        build(stage, chosen).fit()
     if BEFORE[options.stage] and not (folder / "database").is_dir():
         build_library(BuildOptions(run=chosen.run, output=str(folder / "database"), vq_name="health_vq"))
 
@@ -185,8 +163,10 @@ def main() -> int:
     """Options -> the stages before, trained once -> the measured stage -> tables."""
     options = parse(HealthOptions, description=__doc__.splitlines()[0])
 
+    from benchmarks.health_probes import Recorder
     from benchmarks.health_report import report
     from benchmarks.long_clips import write_long_clips
+    from pipeline.runs import run_path
 
     spec = get_spec(options.dataset_name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -199,12 +179,17 @@ def main() -> int:
             write_long_clips(spec, Path(dataset), PAPER_FRAMES)
         prepare(dataset, folder, options)
         chosen, changes = stage_options(options.stage, dataset, folder, options)
-        harness, recorder = train(options.stage, chosen, 1 if options.true_widths else options.every, dataset)
-        result = report(options.stage, harness, recorder, [*notes, *changes.lines])
+        run_dir = run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name)
+        shutil.rmtree(run_dir, ignore_errors=True)  # the measured stage is trained anew
+        harness = build(options.stage, chosen)
+        harness.health = recorder = Recorder(harness, 1 if options.true_widths else options.every)
+        try:
+            with recorder.saved:
+                harness.fit()
+        finally:  # also of a training that was interrupted or failed
+            result = report(options.stage, harness, recorder, [*notes, *changes.lines])
     if options.json:
-        write_json(
-            options.json, {"options": {name: getattr(options, name) for name in flags_of(HealthOptions)}, **result}
-        )
+        write_json(options.json, {"options": asdict(options), **result})
     return int(any(result["verdict"].values()))
 
 
