@@ -1,6 +1,6 @@
 """What `benchmarks.health` looks at while a stage trains, besides the numbers that the training itself reports.
 
-Letters: B batch, Q quantisers, V codes, S cells, K retrieved.
+Letters: B batch, Q quantisers, R cells of a batch, D channels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from engine.probes import GradientNorms, SavedForBackward, attention_to_memory, 
 from engine.retriever_task import RetrieverTask
 from engine.token_tasks import TokenTask
 from engine.vq_task import VQTask
+from models.vq.quantizer import Quantized
 from Part_TMR.losses import not_negatives
 
 PROBED_SAMPLES = 32
@@ -74,22 +75,33 @@ def probe_of(harness: Harness) -> Callable[[], Row]:
 
 
 class CodebookProbe:
-    """The share of the codes of each level that the last step's vectors chose."""
+    """Of the last step that used all levels: the share of the codes that were chosen, and of vectors with the nearest.
+
+    Training draws codes at random by their distance: where hardly any vector gets its nearest, tokens are noise.
+    """
 
     def __init__(self, task: VQTask) -> None:
-        self.nb_code = task.model.config.nb_code2d
-        self.codes: Tensor | None = None
-        task.model.quantizer.register_forward_hook(self._keep)
+        self.quantizer = task.model.quantizer
+        self.last: tuple[Tensor, Tensor] | None = None  # latents (R, D) of the valid cells, codes (R, Q)
+        self.quantizer.register_forward_hook(self._keep)
 
-    def _keep(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        if output.codes.shape[0] and (output.codes[..., -1] >= 0).all():  # no level was left out
-            self.codes = output.codes
+    def _keep(self, _module: nn.Module, inputs: tuple[Tensor, Tensor], output: Quantized) -> None:
+        latent, mask = inputs
+        codes = output.codes[mask]
+        if (codes >= 0).all():
+            self.last = latent.detach()[mask].flatten(0, 1), codes.flatten(0, 1)
 
+    @torch.no_grad()
     def __call__(self) -> Row:
-        if self.codes is None:
+        if self.last is None:
             return {}
-        levels = enumerate(self.codes.unbind(-1))
-        return {f"use/{level}": codes.unique().numel() / self.nb_code for level, codes in levels}
+        residual, codes = self.last
+        row: Row = {}
+        for number, (level, chosen) in enumerate(zip(self.quantizer.levels, codes.unbind(-1), strict=True)):
+            row[f"use/{number}"] = chosen.unique().numel() / len(level.codes)
+            row[f"nearest/{number}"] = float((level.nearest(residual) == chosen).float().mean())
+            residual = residual - level.codes[chosen]
+        return row
 
 
 class TransformerProbe:

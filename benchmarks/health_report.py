@@ -19,6 +19,7 @@ OVER_TIME = {
         "loss": "loss",
         "perplexity of the levels": "metric/perplexity/*",
         "codes in use, share": "use/*",
+        "nearest code drawn, share": "nearest/*",
         "codes drawn anew a step": "metric/revived/*",
     },
     "tmr": {

@@ -16,7 +16,7 @@ from utils.representation import features_to_joints
 
 TINY = ["--steps", "2", "--every", "1", "--width_share", "0.01", "--batch_size", "4", "--gpu_id", "-1"]
 NUMBERS = {
-    "vq": ["metric/perplexity/5", "use/0", "gradient/encoder.blocks.0"],
+    "vq": ["metric/perplexity/5", "use/0", "nearest/5", "gradient/encoder.blocks.0"],
     "tmr": ["metric/positive_similarity", "queue/negatives", "queue/hardest_oldest"],
     "mtrans": ["val/loss_without_retrieval", "spread/1", "attention/0", "attention/retrieved"],
     "rtrans": ["val/loss_without_retrieval", "spread/1", "attention/0", "gradient/embeddings"],
