@@ -93,6 +93,9 @@ def narrowed(model: Any, share: float, changes: Changes) -> Any:
         if hasattr(model, name):
             width = max(1, round(share * getattr(model, name) / unit)) * unit
             model = changes.set(model, name, width, "width_share")
+    if hasattr(model, "sample_codebook_temp"):
+        temperature = share * model.sample_codebook_temp
+        model = changes.set(model, "sample_codebook_temp", temperature, "squared distances shrink with code_dim2d")
     return model
 
 
