@@ -37,8 +37,8 @@ PUBLISHED = {
 }
 SCHEMAS = {"vq": VQOptions, "tmr": RetrieverOptions, "mtrans": MaskedOptions, "rtrans": ResidualOptions}
 BEFORE = {"vq": (), "tmr": (), "mtrans": ("vq", "tmr"), "rtrans": ("vq", "tmr")}
-# Heads and the widths that are multiples of them.
-HEADS = {"n_heads": ("latent_dim",), "motion_heads": ("part_dim",), "text_heads": ("text_dim",)}
+# Heads and the widths that they share.
+HEADS = {"n_heads": "latent_dim", "motion_heads": "part_dim", "text_heads": "text_dim"}
 WIDTHS = ("width", "code_dim2d", "ff_size", "motion_ff_size", "embed_dim")
 PAPER_FRAMES = 196
 CPU_SAMPLES = 4  # with the true widths: what two cores can do in three steps
@@ -72,59 +72,63 @@ class Changes:
 
     lines: list[str] = field(default_factory=list)
 
-    def set(self, config: Any, name: str, value: Any, reason: str) -> Any:
-        """The config with another value, which is noted."""
-        former = getattr(config, name)
-        if value == former:
-            return config
-        self.lines.append(f"{name} {former} -> {value} ({reason})")
-        return replace(config, **{name: value})
+    def set(self, config: Any, reason: str, **values: Any) -> Any:
+        """The config with other values, which are noted."""
+        changed = {name: value for name, value in values.items() if value != getattr(config, name)}
+        self.lines += [f"{name} {getattr(config, name)} -> {value} ({reason})" for name, value in changed.items()]
+        return replace(config, **changed)
 
 
 def narrowed(model: Any, share: float, changes: Changes) -> Any:
     """The model's config with its widths and heads times `share`."""
-    divisor = dict.fromkeys(WIDTHS, 2)
-    for heads, widths in HEADS.items():
+
+    def scaled(name: str, unit: int) -> int:
+        return max(1, round(share * getattr(model, name) / unit)) * unit
+
+    values = {name: scaled(name, 2) for name in WIDTHS if hasattr(model, name)}
+    for heads, width in HEADS.items():
         if hasattr(model, heads):
-            model = changes.set(model, heads, max(1, round(share * getattr(model, heads))), "width_share")
-            divisor |= {width: 2 * getattr(model, heads) for width in widths}
-    # Both at once, since a width and its heads must fit.
-    for name, unit in divisor.items():
-        if hasattr(model, name):
-            width = max(1, round(share * getattr(model, name) / unit)) * unit
-            model = changes.set(model, name, width, "width_share")
+            values[heads] = scaled(heads, 1)
+            values[width] = scaled(width, 2 * values[heads])
+    model = changes.set(model, "width_share", **values)
     if hasattr(model, "sample_codebook_temp"):
         temperature = share * model.sample_codebook_temp
-        model = changes.set(model, "sample_codebook_temp", temperature, "squared distances shrink with code_dim2d")
+        model = changes.set(model, "squared distances shrink with code_dim2d", sample_codebook_temp=temperature)
     return model
 
 
 def stage_options(stage: str, dataset: str, folder: Path, options: HealthOptions) -> tuple[Any, Changes]:
     """The options of a stage's training: the published ones, and what was changed of them."""
-    given = f"{PUBLISHED[stage]} --name health_{stage} --dataset_name {dataset} --checkpoints_dir {folder / 'logs'}"
-    given += f" --gpu_id {options.gpu_id} --max_epoch {FOREVER} --eval_every_e {FOREVER} --save_every {FOREVER}"
-    given += " --num_workers 0"
-    if stage in ("mtrans", "rtrans"):
-        given += f" --vq_name health_vq --retriever_name health_tmr --database {folder / 'database'}"
+    flags = {
+        "name": f"health_{stage}",
+        "dataset_name": dataset,
+        "checkpoints_dir": folder / "logs",
+        "gpu_id": options.gpu_id,
+        "max_epoch": FOREVER,
+        "eval_every_e": FOREVER,
+        "save_every": FOREVER,
+        "num_workers": 0,
+    }
+    if BEFORE[stage]:
+        flags |= {"vq_name": "health_vq", "retriever_name": "health_tmr", "database": folder / "database"}
+    given = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     measured = stage == options.stage
-    chosen = parse(SCHEMAS[stage], shlex.split(f"{given} {options.flags if measured else ''}"))
-    changes = Changes()
-    train, model = chosen.train, chosen.model
+    more = options.flags if measured else ""
+    chosen = parse(SCHEMAS[stage], [*shlex.split(PUBLISHED[stage]), *given, *shlex.split(more)])
+    changes = Changes([more] if more else [])
+    train, model, batch, steps = chosen.train, chosen.model, options.batch_size, options.steps
     if hasattr(model, "text_encoder"):
-        model = changes.set(model, "text_encoder", "minilm", "needs no download")
-    batch, steps = options.batch_size, options.steps
+        model = changes.set(model, "needs no download", text_encoder="minilm")
     if measured and options.true_widths:
         steps = TRUE_STEPS
-        if not batch and _on_cpu(options.gpu_id):
-            batch = CPU_SAMPLES
+        batch = batch or (CPU_SAMPLES if _on_cpu(options.gpu_id) else 0)
     else:
         model = narrowed(model, options.width_share, changes)
-        train = changes.set(train, "lr", train.lr / options.width_share, "narrow layers learn as fast at a higher rate")
-        train = changes.set(train, "warm_up_iter", min(train.warm_up_iter, steps // 10), "a tenth of the steps")
+        train = changes.set(train, "narrow layers learn as fast at a higher rate", lr=train.lr / options.width_share)
+        train = changes.set(train, "a tenth of the steps", warm_up_iter=min(train.warm_up_iter, steps // 10))
     if batch:
-        train = changes.set(
-            train, "batch_size", batch, "as asked" if options.batch_size else "memory and time of a CPU"
-        )
+        reason = "as asked" if options.batch_size else "what two cores can do"
+        train = changes.set(train, reason, batch_size=batch)
     return replace(chosen, model=model, train=replace(train, max_steps=steps)), changes
 
 

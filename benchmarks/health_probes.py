@@ -138,7 +138,7 @@ class TransformerProbe:
             share, equal = (values.mean() for values in attention_to_memory(attention, *given, first))
             row[f"attention/{layer}"] = float(share)
             row["attention/equal"] = float(equal)
-            row["attention/retrieved"] = max(row.get("attention/retrieved", 0.0), float(share / equal))
+            row["attention/retrieved"] = max(row.get("attention/retrieved", 0.0), float(share))
         return row
 
 

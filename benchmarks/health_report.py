@@ -45,7 +45,8 @@ OVER_TIME["mtrans"] = OVER_TIME["rtrans"] = {
     "without retrieval": "val/loss_without_retrieval",
     "without text": "val/loss_without_text",
     "without both": "val/loss_without_both",
-    "attention, times equal share": "attention/retrieved",
+    "attention to retrieved": "attention/retrieved",
+    "if shared equally": "attention/equal",
 }
 TITLES = {"gradient": "gradient norm of module", "spread": "spread after layer", "attention": "attention of layer"}
 

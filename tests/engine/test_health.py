@@ -34,9 +34,9 @@ CASES = [
     ("token spread", transformer_ranges(True), {"metric/token_spread": 0.4}, {"metric/token_spread": 1e-5},
      ["spread", "1e-05", "at least 0.001", "--n_layers"]),
     ("retrieval", transformer_ranges(True), {"loss": 0.858, "loss_without_retrieval": 0.870},
-     {"loss": 0.8580, "loss_without_retrieval": 0.8581}, ["0.8581", "0.8580", "unused", "--retrieval_drop_prob"]),
-    ("attention to retrieval", transformer_ranges(True), {"attention/retrieved": 0.7}, {"attention/retrieved": 0.01},
-     ["attention", "0.01", "at least 0.1"]),
+     {"loss": 0.8580, "loss_without_retrieval": 0.8581}, ["0.8581", "0.8580", "at least 0.005", "unused"]),
+    ("attention to retrieval", transformer_ranges(True), {"attention/retrieved": 0.07}, {"attention/retrieved": 0.003},
+     ["attention", "0.003", "at least 0.01", "--n_retrieved"]),
     ("similarity", retriever_ranges(), {"metric/positive_similarity": 0.4, "metric/negative_similarity": 0.1},
      {"metric/positive_similarity": 0.3, "metric/negative_similarity": 0.31}, ["0.300", "0.310", "-0.01"]),
 ]  # fmt: skip
