@@ -161,6 +161,7 @@ def transformer_ranges(retrieval: bool) -> tuple[HealthyRange, ...]:
         lambda numbers: _named(numbers, "attention/retrieved", "the share of attention that goes to retrieved rows"),
         "they drown among the motion's own cells; look at how many rows there are (--retrieved, --n_retrieved)",
         low=RETRIEVED_ATTENTION,
+        from_step=RETRIEVAL_STEPS,
     )
     return (spread, ignored, attention)
 
