@@ -12,9 +12,9 @@ def main() -> None:
 
     from engine.token_tasks import MaskedTask
     from pipeline.loader import build_masked
-    from pipeline.token_training import train_on_tokens
+    from pipeline.token_training import token_harness
 
-    train_on_tokens(options, "mtrans", build_masked, MaskedTask)
+    token_harness(options, "mtrans", build_masked, MaskedTask).fit()
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ def main() -> None:
 
     from engine.token_tasks import ResidualTask
     from pipeline.loader import build_residual
-    from pipeline.token_training import train_on_tokens
+    from pipeline.token_training import token_harness
 
-    train_on_tokens(options, "rtrans", build_residual, ResidualTask)
+    token_harness(options, "rtrans", build_residual, ResidualTask).fit()
 
 
 if __name__ == "__main__":

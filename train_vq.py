@@ -2,7 +2,7 @@
 
 from options.presets import PRESETS
 from options.schema import parse
-from options.stages import VQOptions, run_config
+from options.stages import VQOptions
 from utils.errors import run_script
 
 
@@ -10,34 +10,9 @@ def main() -> None:
     """Options -> datasets and model -> harness."""
     options = parse(VQOptions, presets=PRESETS["vq"], description=__doc__)
 
-    from data.clips import load_split, load_statistics
-    from data.collate import collate_motions
-    from data.datasets import MotionTextDataset, WindowDataset
-    from data.specs import get_spec
-    from engine.harness import Harness
-    from engine.run_state import prepare_run
-    from engine.schedule import seed_everything
-    from engine.vq_task import VQTask
-    from models.vq.rvq import RVQVAE
-    from pipeline.judging import find_judge
-    from pipeline.runs import run_path
-    from utils.device import choose_device
-    from utils.normalizer import Normalizer
+    from pipeline.vq_training import vq_harness
 
-    spec = get_spec(options.run.dataset_name)
-    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
-    run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
-    device = choose_device(options.run.gpu_id)
-
-    seed_everything(options.train.seed)
-    model = RVQVAE(options.model)
-    model.normalizer = Normalizer.from_statistics(*load_statistics(spec), model.layout, options.model.feat_bias)
-    task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, device, val))
-    windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
-    whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)
-    harness = Harness(run_dir, task, windows, whole_clips, options.train, collate_motions, device)
-    prepare_run(run_dir, run_config(options, "vq"))
-    harness.fit()
+    vq_harness(options).fit()
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ class EmbeddingQueue(nn.Module):
         super()._load_from_state_dict(*arguments)
         self._added = int(self.added)
 
+    @property
+    def filled_share(self) -> Tensor:
+        """How much of the queue is in use, a scalar."""
+        return (self.added / self.size).clamp(max=1.0)
+
     def contents(self) -> Keys:
         """A copy of what is there, at most S keys (training goes on with the queue while the loss still holds them)."""
         filled = min(self._added, self.size)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.averaging import WeightAverage, set_weights
+from engine.health import HealthMonitor
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, Fetching, device_loader
@@ -63,6 +64,7 @@ class Harness:
         collate: Callable[[list[Any]], Any] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
+        self.health = HealthMonitor(task.healthy)
         self.run_dir, self.task, self.settings, self.collate = Path(run_dir), task, settings, collate
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
         self.accelerator = join_processes(task.distributed, settings.mixed_precision, device)
@@ -176,6 +178,7 @@ class Harness:
         self._epoch_end_due = True
         self.average.update(self.step)
         self.progress.step(self.step, values, self.settings.lr * factor)
+        self.progress.say(*self.health.after_step(self.step, values))
 
     def _backward(self, loaded: Iterator[Any], shares: Sequence[float]) -> dict[str, Tensor]:
         """Adds up the gradients of a step's pieces by their shares, and their losses; "loss" is the weighted sum."""
@@ -234,6 +237,7 @@ class Harness:
             self.epoch, self.batch_in_epoch = shown, 0
         factor = learning_rate_factor(settings, self.step - 1, self.total_steps)
         self.progress.epoch(shown, settings.max_epoch, self.step, settings.lr * factor, metrics, improved)
+        self.progress.say(*self.health.after_validation(self.step, metrics))
         if metrics or last:
             self._save_latest()
 

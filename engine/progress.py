@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -56,9 +57,11 @@ class Progress:
         self.sums: dict[str, float] = defaultdict(float)
         self.count, self.start = 0, time.perf_counter()
 
-    def say(self, line: str) -> None:
-        """Prints a line beside the bar and appends it to train.log."""
-        if self.active:
+    def say(self, *lines: str) -> None:
+        """Prints lines beside the bar and appends them to train.log."""
+        if not self.active:
+            return
+        for line in lines:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
             with open(self.log_path, "a", encoding="utf-8") as file:
@@ -75,7 +78,8 @@ class Progress:
         self.bar.update()
         if step % self.log_every == 0:
             for name, value in losses.items():
-                self.writer.add_scalar(f"train/{name}", value, step)
+                if not math.isnan(value):
+                    self.writer.add_scalar(f"train/{name}", value, step)
             self.writer.add_scalar("train/lr", lr, step)
 
     def epoch(
@@ -86,7 +90,8 @@ class Progress:
             return
         seconds = time.perf_counter() - self.start
         parts = [f"epoch {epoch}/{epochs}", f"step {step}"]
-        parts += [f"{name} {total / self.count:.4f}" for name, total in self.sums.items()]
+        shown = {name: total for name, total in self.sums.items() if name.count("/") < 2}
+        parts += [f"{name} {total / self.count:.4f}" for name, total in shown.items()]
         for name, value in metrics.items():
             parts.append(f"val {name} {value:.4f}{' (best)' if name in best else ''}")
             self.writer.add_scalar(f"val/{name}", value, step)

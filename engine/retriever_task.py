@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.health import retriever_ranges
 from engine.task import Task
 from Part_TMR.evaluation import caption_numbers
 from Part_TMR.losses import info_nce, not_negatives, part_info_nce
@@ -63,6 +64,7 @@ class RetrieverTask(Task):
     """
 
     best = {"r1": "max"}
+    healthy = retriever_ranges()
     # The queues are the same in all processes: every process adds the keys of all.
     distributed = {"find_unused_parameters": True, "broadcast_buffers": False}
 
@@ -115,10 +117,21 @@ class RetrieverTask(Task):
         }
         if self.model.text_to_parts is not None:
             losses["parts"] = self._part_loss(texts, encoded, ignored[:, : len(texts)])
-        with torch.no_grad():
-            first = (texts @ encoded.motion.T).argmax(dim=1)
-            losses["metric/batch_r1"] = (first == torch.arange(len(texts), device=first.device)).float().mean()
-        return losses
+        return losses | self._similarities(texts.detach(), encoded.motion.detach(), ignored[:, : len(texts)])
+
+    def _similarities(self, texts: Tensor, motions: Tensor, ignored: Tensor) -> dict[str, Tensor]:
+        """Of captions (B, D) to their own motions (B, D) and to those of the batch that are not `ignored` (B, B)."""
+        similarities = texts.float() @ motions.float().T
+        rows = torch.arange(len(texts), device=texts.device)
+        negatives = ~(ignored | (rows[:, None] == rows))
+        metrics = {
+            "metric/batch_r1": (similarities.argmax(dim=1) == rows).float().mean(),
+            "metric/positive_similarity": similarities.diagonal().mean(),
+            "metric/negative_similarity": (similarities * negatives).sum() / negatives.sum(),
+        }
+        if self.momentum is not None:
+            metrics["metric/queue_fill"] = self.momentum.queue.filled_share
+        return metrics
 
     def _ignored(self, takes: Tensor, captions: Tensor, keys: Keys) -> Tensor:
         """(B, N) keys that are no negatives."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from engine.health import HealthyRange
+
 
 class Task(nn.Module):
     """Base of all training tasks. The harness owns backward, clipping, precision, steps, schedule and checkpoints.
@@ -18,6 +20,7 @@ class Task(nn.Module):
         model: what is trained, saved and exported.
         loss_weights: weight of each loss that `forward` returns, under the same names.
         best: validation metric -> "min" or "max"; each keeps a checkpoint net_best_<metric>.tar.
+        healthy: ranges of the numbers that `forward` and `validate` report; the harness says when one is left.
         frozen: names of submodules that never change and are left out of the checkpoints.
         distributed: arguments of DistributedDataParallel. Buffers are broadcast from the first process at each step,
             unless a task synchronises its own and says so here.
@@ -27,12 +30,14 @@ class Task(nn.Module):
     model: nn.Module
     loss_weights: dict[str, float] = {}
     best: dict[str, str] = {}
+    healthy: tuple[HealthyRange, ...] = ()
     frozen: tuple[str, ...] = ()
     distributed: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": True}
     indivisible: str = ""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        """Named scalar losses of a batch, unweighted. Entries named `metric/...` are only logged.
+        """Named scalar losses of a batch, unweighted. Entries named `metric/...` are only logged, those of three names
+        (`metric/perplexity/2`) not in the epoch's line. They may be nan where there is nothing to tell.
 
         All randomness must come from torch's global generators: the harness seeds them at each step.
         """

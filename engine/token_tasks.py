@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.health import transformer_ranges
 from engine.judge import FrechetJudge
 from engine.loading import fetch_texts
+from engine.probes import token_spread, watched
 from engine.task import Task
 from models.configs import SamplingSettings
 from models.rag.conditions import ConditionSource
@@ -21,6 +23,7 @@ from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
 
 VALIDATION_SEED = 7
+SPREAD_SAMPLES = 8  # of a batch, whose tokens' spread is measured
 
 
 class TokenTask(Task):
@@ -45,6 +48,7 @@ class TokenTask(Task):
         self.conditions, self.decode, self.judge = conditions, decode, judge
         self.loss_weights = {"cross_entropy": 1.0}
         self.best = {"loss": "min"} if judge is None else {"fid": "min", "loss": "min"}
+        self.healthy = transformer_ranges(model.config.retrieved != "none")
 
     def host_fetcher(self) -> Callable[[Any], dict[str, Any]]:
         """Adds `texts`."""
@@ -57,8 +61,11 @@ class TokenTask(Task):
         condition = condition.randomly_withheld(
             config.cond_drop_prob, config.text_drop_prob, config.retrieval_drop_prob
         )
-        loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
-        return {"cross_entropy": loss, "metric/accuracy": accuracy}
+        with watched([self.model.transformer]) as outputs:
+            loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
+        cells = batch["mask"][:SPREAD_SAMPLES].repeat_interleave(self.model.n_parts, dim=1)
+        spread = token_spread(outputs[0][:SPREAD_SAMPLES], cells)
+        return {"cross_entropy": loss, "metric/accuracy": accuracy, "metric/token_spread": spread}
 
     def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         raise NotImplementedError

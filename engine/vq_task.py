@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.health import codebook_ranges
 from engine.judge import FrechetJudge
 from engine.task import Task
 from models.vq.rvq import RVQVAE
@@ -40,18 +41,24 @@ class VQTask(Task):
             "drift": weights.drift_weight,
             "commitment": weights.commit_weight,
         }
+        self.healthy = codebook_ranges(model.config.nb_code2d)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: motion (B, T, D) raw windows."""
         result = self.model(batch["motion"], batch["mask"])
         positions = self.model.layout.positions
-        return {
+        losses = {
             "reconstruction": F.smooth_l1_loss(result.output, result.target),
             "position": F.smooth_l1_loss(result.output[..., positions], result.target[..., positions]),
             "drift": self._drift(result.output - result.target),
             "commitment": result.quantized.commitment,
             "metric/perplexity": result.quantized.perplexity[0],
+            "metric/revived": result.quantized.revived.nansum(),
         }
+        for name in ("perplexity", "revived"):
+            values = getattr(result.quantized, name)
+            losses |= {f"metric/{name}/{level}": value for level, value in enumerate(values.unbind())}
+        return losses
 
     def _drift(self, error: Tensor) -> Tensor:
         """Normalised feature errors (B, T, D) -> mean distance from the path, radians of heading and metres alike.

@@ -28,13 +28,13 @@ from pipeline.runs import find_database, run_folder, run_path
 from utils.device import choose_device
 
 
-def train_on_tokens(
+def token_harness(
     options: TransformerOptions,
     stage: str,
     build: Callable[[Any, ConditionDims, TokenShape], nn.Module],
     task: type[TokenTask],
-) -> None:
-    """Trains a transformer of `stage` ("mtrans" or "rtrans").
+) -> Harness:
+    """A training of a transformer of `stage` ("mtrans" or "rtrans"), ready for `fit`. Its run folder is made.
 
     Raises:
         UserError: dataset, RVQ-VAE, retriever or database is missing or they do not fit each other.
@@ -79,4 +79,4 @@ def train_on_tokens(
     stage_task = task(model, conditions, partial(decode_motions, vq), judge)
     harness = Harness(run_dir, stage_task, train_tokens, val_tokens, options.train, collate_tokens, device)
     prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens, database))
-    harness.fit()
+    return harness

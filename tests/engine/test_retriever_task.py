@@ -99,6 +99,28 @@ def test_entries_of_the_same_take_are_no_negatives(remove: bool, loss: float) ->
     assert task(batch)["text_to_motion"].item() == pytest.approx(loss, rel=1e-4)
 
 
+def test_similarities_are_those_of_pairs_and_of_strangers() -> None:
+    """Clip 1 is in the batch twice: it is neither its own stranger nor that of its twin."""
+    task, dataset = make_task()
+    task.eval()
+    batch = collate_motions([dataset[index] for index in (0, 1, 1)])
+    metrics = task(batch)
+    with torch.no_grad():
+        motions = task.model.encode_motion(batch["motion"], batch["mask"]).motion
+        texts = task.model.encode_text(task.texts.rows(batch["caption_index"], torch.device("cpu")))
+    found = texts @ motions.T
+    assert metrics["metric/positive_similarity"].item() == pytest.approx(found.diagonal().mean().item(), abs=1e-5)
+    strangers = torch.stack([found[0, 1], found[0, 2], found[1, 0], found[2, 0]]).mean()
+    assert metrics["metric/negative_similarity"].item() == pytest.approx(strangers.item(), abs=1e-5)
+    fills = []
+    for _ in range(5):
+        fills.append(float(task(batch)["metric/queue_fill"]))
+        task.after_step()
+    assert fills == [0.0, 0.25, 0.5, 0.75, 1.0]
+    task.momentum.queue.add(task._step_keys)
+    assert float(task.momentum.queue.filled_share) == 1.0
+
+
 def test_captions_that_read_alike_are_one() -> None:
     texts = CaptionTexts(["A man walks.", "a man walks", "a man runs"], [0, 1, 2], None)
     assert texts.distinct.tolist() == [0, 0, 1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.health import HealthMonitor
 from engine.judge import FrechetJudge
 from engine.token_tasks import MaskedTask, ResidualTask
 from engine.validation import validate
@@ -22,6 +23,7 @@ from options.stages import VQLossWeights
 from utils.normalizer import Normalizer
 
 CODES, PARTS, LEVELS = 16, 6, 3
+METRICS = ("perplexity", "revived")
 SIZES = {"latent_dim": 16, "n_heads": 2, "n_layers": 1, "ff_size": 16, "retrieved": "none", "text_states": False}
 
 
@@ -104,3 +106,43 @@ def test_reconstructions_are_judged() -> None:
     metrics = validate(VQTask(model, VQLossWeights(), judge), [{"motion": motion, "mask": mask}])
     assert metrics["fid"] >= 0 and [len(row) for row in seen] == [8, 16, 16, 16]
     assert "fid" not in validate(VQTask(model, VQLossWeights()), [{"motion": motion, "mask": mask}])
+
+
+def test_the_tokeniser_reports_its_codebooks_level_by_level() -> None:
+    torch.manual_seed(0)
+    sizes = {"width": 8, "depth": 1, "code_dim2d": 4, "nb_code2d": 8, "num_quantizers": 3, "merge_parts": "early"}
+    motion = 0.01 * torch.randn(4, 16, 263)
+    batch = {"motion": motion, "mask": torch.ones(4, 16, dtype=torch.bool)}
+    seen = []
+    for dropout in (0.0, 1.0):
+        task = VQTask(RVQVAE(RVQConfig(**sizes, quantize_dropout_prob=dropout)), VQLossWeights()).train()
+        for _ in range(20):
+            losses = task(batch)
+            levels = {name: [float(losses[f"metric/{name}/{level}"]) for level in range(3)] for name in METRICS}
+            assert losses["metric/perplexity"] == levels["perplexity"][0]
+            assert losses["metric/revived"] == np.nansum(levels["revived"])
+            used = ~np.isnan(levels["perplexity"])
+            assert (used == ~np.isnan(levels["revived"])).all(), (
+                "levels are left out in one number and not in the other"
+            )
+            seen.append(int(used.sum()))
+    assert seen[:20] == [3] * 20 and set(seen[20:]) == {1, 2, 3}
+    assert "level 1" in HealthMonitor(task.healthy, every=1).after_step(1000, {"metric/perplexity/1": 0.1})[0]
+
+
+@pytest.mark.parametrize("kind", ["masked", "residual"])
+def test_transformers_report_the_spread_of_their_tokens(kind: str) -> None:
+    torch.manual_seed(0)
+    dims = ConditionDims(text=8)
+    if kind == "masked":
+        model = MaskedTransformer(MaskedTransformerConfig(**SIZES), CODES, PARTS, dims)
+        task = MaskedTask(model, Captions(), decode)
+    else:
+        model = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
+        task = ResidualTask(model, Captions(), decode)
+    batch = token_batches()[0]
+    assert task(batch)["metric/token_spread"] > 0.1
+    model.transformer.forward = lambda cells, *rest: cells[:, :1].expand_as(cells)
+    spread = float(task(batch)["metric/token_spread"])
+    assert spread < 1e-3 and HealthMonitor(task.healthy, every=1).after_step(1, {"metric/token_spread": spread})
+    assert not model.transformer._forward_hooks, "the measure stays behind"

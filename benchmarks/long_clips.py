@@ -1,0 +1,50 @@
+"""A dataset whose clips are as long as HumanML3D's longest, to try the paper's N = 49 on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data.clips import load_split
+from data.specs import SPLITS, DatasetSpec
+from utils.files import write_json
+from utils.representation import feature_statistics, features_to_joints, get_layout, joints_to_features
+
+
+def stretched(features: np.ndarray, frames: int, layout: str) -> np.ndarray:
+    """A motion (T, D), slowed down to at least `frames` frames; its path and its poses stay."""
+    if len(features) >= frames:
+        return features
+    joints = features_to_joints(features, layout)
+    at = np.linspace(0, len(joints) - 1, frames + 1)  # one more: features are of pairs of frames
+    first = np.minimum(at.astype(int), len(joints) - 2)
+    share = (at - first)[:, None, None].astype(np.float32)
+    return joints_to_features((1 - share) * joints[first] + share * joints[first + 1], layout)
+
+
+def write_long_clips(spec: DatasetSpec, folder: Path, frames: int) -> None:
+    """Writes the dataset with all clips stretched to `frames` frames; captions stay. A finished one is left alone."""
+    if (folder / "dataset.json").is_file():
+        return
+    for name in ("new_joint_vecs", "texts"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    ids = {split: list(_write_split(spec, split, folder, frames)) for split in SPLITS}
+    for split, names in ids.items():
+        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    motions = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for name in ids["train"])
+    for name, values in zip(("Mean", "Std"), feature_statistics(motions, get_layout(spec.layout)), strict=True):
+        np.save(folder / f"{name}.npy", values)
+    description = {"fps": spec.fps, "joints": spec.layout, "min_frames": spec.min_frames, "max_frames": frames}
+    write_json(folder / "dataset.json", description)
+
+
+def _write_split(spec: DatasetSpec, split: str, folder: Path, frames: int) -> Iterator[str]:
+    clips = load_split(spec, split)
+    for clip in tqdm(clips, desc=f"stretching {spec.name}/{split}", delay=2, leave=False, disable=None):
+        np.save(folder / "new_joint_vecs" / f"{clip.id}.npy", stretched(clip.features, frames, spec.layout))
+        lines = [f"{caption.text}#{' '.join(caption.tokens)}#0.0#0.0\n" for caption in clip.captions]
+        (folder / "texts" / f"{clip.id}.txt").write_text("".join(lines), encoding="utf-8")
+        yield clip.id
