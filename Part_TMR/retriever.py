@@ -23,6 +23,7 @@ from Part_TMR.part_encoder import MotionEmbedding
 from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
 from utils.files import read_json
+from utils.row_store import Row
 from utils.run_files import resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Retriever:
 
     @torch.no_grad()
     def encode_motion(
-        self, motions: Sequence[np.ndarray | Tensor], progress: Callable[[int], object] | None = None
+        self, motions: Sequence[np.ndarray | Row | Tensor], progress: Callable[[int], object] | None = None
     ) -> MotionEmbedding:
         """Raw features, (T, D_features) each of any length -> motion (B, D), parts (B, G, C), in the given order.
 
@@ -140,8 +141,8 @@ class Retriever:
                 progress(len(numbers))
         return MotionEmbedding(motion_rows, part_rows)
 
-    def _checked(self, motion: np.ndarray | Tensor, number: int) -> Tensor:
-        motion = torch.as_tensor(motion, dtype=torch.float32).cpu()
+    def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:
+        motion = torch.as_tensor(motion[:], dtype=torch.float32).cpu()
         width = len(self.model.normalizer.mean)
         if motion.ndim != 2 or motion.shape[1] != width or not len(motion):
             raise UserError(f"motion {number} must have the shape (frames, {width}), not {tuple(motion.shape)}")
