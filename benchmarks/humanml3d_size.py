@@ -33,7 +33,6 @@ TRAINED = {
     "length": ["train_length_estimator.py"],
 }
 ORDER = ("check", "evaluator", "tmr", "vq", "database", "mtrans", "rtrans", "length", "tmr_test", "eval_vq", "eval_res")
-FIGURES = ("start_s", "start_cpu_s", "whole_s", "whole_cpu_s", "peak_gb", "loader_percent")
 
 
 def command(stage: str, again: bool, dataset: Path, out: Path) -> list[str]:
@@ -49,7 +48,7 @@ def command(stage: str, again: bool, dataset: Path, out: Path) -> list[str]:
         "database": ["build_rag_database.py", *runs, "--vq_name", "vq", "--output", str(out / "database")],
         "tmr_test": ["Part_TMR.scripts.test", *runs, "--ext", "size"],
         "eval_vq": ["eval_vq.py", *runs, *once],
-        # The library of all sizes, the motions of the validation split: generating those of the test split takes longer.
+        # The test split has three times as many motions to generate.
         "eval_res": ["eval_res.py", *runs, *once, "--split", "val", "--mm_captions", "0"],
     }[stage]
 
@@ -89,17 +88,13 @@ def run(words: list[str], out: Path, kill_after: float = 0.0) -> dict[str, float
 
 def format_table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown; starts as wall-clock seconds and, in brackets, processor seconds."""
-    lines = [
-        "| stage | first start | second start | peak memory, GB | loader, % of a step |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| stage | first start | second start | peak memory, GB | loader, % of a step |", "| --- " * 5 + "|"]
     for stage, both in results.items():
         first, second = both["first"], both["second"]
         starts = [f"{each['start_s']:.0f} s ({each['start_cpu_s']:.0f})" for each in (first, second)]
         loader = f"{second['loader_percent']:.1f}" if "loader_percent" in second else ""
-        lines.append(
-            f"| `{stage}` | {' | '.join(starts)} | {max(first['peak_gb'], second['peak_gb']):.2f} | {loader} |"
-        )
+        peak = max(first["peak_gb"], second["peak_gb"])
+        lines.append(f"| `{stage}` | {' | '.join(starts)} | {peak:.2f} | {loader} |")
     return "\n".join(lines)
 
 
@@ -129,9 +124,7 @@ def main() -> None:
         results[stage] = {"first": first, "second": second, "load": os.getloadavg()}
         write_json(results_path, results)
     print(format_table({stage: results[stage] for stage in ORDER if stage in results}))
-    print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; seconds of processor time in brackets; {results_path}"
-    )
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; in brackets seconds of processor time")
 
 
 if __name__ == "__main__":
