@@ -7,7 +7,7 @@ import sys
 from tqdm import tqdm
 
 SHOWN_AFTER = 2.0  # seconds
-LINE_EVERY = 30.0  # seconds, where nobody watches and every sign stays in a log
+LINE_EVERY = 10.0  # seconds, where nobody watches and every sign stays in a log
 
 
 def progress_bar(total: int, what: str, unit: str, scaled: bool = False) -> tqdm:
