@@ -57,7 +57,8 @@ def embed_in_parts(
     """
     done: list[Embedded] = []
     first_caption = 0
-    with progress_bar(len(motions), "embedding motions", "motion") as bar:
+    n_captions = sum(len(entry.captions) for entry in entries)
+    with progress_bar(len(motions) + n_captions, "embedding motions and captions", "row") as bar:
         for start in range(0, len(motions), part_size):
             rows = slice(start, start + part_size)
             captions = sum(len(entry.captions) for entry in entries[rows])
@@ -68,12 +69,13 @@ def embed_in_parts(
             if part is None:
                 texts = None
                 if store is not None:
-                    texts = retriever.encode_store(store, torch.arange(first_caption, first_caption + captions))
+                    texts_of_part = torch.arange(first_caption, first_caption + captions)
+                    texts = retriever.encode_store(store, texts_of_part, bar.update)
                 part = embed_library(retriever, entries[rows], motions[rows], chosen_tokens, texts, bar.update)
                 if len(motions) > part_size:
                     RAGDatabase(part, {**facts, "content": digest}).save(path)
             else:
-                bar.update(len(part.entries))
+                bar.update(len(part.entries) + captions)
             done.append(part)
             first_caption += captions
     return Embedded.join(done)

@@ -92,23 +92,33 @@ class Retriever:
         return numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (B, D) of unit length. Repeated ones are computed once."""
+    def encode_text(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> Tensor:
+        """Sentences -> (B, D) of unit length. Repeated ones are computed once. `progress`: see `encode_motion`."""
         distinct = list(dict.fromkeys(texts))
         number = {text: row for row, text in enumerate(distinct)}
         rows = [torch.empty(0, self.config.embed_dim, device=self.device)]
         for start in range(0, len(distinct), TEXTS_AT_ONCE):
             chunk: Any = distinct[start : start + TEXTS_AT_ONCE]
+            if progress is not None:
+                progress(len(chunk))
             if self.model.text_encoder is None:
                 chunk = self.text_encoder.features(chunk).to(self.device)
             rows.append(self.model.encode_text(chunk))
+        if progress is not None:
+            progress(len(texts) - len(distinct))
         return torch.cat(rows)[[number[text] for text in texts]]
 
     @torch.no_grad()
-    def encode_store(self, store: TextFeatureStore, rows: Tensor) -> Tensor:
+    def encode_store(
+        self, store: TextFeatureStore, rows: Tensor, progress: Callable[[int], object] | None = None
+    ) -> Tensor:
         """Captions `rows` (C,) of features that this retriever's frozen text encoder made before -> (C, D)."""
-        chunks = rows.split(TEXTS_AT_ONCE)
-        return torch.cat([self.model.encode_text(store.rows(chunk).to(self.device)) for chunk in chunks])
+        encoded = []
+        for chunk in rows.split(TEXTS_AT_ONCE):
+            encoded.append(self.model.encode_text(store.rows(chunk).to(self.device)))
+            if progress is not None:
+                progress(len(chunk))
+        return torch.cat(encoded)
 
     @torch.no_grad()
     def encode_motion(
@@ -120,7 +130,7 @@ class Retriever:
 
         Args:
             motions: the features.
-            progress: called with the number of motions that were just done.
+            progress: called with the number of those that were just done.
         Raises:
             UserError: a motion without frames, of another width, or not finite; says which.
         """
