@@ -253,7 +253,10 @@ class RowStore:
                 LOGGER.warning("waiting for the process that is filling %s", self.folder)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError:
-                pass  # a file system without locks: the work is done twice, and right
+                yield  # a file system without locks: the work is done twice, and right
+                return
+            for abandoned in self.folder.glob(".*.safetensors"):  # by a process that was killed
+                abandoned.unlink()
             yield
 
 

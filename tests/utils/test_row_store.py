@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +75,32 @@ def test_a_kill_costs_what_was_not_written(tmp_path: Path, monkeypatch: pytest.M
     store = store_in(tmp_path)
     store.complete(KEYS, maker)
     assert maker.made == KEYS[4:]
+    check(store)
+
+
+def _die_while_writing(folder: str) -> None:
+    row_store.CHUNK_BYTES = 1
+    save_file, written = row_store.save_file, []
+
+    def save(content: dict[str, np.ndarray], path: Path) -> None:
+        save_file(content, path)
+        written.append(path)
+        if len(written) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    row_store.save_file = save
+    store_in(Path(folder)).complete(KEYS, Maker())
+
+
+def test_a_process_that_is_killed_leaves_whole_chunks(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_die_while_writing, args=(str(tmp_path),))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL and len(list(tmp_path.glob(".*.safetensors"))) == 1
+    maker = Maker()
+    store = store_in(tmp_path)
+    store.complete(KEYS, maker)
+    assert maker.made == KEYS[2:] and not list(tmp_path.glob(".*.safetensors"))
     check(store)
 
 
