@@ -3,7 +3,7 @@
     python -m benchmarks.humanml3d_size --texts FOLDER --out FOLDER [--stages evaluator tmr ...]
 
 FOLDER of texts: see `benchmarks.humanml3d_set`; `--out` gets the dataset, runs and results. The stages run as users run
-them, in the order of reproduce_dataset.sh, at the widths of preset `small`: what is measured is the way of the data. A
+them, in the order of reproduce_dataset.sh, at the widths of a small preset: what is measured is the way of the data. A
 first start finds what former stages left in the cache, the first of all finds none; the second start is that of another
 run of the same stage. With `--kill_after SECONDS` the first start of all is killed once and given again.
 """
@@ -35,12 +35,12 @@ TRAINED = {
 ORDER = ("check", "evaluator", "tmr", "vq", "database", "mtrans", "rtrans", "length", "tmr_test", "eval_vq", "eval_res")
 
 
-def command(stage: str, again: bool, dataset: Path, out: Path) -> list[str]:
+def command(stage: str, again: bool, dataset: Path, out: Path, preset: str) -> list[str]:
     """The script and arguments of a stage."""
     runs = ["--dataset_name", str(dataset), "--checkpoints_dir", str(out / "logs"), "--gpu_id", "-1"]
     if stage in TRAINED:
         library = ["--database", str(out / "database")] if stage.endswith("trans") else []
-        limits = ["--preset", "small", "--max_steps", str(STEPS), "--name", stage + "_again" * again]
+        limits = ["--preset", preset, "--max_steps", str(STEPS), "--name", stage + "_again" * again]
         return [*TRAINED[stage], *runs, *library, *limits]
     once = ["--ext", "size", "--repeat_times", "1"]
     return {
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="gets the dataset (5 GB), its cache (6 GB) and the runs"
     )
+    parser.add_argument("--preset", default="small", help="decides the widths")
     parser.add_argument("--stages", nargs="+", choices=ORDER, default=ORDER)
     parser.add_argument(
         "--kill_after", type=float, default=0.0, help="seconds after which the first start is killed once"
@@ -119,8 +120,8 @@ def main() -> None:
             for again in (False, True):
                 shutil.rmtree(out / "logs" / dataset.name / (stage + "_again" * again), ignore_errors=True)
         if options.kill_after and stage == next(each for each in ORDER if each in options.stages and each in TRAINED):
-            run(command(stage, False, dataset, out), out, options.kill_after)
-        first, second = (run(command(stage, again, dataset, out), out) for again in (False, True))
+            run(command(stage, False, dataset, out, options.preset), out, options.kill_after)
+        first, second = (run(command(stage, again, dataset, out, options.preset), out) for again in (False, True))
         results[stage] = {"first": first, "second": second, "load": os.getloadavg()}
         write_json(results_path, results)
     print(format_table({stage: results[stage] for stage in ORDER if stage in results}))
