@@ -60,12 +60,12 @@ class TextFeatureStore:
         """Features of the captions with these indices, in single precision, on the CPU."""
         rows = [self._store.read(self._keys[index]) for index in torch.as_tensor(indices, dtype=torch.long).tolist()]
         lengths = torch.tensor([len(row) - 1 for row in rows], dtype=torch.long)
-        states = np.zeros((len(rows), max([1, *lengths.tolist()]), self.dim), np.float32)
-        pooled = np.zeros((len(rows), self.dim), np.float32)
-        for number, row in enumerate(rows):
-            pooled[number], states[number, : len(row) - 1] = row[0], row[1:]
-        mask = torch.arange(states.shape[1])[None] < lengths[:, None]
-        return TextFeatures(torch.from_numpy(pooled), torch.from_numpy(states), mask)
+        padded = np.zeros((len(rows), 1 + max([1, *lengths.tolist()]), self.dim), np.float16)
+        for place, row in zip(padded, rows, strict=True):
+            place[: len(row)] = row
+        features = torch.from_numpy(padded)
+        mask = torch.arange(padded.shape[1] - 1)[None] < lengths[:, None]
+        return TextFeatures(features[:, 0].float(), features[:, 1:].float(), mask)
 
     def pooled(self) -> Tensor:
         """The vectors of all captions, (C, D) in single precision."""
