@@ -33,7 +33,7 @@ def main() -> None:
 
     def texts(captions: list[str], dataset: MotionTextDataset) -> CaptionTexts:
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
-        return CaptionTexts(captions, owners, TextFeatureStore(encoder, captions, spec.root / "cache"))
+        return CaptionTexts(captions, owners, TextFeatureStore(encoder, captions, spec.cache_dir))
 
     normalizer = Normalizer.from_statistics(*load_statistics(spec), get_layout(options.model.layout))
     model = EvaluatorNetwork(options.model, encoder.dim, normalizer)

@@ -29,7 +29,7 @@ def main() -> None:
     val = MotionTextDataset(clips[1], spec.max_frames, random_crop=False, first_caption=len(train.captions))
     device = choose_device(options.run.gpu_id)
     encoder = build_text_encoder(options.model.text_encoder, device=device)
-    texts = TextFeatureStore(encoder, train.captions + val.captions, spec.root / "cache")
+    texts = TextFeatureStore(encoder, train.captions + val.captions, spec.cache_dir)
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     seed_everything(options.train.seed)
     task = LengthTask(LengthEstimator(options.model, encoder.dim), texts, spec.unit_length)

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from models.rag.database import Embedded, Entry, RAGDatabase
 from models.text_encoder import TextFeatureStore
 from Part_TMR.library import embed_library
 from Part_TMR.retriever import Retriever
 from utils.errors import UserError
+from utils.progress import progress_bar
+from utils.row_store import Row, identity
 
 SHARD_NAME = re.compile(r"(.+)\.shard-(\d+)-of-(\d+)")
 
@@ -39,7 +40,7 @@ def share_of(total: int, number: int, count: int) -> range:
 def embed_in_parts(
     retriever: Retriever,
     entries: Sequence[Entry],
-    motions: Sequence[np.ndarray],
+    motions: Sequence[np.ndarray | Row],
     tokens: Sequence[Tensor] | None,
     store: TextFeatureStore | None,
     facts: Mapping[str, Any],
@@ -56,7 +57,8 @@ def embed_in_parts(
     """
     done: list[Embedded] = []
     first_caption = 0
-    with tqdm(total=len(motions), desc="embedding motions", unit="motion", delay=1) as bar:
+    n_captions = sum(len(entry.captions) for entry in entries)
+    with progress_bar(len(motions) + n_captions, "embedding motions and captions", "row") as bar:
         for start in range(0, len(motions), part_size):
             rows = slice(start, start + part_size)
             captions = sum(len(entry.captions) for entry in entries[rows])
@@ -67,23 +69,24 @@ def embed_in_parts(
             if part is None:
                 texts = None
                 if store is not None:
-                    texts = retriever.encode_store(store, torch.arange(first_caption, first_caption + captions))
+                    texts_of_part = torch.arange(first_caption, first_caption + captions)
+                    texts = retriever.encode_store(store, texts_of_part, bar.update)
                 part = embed_library(retriever, entries[rows], motions[rows], chosen_tokens, texts, bar.update)
                 if len(motions) > part_size:
                     RAGDatabase(part, {**facts, "content": digest}).save(path)
             else:
-                bar.update(len(part.entries))
+                bar.update(len(part.entries) + captions)
             done.append(part)
             first_caption += captions
     return Embedded.join(done)
 
 
-def _digest(entries: Sequence[Entry], motions: Sequence[np.ndarray], tokens: Sequence[Tensor] | None) -> str:
+def _digest(entries: Sequence[Entry], motions: Sequence[np.ndarray | Row], tokens: Sequence[Tensor] | None) -> str:
     """What a part was made from, besides the retriever."""
     digest = hashlib.sha256()
     for entry, motion in zip(entries, motions, strict=True):
         digest.update("\0".join([entry.id, entry.take, *entry.captions]).encode())
-        digest.update(motion.tobytes())
+        digest.update(identity(motion))
     for codes in tokens or ():
         digest.update(codes.numpy().tobytes())
     return digest.hexdigest()[:16]

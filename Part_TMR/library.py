@@ -38,11 +38,11 @@ def embed_library(
         motions: their raw features, (T, D) each.
         tokens: their codes, (N, J, Q) each; the base level is kept.
         texts: (R, D) embeddings of all captions in order, where there are any already.
-        progress: called with the number of motions that were just done.
+        progress: called with the number of motions and captions that were just done.
     """
     encoded = retriever.encode_motion(motions, progress)
     if texts is None:
-        texts = retriever.encode_text([caption for entry in entries for caption in entry.captions])
+        texts = retriever.encode_text([caption for entry in entries for caption in entry.captions], progress)
     padded = pad_tokens([each[..., BASE_LEVEL] for each in tokens]) if tokens is not None else (None, None)
     return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
 

@@ -23,6 +23,7 @@ from Part_TMR.part_encoder import MotionEmbedding
 from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
 from utils.files import read_json
+from utils.row_store import Row
 from utils.run_files import resolve_checkpoint
 
 if TYPE_CHECKING:
@@ -91,27 +92,37 @@ class Retriever:
         return numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (B, D) of unit length. Repeated ones are computed once."""
+    def encode_text(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> Tensor:
+        """Sentences -> (B, D) of unit length. Repeated ones are computed once. `progress`: see `encode_motion`."""
         distinct = list(dict.fromkeys(texts))
         number = {text: row for row, text in enumerate(distinct)}
         rows = [torch.empty(0, self.config.embed_dim, device=self.device)]
         for start in range(0, len(distinct), TEXTS_AT_ONCE):
             chunk: Any = distinct[start : start + TEXTS_AT_ONCE]
+            if progress is not None:
+                progress(len(chunk))
             if self.model.text_encoder is None:
                 chunk = self.text_encoder.features(chunk).to(self.device)
             rows.append(self.model.encode_text(chunk))
+        if progress is not None:
+            progress(len(texts) - len(distinct))
         return torch.cat(rows)[[number[text] for text in texts]]
 
     @torch.no_grad()
-    def encode_store(self, store: TextFeatureStore, rows: Tensor) -> Tensor:
+    def encode_store(
+        self, store: TextFeatureStore, rows: Tensor, progress: Callable[[int], object] | None = None
+    ) -> Tensor:
         """Captions `rows` (C,) of features that this retriever's frozen text encoder made before -> (C, D)."""
-        chunks = rows.split(TEXTS_AT_ONCE)
-        return torch.cat([self.model.encode_text(store.rows(chunk).to(self.device)) for chunk in chunks])
+        encoded = []
+        for chunk in rows.split(TEXTS_AT_ONCE):
+            encoded.append(self.model.encode_text(store.rows(chunk).to(self.device)))
+            if progress is not None:
+                progress(len(chunk))
+        return torch.cat(encoded)
 
     @torch.no_grad()
     def encode_motion(
-        self, motions: Sequence[np.ndarray | Tensor], progress: Callable[[int], object] | None = None
+        self, motions: Sequence[np.ndarray | Row | Tensor], progress: Callable[[int], object] | None = None
     ) -> MotionEmbedding:
         """Raw features, (T, D_features) each of any length -> motion (B, D), parts (B, G, C), in the given order.
 
@@ -119,7 +130,7 @@ class Retriever:
 
         Args:
             motions: the features.
-            progress: called with the number of motions that were just done.
+            progress: called with the number of those that were just done.
         Raises:
             UserError: a motion without frames, of another width, or not finite; says which.
         """
@@ -140,8 +151,8 @@ class Retriever:
                 progress(len(numbers))
         return MotionEmbedding(motion_rows, part_rows)
 
-    def _checked(self, motion: np.ndarray | Tensor, number: int) -> Tensor:
-        motion = torch.as_tensor(motion, dtype=torch.float32).cpu()
+    def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:
+        motion = torch.as_tensor(motion[:], dtype=torch.float32).cpu()
         width = len(self.model.normalizer.mean)
         if motion.ndim != 2 or motion.shape[1] != width or not len(motion):
             raise UserError(f"motion {number} must have the shape (frames, {width}), not {tuple(motion.shape)}")

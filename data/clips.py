@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
 from utils.errors import UserError
-from utils.files import UNREADABLE_ARRAY, read_array
+from utils.files import read_array
+from utils.progress import progress_bar
+from utils.row_store import Row
 
 LOGGER = logging.getLogger(__name__)
 
@@ -43,14 +45,15 @@ class Clip:
     Attributes:
         id: unique in its dataset; the file's name, with `@start-end` (seconds) when it is a crop of the file.
         take: the id without mirror prefix and crop: clips of one take are the same performance.
-        features: (T, D) float32, raw units, T a multiple of the dataset's unit length.
+        features: (T, D) float32, raw units, T a multiple of the dataset's unit length. Those of `load_split` are read
+            from the disk when they are looked at.
         captions: at least one, unless the split was loaded without captions.
         frames: the part of its file, first and last + 1; None: all of it.
     """
 
     id: str
     take: str
-    features: np.ndarray
+    features: np.ndarray | Row
     captions: tuple[Caption, ...] = ()
     frames: tuple[int, int] | None = None
 
@@ -139,7 +142,7 @@ def load_split(
     A caption with time tags makes a clip of its own of that part (captions with the same tags share it). Clips whose
     length in frames is not min_frames <= T <= max_clip_frames are left out; missing, non-finite and wrong-width motions
     and motions without a caption file are skipped and counted in one warning. Lengths are cut down to multiples of
-    `unit_length`.
+    `unit_length`. The motions are packed into the dataset's cache first, see `data.packing`.
 
     Args:
         spec: the dataset.
@@ -157,9 +160,15 @@ def load_split(
     known_ids = frozenset(ids)
     skipped, filtered = Skipped(), Skipped()
     clips: list[Clip] = []
-    for clip_id in tqdm(ids, desc=f"loading {spec.name}/{split}", unit="clip", delay=3, leave=False, disable=None):
-        features = _read_features(spec, clip_id, skipped)
-        if features is None or not _fits(spec, clip_id, len(features), keep_long or windows, filtered):
+    motions = pack_motions(spec, ids)
+    bar = progress_bar(len(ids), f"reading captions of {spec.name}/{split}", "clip")
+    for clip_id in ids:
+        bar.update()
+        features = motions[clip_id]
+        if isinstance(features, str):
+            skipped.add(features, clip_id)
+            continue
+        if not _fits(spec, clip_id, len(features), keep_long or windows, filtered):
             continue
         take = take_of(clip_id, known_ids)
         found: list[Caption] | None = None
@@ -172,6 +181,7 @@ def load_split(
             if not found:
                 skipped.add("without a caption", clip_id)
         clips += cut_file(spec, Clip(clip_id, take, features), found, filtered, keep_long=keep_long, windows=windows)
+    bar.close()
     if skipped.ids:
         LOGGER.warning("%s/%s: skipped %s", spec.name, split, skipped)
     if filtered.ids:
@@ -213,7 +223,8 @@ def cut_file(
     def add(clip_id: str, first: int, last: int, chosen: Sequence[Caption]) -> None:
         last = first + (last - first) // spec.unit_length * spec.unit_length
         frames = None if clip_id == whole.id else (first, last)
-        clips.append(Clip(clip_id, whole.take, whole.features[first:last], tuple(chosen), frames))
+        part = whole.features.part(first, last) if isinstance(whole.features, Row) else whole.features[first:last]
+        clips.append(Clip(clip_id, whole.take, part, tuple(chosen), frames))
 
     if cut_up:
         for first, last in window_spans(n_frames, spec):
@@ -292,26 +303,6 @@ def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
             raise UserError(f"{path}: not positive in column {int((values <= 0).argmax())}")
         statistics.append(values.astype(np.float32))
     return statistics[0], statistics[1]
-
-
-def _read_features(spec: DatasetSpec, clip_id: str, skipped: Skipped) -> np.ndarray | None:
-    """One feature file as (T, D) float32, or None and a note when it cannot be used."""
-    try:
-        features = np.load(spec.features_dir / f"{clip_id}.npy", allow_pickle=False)
-    except FileNotFoundError:
-        skipped.add("without a motion file", clip_id)
-        return None
-    except UNREADABLE_ARRAY:
-        skipped.add("unreadable", clip_id)
-        return None
-    if features.ndim != 2 or features.shape[1] != spec.n_features or features.dtype.kind not in "fiu":
-        skipped.add(f"of another width than {spec.n_features}", clip_id)
-        return None
-    features = features.astype(np.float32, copy=False)
-    if not np.isfinite(features).all():
-        skipped.add("not finite", clip_id)
-        return None
-    return features
 
 
 def _fits(spec: DatasetSpec, clip_id: str, n_frames: int, keep_long: bool, left_out: Skipped) -> bool:

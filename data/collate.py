@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 
 def collate_motions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -16,11 +16,14 @@ def collate_motions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         `motion` (B, T, D) float32 raw units, `mask` (B, T) True = valid, `length` (B,); every other number of the items
         as a (B,) tensor and every text as a list of B under its own name.
     """
-    motions = [item["motion"] for item in items]
+    # By NumPy: PyTorch shares out even such copies among cores that may be busy.
+    motions = [item["motion"].numpy() for item in items]
     lengths = torch.tensor([len(motion) for motion in motions])
-    motion = pad_sequence(motions, batch_first=True)
+    motion = np.zeros((len(motions), max(map(len, motions)), motions[0].shape[1]), motions[0].dtype)
+    for row, frames in zip(motion, motions, strict=True):
+        row[: len(frames)] = frames
     batch: dict[str, Any] = {
-        "motion": motion,
+        "motion": torch.from_numpy(motion),
         "mask": torch.arange(motion.shape[1])[None] < lengths[:, None],
         "length": lengths,
     }

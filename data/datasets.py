@@ -58,7 +58,7 @@ class WindowDataset(Dataset):
         first = (index - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
         choices = min(self.stride, len(features) - self.window + 1 - first)
         start = first + (int(_generator(self.seed, self.epoch, index).integers(choices)) if choices > 1 else 0)
-        return {"motion": torch.tensor(features[start : start + self.window])}
+        return {"motion": torch.from_numpy(np.array(features[start : start + self.window]))}
 
 
 class MotionTextDataset(Dataset):
@@ -119,7 +119,7 @@ class MotionTextDataset(Dataset):
         caption = int(generator.integers(len(clip.captions)))
         motion = self._crop(clip.features, generator)
         return {
-            "motion": torch.tensor(motion),
+            "motion": torch.from_numpy(np.array(motion)),
             "length": len(motion),
             "text": clip.captions[caption].text,
             "caption_index": int(self._first_caption[index]) + caption,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,14 @@ class DatasetSpec:
     def max_clip_frames(self) -> int:
         """Longest clip that fits `max_frames` once cut down to a multiple of `unit_length` (199 frames for 196)."""
         return self.max_frames + self.unit_length - 1
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of what is computed once: `cache` in the dataset's, or the user's own where that cannot be written."""
+        if os.access(self.root, os.W_OK):
+            return self.root / "cache"
+        own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "remomask"
+        return own / f"{self.name}-{hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:8]}"
 
     @property
     def features_dir(self) -> Path:

@@ -17,7 +17,7 @@ from data.specs import DatasetSpec, get_spec
 from models.rag.database import Entry, RAGDatabase
 from models.text_encoder import TextFeatureStore
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import decode_motions, state_hash, tokenise
+from models.vq.tokenise import cached_tokens, decode_motions, state_hash, tokenise
 from options.library import BuildOptions
 from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_folder, share_of
 from Part_TMR.library import embed_library, read_own_clips
@@ -27,6 +27,7 @@ from pipeline.runs import find_database, run_folder
 from utils.device import choose_device
 from utils.errors import UserError
 from utils.files import read_array
+from utils.row_store import Row
 from utils.run_files import MANIFEST, resolve_checkpoint
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
@@ -44,14 +45,19 @@ def _start(options: BuildOptions) -> tuple[DatasetSpec, Path, Retriever]:
 
 
 def _tokens(
-    options: BuildOptions, spec: DatasetSpec, vq_name: str | None, motions: Sequence[np.ndarray]
+    options: BuildOptions,
+    spec: DatasetSpec,
+    vq_name: str | None,
+    motions: Sequence[np.ndarray | Row],
+    cached: bool = False,
 ) -> tuple[dict[str, Any], list[Tensor] | None]:
     """The tokeniser as a fact of the manifest, and the motions' codes (N, J, Q); nothing without a tokeniser."""
     if vq_name is None:
         return {}, None
     run_dir = run_folder(options.run.checkpoints_dir, spec.name, vq_name)
     vq = load_vq(run_dir, options.vq_checkpoint, choose_device(options.run.gpu_id))
-    return {"tokenizer": {"name": vq_name, "hash": state_hash(vq)}}, tokenise(vq, motions)
+    codes = cached_tokens(vq, motions, spec.cache_dir) if cached else tokenise(vq, motions)
+    return {"tokenizer": {"name": vq_name, "hash": state_hash(vq)}}, codes
 
 
 def build_library(options: BuildOptions) -> Built:
@@ -78,11 +84,11 @@ def build_library(options: BuildOptions) -> Built:
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         **({} if options.shard is None else {"shard": options.shard}),
     }
-    tokenizer, tokens = _tokens(options, spec, options.vq_name, motions)
+    tokenizer, tokens = _tokens(options, spec, options.vq_name, motions, cached=True)
     store = None
     if retriever.model.text_encoder is None:
         # The captions of the training split: their features are there since the retriever was trained.
-        store = TextFeatureStore(retriever.text_encoder, captions, spec.root / "cache")
+        store = TextFeatureStore(retriever.text_encoder, captions, spec.cache_dir)
     parts = folder.with_name(f".{folder.name}.parts")
     embedded = embed_in_parts(retriever, entries, motions, tokens, store, facts | tokenizer, parts, options.part_size)
     return _finish(options, folder, RAGDatabase(embedded, facts | tokenizer), parts)

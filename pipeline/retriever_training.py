@@ -35,7 +35,7 @@ def retriever_harness(options: RetrieverOptions) -> Harness:
     encoder = build_text_encoder(options.model.text_encoder, device=device, trainable=trained)
 
     def texts(dataset: MotionTextDataset) -> CaptionTexts:
-        store = None if trained else TextFeatureStore(encoder, dataset.captions, spec.root / "cache")
+        store = None if trained else TextFeatureStore(encoder, dataset.captions, spec.cache_dir)
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
         return CaptionTexts(dataset.captions, owners, store)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from data.clips import Clip, load_split
 from data.specs import get_spec
@@ -15,9 +16,10 @@ from engine.harness import Harness
 from engine.run_state import prepare_run
 from engine.schedule import seed_everything
 from engine.token_tasks import TokenTask
-from models.rag.conditions import ConditionSource, retrieve_for_training
+from models.rag.conditions import ConditionSource
 from models.rag.database import RAGDatabase
-from models.text_encoder import TextFeatureStore, build_text_encoder
+from models.rag.pool import training_pool
+from models.text_encoder import TextEncoder, TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
 from models.vq.tokenise import cached_tokens, decode_motions, state_hash
 from options.stages import TransformerOptions, run_config
@@ -48,7 +50,7 @@ def token_harness(
 
     encoder = build_text_encoder(options.model.text_encoder, device=device)
     captions = [caption.text for clip in train + val for caption in clip.captions]
-    texts = TextFeatureStore(encoder, captions, spec.root / "cache")
+    texts = TextFeatureStore(encoder, captions, spec.cache_dir)
     dims, database, retrieved = ConditionDims(encoder.dim), None, None
     if options.model.retrieved != "none":
         retriever_dir = run_folder(options.run.checkpoints_dir, spec.name, options.retrieval.retriever_name)
@@ -61,11 +63,12 @@ def token_harness(
         dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
         takes = [clip.take for clip in train + val for _ in clip.captions]
         count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
-        retrieved = retrieve_for_training(database, retriever.encode_text(captions), takes, count)
+        embed = _query_encoder(retriever, encoder, texts, captions, spec.cache_dir)
+        retrieved = training_pool(database, embed, captions, takes, count, spec.cache_dir)
     conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
 
     def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:
-        codes = cached_tokens(vq, [clip.features for clip in clips], vq_dir / "tokens" / f"{split}.safetensors")
+        codes = cached_tokens(vq, [clip.features for clip in clips], spec.cache_dir)
         steps = spec.max_frames // spec.unit_length
         return TokenDataset(clips, codes, steps, options.train.seed, first_caption, random_crop=split == "train")
 
@@ -80,3 +83,13 @@ def token_harness(
     harness = Harness(run_dir, stage_task, train_tokens, val_tokens, options.train, collate_tokens, device)
     prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens, database))
     return harness
+
+
+def _query_encoder(
+    retriever: Retriever, encoder: TextEncoder, texts: TextFeatureStore, captions: Sequence[str], cache_dir: Path
+) -> Callable[[Tensor], Tensor]:
+    """Caption numbers (B,) -> the retriever's embeddings, from text features that are there where it can be."""
+    if retriever.model.text_encoder is not None:
+        return lambda rows: retriever.encode_text([captions[row] for row in rows.tolist()])
+    own = retriever.text_encoder
+    return partial(retriever.encode_store, texts if own is encoder else TextFeatureStore(own, captions, cache_dir))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from tqdm import tqdm
 
 from data.check.captions import Found, check_captions
 from data.check.motions import MotionSums, check_motion, motion_digest, read_motion_file
@@ -16,6 +15,7 @@ from data.clips import read_split, take_of
 from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, require_files
 from utils.errors import UserError
 from utils.files import read_array, read_json
+from utils.progress import progress_bar
 
 DESCRIPTION = "dataset.json"
 # Keys that tools write to say where a folder comes from.
@@ -51,10 +51,13 @@ def check_folder(spec: DatasetSpec) -> Report:
     owners = {clip_id: split for split, ids in splits.items() for clip_id in ids}
     sums = MotionSums(spec)
     checked: dict[str, _Checked] = {}
-    for clip_id in tqdm(owners, desc=f"checking {spec.name}", unit="clip", delay=1, leave=False, disable=None):
+    bar = progress_bar(len(owners), f"checking {spec.name}", "clip")
+    for clip_id in owners:
         found: list[Found] = []
         checked[clip_id] = _check_clip(spec, clip_id, clip_id in splits.get("train", ()), sums, found)
         findings.extend(found)
+        bar.update()
+    bar.close()
     findings.extend(sums.check_heights())
     findings.extend(_check_statistics(spec, sums))
     findings.extend(_same_motions(checked, owners))

@@ -5,8 +5,10 @@ Legend: B queries, M motions, R captions (rows), K retrieved, D embedding, P par
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +142,14 @@ class RAGDatabase:
     def dimension(self) -> int:
         """D."""
         return self.embedded.motion.shape[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells what a search finds in this library from what it finds in others."""
+        hashed = hashlib.sha256("\0".join(f"{entry.id}\0{entry.take}" for entry in self.entries).encode())
+        for rows in (self.embedded.text, self.embedded.motion, self.row_motion):
+            hashed.update(rows.cpu().contiguous().numpy())
+        return hashed.hexdigest()[:16]
 
     @property
     def retriever_hash(self) -> str:

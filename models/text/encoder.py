@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from models.text.tower import TextTower
+from utils.threads import map_on_cores
 
 CHUNK_SIZE = 64  # texts a forward pass
 CACHE_SIZE = 1024  # texts whose features are remembered
@@ -110,22 +111,28 @@ class TextEncoder(ABC):
         return pad_features([rows[text] for text in texts])
 
     def stream(self, texts: Sequence[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Yields each distinct text once, the short ones first: text, pooled (D,), states (L_i, D)."""
+        """Yields each distinct text once: text, pooled (D,), states (L_i, D); known ones first, then the short ones."""
         if isinstance(texts, str):
             raise TypeError("texts must be a list of strings, not one string")
         if not self.frozen or self._revision() != self._cache_revision:
             self._cache.clear()
             self._cache_revision = self._revision()
-        distinct = sorted(dict.fromkeys(texts), key=len)
-        for start in range(0, len(distinct), CHUNK_SIZE):
-            chunk = distinct[start : start + CHUNK_SIZE]
-            known = {text: self._cache[text] for text in chunk if text in self._cache}
-            if missing := [text for text in chunk if text not in known]:
-                known.update(zip(missing, self._compute(missing), strict=True))
+        known = {text: self._cache[text] for text in dict.fromkeys(texts) if text in self._cache}
+        self._remember(known)
+        for text, features in known.items():
+            yield text, *features
+        missing = sorted((text for text in dict.fromkeys(texts) if text not in known), key=self._size)
+        chunks = [missing[start : start + CHUNK_SIZE] for start in range(0, len(missing), CHUNK_SIZE)]
+        results = map_on_cores(self._compute, chunks) if self.device.type == "cpu" else map(self._compute, chunks)
+        for chunk, computed in zip(chunks, results, strict=True):
             if self.frozen:
-                self._remember(known)
-            for text in chunk:
-                yield text, *known[text]
+                self._remember(dict(zip(chunk, computed, strict=True)))
+            for text, features in zip(chunk, computed, strict=True):
+                yield text, *features
+
+    def _size(self, text: str) -> int:
+        """What texts are sorted by, so that those of one pass are about equally long."""
+        return len(text)
 
     def _revision(self) -> int:
         """A number that changes whenever the weights do."""
@@ -205,13 +212,17 @@ class TowerEncoder(TextEncoder):
         pooled, states = self.module(ids, mask, padded)
         return TextFeatures(functional.normalize(pooled, dim=-1) if self.normalized else pooled, states, mask)
 
+    def _size(self, text: str) -> int:
+        return len(self.tokenizer.encode(text).ids)
+
     def _revision(self) -> int:
         return sum(parameter._version for parameter in self.module.parameters())
 
-    def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
+    def stream(self, texts: Sequence[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """See `TextEncoder`."""
         training = self.module.training
         self.module.eval()
         try:
-            return super()._compute(texts)
+            yield from super().stream(texts)
         finally:
             self.module.train(training)

@@ -1,34 +1,31 @@
-"""Text features of a whole split: computed once, kept on disk in half precision, read by row."""
+"""Text features of many captions: computed once, kept on disk in half precision without padding, read by row."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from models.text.encoder import TextEncoder, TextFeatures
 from utils.errors import UserError
-from utils.files import atomic_path, slugify
-
-FORMAT_VERSION = "1"
+from utils.files import slugify
+from utils.progress import progress_bar
+from utils.row_store import RowStore, digest
 
 
 class TextFeatureStore:
     """Features of a list of captions.
 
-    The file `<encoder>_<hash>.safetensors` in `cache_dir` is used when it is there, otherwise it is made; its hash is
-    of the encoder's weights and the captions, so that it can never belong to others. It is mapped, not read.
+    The folder `texts_<encoder>_<hash of its weights>` in `cache_dir` is shared by all lists: a caption that is there is
+    not computed again. Nothing but the batch that is asked for is held in memory.
 
     Args:
         encoder: frozen.
         captions: C texts; repeated ones are computed and kept once.
-        cache_dir: folder of the file.
+        cache_dir: where the folder lies.
 
     Raises:
         UserError: there are no captions, or the folder cannot be written.
@@ -37,63 +34,40 @@ class TextFeatureStore:
     def __init__(self, encoder: TextEncoder, captions: Sequence[str], cache_dir: Path | str) -> None:
         if not captions:
             raise UserError("there are no captions to encode")
-        distinct = list(dict.fromkeys(captions))
-        number = {text: index for index, text in enumerate(distinct)}
         self.dim = encoder.dim
-        self._row = torch.tensor([number[text] for text in captions])
-        digest = hashlib.sha256("\0".join([FORMAT_VERSION, encoder.fingerprint, *distinct]).encode()).hexdigest()[:16]
-        self.path = Path(cache_dir) / f"{slugify(encoder.name)}_{digest}.safetensors"
-        content = self._read()
-        if content is None:
-            self._write(encoder, number)
-            content = self._read()
-        if content is None:
-            raise UserError(f"text features {self.path} cannot be read back: is the disk full?")
-        self._pooled, self._states, self._ends = content["pooled"], content["states"], content["ends"]
+        folder = Path(cache_dir) / f"texts_{slugify(encoder.name)}_{encoder.fingerprint}"
+        # The first step of a row is the vector of the text, the others those of its tokens.
+        self._store = RowStore(folder, (encoder.dim,), np.float16)
+        key_of = {text: digest(text) for text in dict.fromkeys(captions)}
+        self._keys = [key_of[text] for text in captions]
+        texts = {key: text for text, key in key_of.items()}
+
+        def encode(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
+            chosen = [texts[key] for key in missing]
+            # Counted in letters: long texts take longer, and the time that is left should be right.
+            title = f"encoding {len(chosen):,} captions ({encoder.name})"
+            with progress_bar(sum(map(len, chosen)), title, "letter", scaled=True) as bar:
+                for text, pooled, states in encoder.stream(chosen):
+                    yield key_of[text], torch.cat([pooled[None], states]).half().cpu().numpy()
+                    bar.update(len(text))
+
+        self._store.complete(texts, encode)
 
     def __len__(self) -> int:
-        return len(self._row)
+        return len(self._keys)
 
     def rows(self, indices: Tensor | Sequence[int]) -> TextFeatures:
         """Features of the captions with these indices, in single precision, on the CPU."""
-        rows = self._row[torch.as_tensor(indices, dtype=torch.long).cpu()]
-        ends = self._ends[rows]
-        starts = torch.where(rows > 0, self._ends[rows - 1], 0)
-        lengths = ends - starts
-        steps = torch.arange(int(lengths.max()) if len(rows) else 1)
-        mask = steps[None] < lengths[:, None]
-        # Padded places read any state that exists, and are zeroed.
-        places = torch.where(mask, starts[:, None] + steps[None], 0)
-        states = self._states[places].float() * mask[..., None]
-        return TextFeatures(self._pooled[rows].float(), states, mask)
+        rows = [self._store.read(self._keys[index]) for index in torch.as_tensor(indices, dtype=torch.long).tolist()]
+        lengths = torch.tensor([len(row) - 1 for row in rows], dtype=torch.long)
+        padded = np.zeros((len(rows), 1 + max([1, *lengths.tolist()]), self.dim), np.float16)
+        for place, row in zip(padded, rows, strict=True):
+            place[: len(row)] = row
+        features = torch.from_numpy(padded)
+        mask = torch.arange(padded.shape[1] - 1)[None] < lengths[:, None]
+        return TextFeatures(features[:, 0].float(), features[:, 1:].float(), mask)
 
     def pooled(self) -> Tensor:
         """The vectors of all captions, (C, D) in single precision."""
-        return self._pooled[self._row].float()
-
-    def _write(self, encoder: TextEncoder, number: dict[str, int]) -> None:
-        """Computes and saves the features of the distinct captions."""
-        rows: list[tuple[Tensor, Tensor] | None] = [None] * len(number)
-        stream = encoder.stream(list(number))
-        for text, pooled, states in tqdm(
-            stream, total=len(number), desc=f"encoding captions ({encoder.name})", delay=2, disable=None
-        ):
-            rows[number[text]] = (pooled.half().cpu(), states.half().cpu())
-        found = [row for row in rows if row is not None]
-        content = {
-            "pooled": torch.stack([pooled for pooled, _ in found]),
-            "states": torch.cat([states for _, states in found]),
-            "ends": torch.tensor([len(states) for _, states in found]).cumsum(0),
-        }
-        with atomic_path(self.path) as temporary:
-            save_file(content, temporary)
-
-    def _read(self) -> dict[str, Tensor] | None:
-        """The mapped file, or None when it is missing or damaged."""
-        if not self.path.is_file():
-            return None
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in ("pooled", "states", "ends")}
-        except (SafetensorError, OSError):
-            return None
+        rows = np.concatenate([self._store.read(key, 0, 1) for key in self._keys])
+        return torch.from_numpy(rows.astype(np.float32))

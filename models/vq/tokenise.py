@@ -11,33 +11,40 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from models.vq.rvq import RVQVAE
-from utils.files import atomic_path
+from utils.progress import progress_bar
+from utils.row_store import Row, RowStore, identity
 
 # State that says nothing about tokens, and that files of former versions lack.
 UNHASHED = ".code_use"
 FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
 
 
-@torch.no_grad()
-def tokenise(model: RVQVAE, motions: Sequence[np.ndarray], batch_size: int = 64) -> list[Tensor]:
+def tokenise(model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = 64) -> list[Tensor]:
     """Codes of raw features (T, D), T a multiple of 4 -> one (N, J, Q) int64 CPU tensor a motion, in order."""
+    codes: list[Tensor] = [torch.empty(0)] * len(motions)
+    for index, row in _tokenised(model, motions, batch_size):
+        codes[index] = row
+    return codes
+
+
+@torch.no_grad()
+def _tokenised(
+    model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = 64
+) -> Iterator[tuple[int, Tensor]]:
+    """The number of each motion and its codes, the short motions first."""
     model.eval()
     device = model.normalizer.mean.device
-    codes: list[Tensor] = [torch.empty(0)] * len(motions)
     for chosen in _batches([len(motion) for motion in motions], batch_size, "tokenising"):
-        features = pad_sequence([torch.from_numpy(motions[index]) for index in chosen], batch_first=True).to(device)
-        lengths = torch.tensor([len(motions[index]) for index in chosen], device=device)
+        rows = [torch.from_numpy(np.asarray(motions[index])) for index in chosen]
+        features = pad_sequence(rows, batch_first=True).to(device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
         mask = torch.arange(features.shape[1], device=device) < lengths[:, None]
         for index, row in zip(chosen, model.encode(features, mask).cpu(), strict=True):
-            codes[index] = row[: len(motions[index]) // model.frames_per_step].clone()
-    return codes
+            yield index, row[: len(motions[index]) // model.frames_per_step].clone()
 
 
 def _batches(frames: Sequence[int], batch_size: int, what: str) -> Iterator[list[int]]:
@@ -46,12 +53,12 @@ def _batches(frames: Sequence[int], batch_size: int, what: str) -> Iterator[list
     Motions of similar length share a batch, so that little is computed for padding; long ones share it with fewer.
     """
     order = sorted(range(len(frames)), key=lambda index: frames[index])
-    with tqdm(total=len(order), desc=what, unit="motion", leave=False, delay=2) as bar:
+    with progress_bar(sum(frames), what, "frame", scaled=True) as bar:
         while order:
             count = min(batch_size, max(1, FRAMES_AT_ONCE // frames[order[:batch_size][-1]]))
             chosen, order = order[:count], order[count:]
             yield chosen
-            bar.update(len(chosen))
+            bar.update(sum(frames[index] for index in chosen))
 
 
 def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = 64) -> list[np.ndarray]:
@@ -86,20 +93,15 @@ def state_hash(module: torch.nn.Module, length: int = 16) -> str:
     return digest.hexdigest()[:length]
 
 
-def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray], cache: Path) -> list[Tensor]:
-    """`tokenise` with a cache file that is only believed for this model and these motions."""
-    digest = hashlib.sha256(state_hash(model).encode())
-    for motion in motions:
-        digest.update(motion.tobytes())
-    key = digest.hexdigest()
-    lengths = [len(motion) // model.frames_per_step for motion in motions]
-    try:
-        with safe_open(cache, framework="pt") as file:
-            if (file.metadata() or {}).get("key") == key:
-                return list(file.get_tensor("codes").long().split(lengths))
-    except (OSError, SafetensorError):
-        pass  # absent or unreadable: made anew
-    codes = tokenise(model, motions)
-    with atomic_path(cache) as temporary:
-        save_file({"codes": torch.cat(codes).to(torch.int16)}, temporary, {"key": key})
-    return codes
+def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> list[Tensor]:
+    """`tokenise`, each motion once for these weights: the codes are kept in a folder of `cache_dir`."""
+    store = RowStore(cache_dir / f"tokens_{state_hash(model)}", (model.n_parts, model.config.num_quantizers), np.int16)
+    keys = [identity(motion) for motion in motions]
+    numbers = {key: number for number, key in enumerate(keys)}
+
+    def make(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
+        for index, codes in _tokenised(model, [motions[numbers[key]] for key in missing]):
+            yield missing[index], codes.numpy()
+
+    store.complete(numbers, make)
+    return [torch.from_numpy(store.read(key)).long() for key in keys]

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as functional
 
 from models.rag import search as search_module
+from models.rag.conditions import retrieve_for_training
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
+from models.rag.pool import training_pool
 from utils.errors import UserError
 
 D, PARTS, PART_WIDTH = 8, 6, 4
@@ -234,3 +236,28 @@ def test_a_bad_index_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UserError, match="missing or truncated"):
         RAGDatabase.load(tmp_path / "library")
+
+
+def test_what_training_captions_retrieve_is_searched_once(tmp_path: Path) -> None:
+    library = database()
+    vectors, takes = queries(6), ["take0", "take1", "none", "take0", "take3", "take0"]
+    captions = ["a", "b", "c", "a", "a", "d"]
+    vectors[3] = vectors[4] = vectors[0]
+    asked: list[int] = []
+
+    def embed(rows: torch.Tensor) -> torch.Tensor:
+        asked.extend(rows.tolist())
+        return vectors[rows]
+
+    expected = retrieve_for_training(library, vectors, takes, 2)
+    for _ in range(2):
+        assert torch.equal(training_pool(library, embed, captions, takes, 2, tmp_path), expected)
+    assert len(asked) == 5, "the caption and take that come twice are asked for once"
+    for other in (library.add(embedded(2, seed=5, prefix="new")), database(count=19)):
+        assert torch.equal(
+            training_pool(other, embed, captions, takes, 2, tmp_path), retrieve_for_training(other, vectors, takes, 2)
+        )
+    small = database(count=4)
+    assert torch.equal(
+        training_pool(small, embed, captions, takes, 2, tmp_path), retrieve_for_training(small, vectors, takes, 2)
+    )

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.text.encoder import CACHE_SIZE, TextEncoder, TextFeatures
+from models.text.encoder import CACHE_SIZE, CHUNK_SIZE, TextEncoder, TextFeatures
 from models.text_encoder import TextFeatureStore, TowerEncoder, build_text_encoder
 from tests.models import tiny_text_encoders as tiny
 from utils.errors import UserError
@@ -247,7 +247,7 @@ def test_store_keeps_features_of_every_caption(tmp_path: Path) -> None:
     encoder = build("minilm", tmp_path / "model")
     captions = [*TEXTS, TEXTS[0], TEXTS[2]]
     store = TextFeatureStore(encoder, captions, tmp_path / "cache")
-    assert len(store) == 7 and store.path.is_file() and len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(store) == 7
     for indices in ([0], [5, 2, 3], torch.tensor([6, 1]), []):
         expected = encoder.features([captions[index] for index in indices])
         found = store.rows(indices)
@@ -257,18 +257,52 @@ def test_store_keeps_features_of_every_caption(tmp_path: Path) -> None:
     torch.testing.assert_close(store.pooled(), encoder.encode(captions), atol=1e-3, rtol=1e-3)
 
 
-def test_store_is_made_once_and_never_for_others(tmp_path: Path) -> None:
+def test_store_encodes_a_caption_once_and_never_takes_another_encoders(tmp_path: Path) -> None:
     encoder = Counting()
-    path = TextFeatureStore(encoder, ["a", "bb"], tmp_path).path
-    written = path.stat().st_mtime_ns
+    TextFeatureStore(encoder, ["a", "bb", "a"], tmp_path)
     again = Counting()
-    assert TextFeatureStore(again, ["bb", "a"][::-1], tmp_path).path == path
-    assert again.seen == [] and path.stat().st_mtime_ns == written
-    assert TextFeatureStore(again, ["a", "bbb"], tmp_path).path != path
-    path.write_bytes(path.read_bytes()[:40])
-    assert TextFeatureStore(again, ["a", "bb"], tmp_path).rows([1]).pooled[0, 0] == 3
+    store = TextFeatureStore(again, ["bb", "ccc", "a"], tmp_path)
+    assert encoder.seen == ["a", "bb"] and again.seen == ["ccc"], "what other lists have is there"
+    assert store.pooled()[:, 0].tolist() == [3, 4, 2]
+    other = Counting()
+    other.__class__ = type("Other", (Counting,), {"fingerprint": "1"})
+    assert TextFeatureStore(other, ["a"], tmp_path).rows([0]).pooled[0, 0] == 2 and other.seen == ["a"]
     with pytest.raises(UserError, match="no captions"):
         TextFeatureStore(again, [], tmp_path)
+
+
+def test_encoding_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.row_store.CHUNK_BYTES", 1)
+    captions = [f"{number:05d}" for number in range(3 * CHUNK_SIZE)]
+
+    class Dying(Counting):
+        def forward_features(self, texts: list[str]) -> TextFeatures:
+            if len(self.seen) >= 2 * CHUNK_SIZE:
+                raise KeyboardInterrupt
+            return super().forward_features(texts)
+
+    monkeypatch.setattr("utils.threads.torch.get_num_threads", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        TextFeatureStore(Dying(), captions, tmp_path)
+    again = Counting()
+    store = TextFeatureStore(again, captions, tmp_path)
+    assert len(again.seen) == CHUNK_SIZE and len(store) == len(captions)
+
+
+def test_texts_are_encoded_alike_by_one_core_and_by_several(tmp_path: Path) -> None:
+    encoder = build("minilm", tmp_path / "model")
+    texts = [" ".join(["a", "person"][number >> bit & 1] for bit in range(9)) for number in range(300)]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = encoder.features(texts)
+        encoder._cache.clear()
+        torch.set_num_threads(3)
+        together = encoder.features(texts)
+        assert torch.get_num_threads() == 3, "the others get their cores back"
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(alone.states, together.states)
 
 
 def test_unknown_and_missing_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,12 +125,17 @@ def test_tokenising_is_the_same_alone_together_and_from_the_cache(model: RVQVAE,
     together = tokenise(model, motions)
     for motion, codes in zip(motions, together, strict=True):
         assert torch.equal(codes, model.encode(torch.from_numpy(motion)[None])[0])
-    path = tmp_path / "tokens.safetensors"
     for _ in range(2):
-        for first, second in zip(cached_tokens(model, motions, path), together, strict=True):
+        for first, second in zip(cached_tokens(model, motions, tmp_path), together, strict=True):
             assert torch.equal(first, second)
+    with monkeypatch.context() as patch:
+        patch.setattr(RVQVAE, "encode", None)
+        assert torch.equal(cached_tokens(model, motions[:1], tmp_path)[0], together[0]), "all are there: none is made"
     monkeypatch.setattr("models.vq.tokenise.FRAMES_AT_ONCE", 110)
     for first, second in zip(tokenise(model, motions), together, strict=True):
         assert torch.equal(first, second)
     changed = [motions[0] + 1.0, *motions[1:]]
-    assert torch.equal(cached_tokens(model, changed, path)[0], tokenise(model, changed)[0])
+    assert torch.equal(cached_tokens(model, changed, tmp_path)[0], tokenise(model, changed)[0])
+    with torch.no_grad():
+        model.normalizer.std.mul_(2)
+    assert torch.equal(cached_tokens(model, changed, tmp_path)[0], tokenise(model, changed)[0]), "another model's"

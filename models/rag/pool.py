@@ -1,0 +1,57 @@
+"""What every training caption may retrieve: searched once, kept on disk.
+
+Letters: C captions, P motions of a caption's pool, E retriever dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.rag.conditions import retrieve_for_training
+from models.rag.database import RAGDatabase
+from utils.progress import progress_bar
+from utils.row_store import RowStore, digest
+
+QUERIES_AT_ONCE = 1024
+
+
+def training_pool(
+    database: RAGDatabase,
+    embed: Callable[[Tensor], Tensor],
+    captions: Sequence[str],
+    takes: Sequence[str],
+    count: int,
+    cache_dir: Path,
+) -> Tensor:
+    """`retrieve_for_training` for all captions -> (C, P) motion numbers, best first.
+
+    Args:
+        database: the library; what it found is kept in a folder of `cache_dir` for exactly these embeddings.
+        embed: caption numbers (B,) -> queries (B, E), by the library's retriever.
+        captions, takes: of C captions.
+        count: motions of a caption's pool; fewer if there are not so many.
+    """
+    name = digest(database.retriever_hash, database.fingerprint, str(count)).hex()
+    store = RowStore(cache_dir / f"retrieved_{name}", (), np.int32)
+    keys = [digest(caption, take) for caption, take in zip(captions, takes, strict=True)]
+    numbers = {key: number for number, key in enumerate(keys)}
+
+    def search(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
+        with progress_bar(len(missing), "retrieving for the captions", "caption") as bar:
+            for start in range(0, len(missing), QUERIES_AT_ONCE):
+                chunk = missing[start : start + QUERIES_AT_ONCE]
+                rows = [numbers[key] for key in chunk]
+                found = retrieve_for_training(database, embed(torch.tensor(rows)), [takes[row] for row in rows], count)
+                yield from zip(chunk, found.numpy(), strict=True)
+                bar.update(len(chunk))
+
+    store.complete(numbers, search)
+    rows = [store.read(key) for key in keys]
+    # In a small library the takes that are left out decide how many are left.
+    size = min(map(len, rows))
+    return torch.from_numpy(np.stack([row[:size] for row in rows])).long()
