@@ -5,10 +5,9 @@ Letters: B batch, Q quantisers, R cells of a batch, D channels.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from engine.validation import validate
 from engine.vq_task import VQTask
 from models.vq.quantizer import Quantized
 from Part_TMR.losses import not_negatives
+from Part_TMR.momentum_model import Keys
 
 PROBED_SAMPLES = 32
 Row = dict[str, float]
@@ -71,7 +71,7 @@ def probe_of(harness: Harness) -> Callable[[], Row]:
     if isinstance(harness.task, VQTask):
         return CodebookProbe(harness.task)
     if isinstance(harness.task, RetrieverTask):
-        return QueueProbe(harness.task)
+        return QueueProbe(harness.task, harness.settings.batch_size)
     return TransformerProbe(harness)
 
 
@@ -119,7 +119,7 @@ class TransformerProbe:
         model = self.task.model
         stack = model.transformer
         judge, self.task.judge = self.task.judge, None
-        with _evaluating(self.task), watched_inputs(stack.ssta) as inputs, watched(stack.feed_forwards) as outputs:
+        with watched_inputs(stack.ssta) as inputs, watched(stack.feed_forwards) as outputs:
             row: Row = {f"val/{name}": value for name, value in validate(self.task, [self.batch]).items()}
         self.task.judge = judge
         # The first pass is that with the whole condition.
@@ -146,18 +146,19 @@ class TransformerProbe:
 class QueueProbe:
     """What the queue holds: how many negatives there are among it, how alike they are, and whether age tells them."""
 
-    def __init__(self, task: RetrieverTask) -> None:
-        self.task = task
+    def __init__(self, task: RetrieverTask, batch_size: int) -> None:
+        self.task, self.batch_size = task, batch_size
 
     @torch.no_grad()
     def __call__(self) -> Row:
-        if self.task.momentum is None or len(keys := self.task.momentum.queue.contents().takes) == 0:
+        if self.task.momentum is None or not len(self.task.momentum.queue.contents().takes):
             return {}
         queue = self.task.momentum.queue
-        keys, newest = queue.contents(), self.task._step_keys
-        ignored = not_negatives(newest.takes, newest.captions, keys.takes, keys.captions)
+        keys = queue.contents()
         age = (int(queue.added) - 1 - torch.arange(len(keys.takes), device=keys.takes.device)) % queue.size
         order = age.argsort()
+        newest = Keys(*(entry[order[: self.batch_size]] for entry in keys))
+        ignored = not_negatives(newest.takes, newest.captions, keys.takes, keys.captions)
         row: Row = {
             "queue/filled": len(keys.takes) / queue.size,
             "queue/negatives": float((~ignored).float().mean()),
@@ -170,15 +171,3 @@ class QueueProbe:
             row[f"queue/similarity_{name}"] = float(similarity[:, part].nanmean())
             row[f"queue/hardest_{name}"] = float(similarity[:, part].nan_to_num(-1.0).amax(dim=1).mean())
         return {name: value for name, value in row.items() if math.isfinite(value)}
-
-
-@contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; every module's own mode after it."""
-    modes = {each: each.training for each in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, mode in modes.items():
-            each.training = mode

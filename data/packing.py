@@ -23,21 +23,23 @@ def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:
     store = RowStore(spec.cache_dir / f"motions_{spec.n_features}", (spec.n_features,), np.float32)
     store.keep_only(frozenset(keys.values()))
     names = {keys[clip_id]: clip_id for clip_id in ids if clip_id in keys}
-    faults: dict[str, str] = {}
 
     def read(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
         with progress_bar(len(missing), f"packing motions of {spec.name}", "clip") as bar:
             for key in missing:
                 features = _read_features(spec, names[key])
-                if isinstance(features, str):
-                    faults[names[key]] = features
-                else:
-                    yield key, features
+                faulty = isinstance(features, str)
+                # That a file is of no use is remembered as a motion without frames.
+                yield key, np.empty((0, spec.n_features), np.float32) if faulty else features
                 bar.update()
 
     store.complete(names, read)
-    packed = {clip_id: store.row(key) for key, clip_id in names.items() if key in store}
-    return {clip_id: packed.get(clip_id, faults.get(clip_id, "without a motion file")) for clip_id in ids}
+    packed: dict[str, Row | str] = dict.fromkeys(ids, "without a motion file")
+    for key, clip_id in names.items():
+        motion = store.row(key)
+        found = motion if len(motion) else _read_features(spec, clip_id)
+        packed[clip_id] = found if isinstance(found, str) else motion
+    return packed
 
 
 def _read_features(spec: DatasetSpec, clip_id: str) -> np.ndarray | str:

@@ -55,8 +55,9 @@ class DatasetSpec:
     @property
     def cache_dir(self) -> Path:
         """Folder of what is computed once: `cache` in the dataset's, or the user's own where that cannot be written."""
-        if os.access(self.root, os.W_OK):
-            return self.root / "cache"
+        beside = self.root / "cache"
+        if os.access(beside if beside.exists() else self.root, os.W_OK):
+            return beside
         own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "remomask"
         return own / f"{self.name}-{hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:8]}"
 

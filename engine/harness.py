@@ -142,6 +142,8 @@ class Harness:
         if checkpoint is not None:
             self._restore(checkpoint)
             start = f"resumed {self.run_dir} at step {self.step} of {self.total_steps}"
+            if checkpoint["trained"] and not settings.ema:
+                start += "; without --ema the average that it had is given up"
         return start
 
     def _train(self) -> None:

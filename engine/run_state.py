@@ -27,9 +27,12 @@ FREE_KEYS = {
     "ema",
     "accumulate",
     "gpu_id",
+    "database",  # the path: what lies there is told under "library"
     "num_workers",
     "checkpoints_dir",
 }
+# What configs from before these options stand for.
+FORMER = {"training_retrieval": {"retrieval_pool": 3}, "rates": {"motion_lr_factor": 1.0}}
 START_KEYS = {RECORD, "init_from", "init_partial"}  # what only a new run reads
 STATE = {
     "model": Mapping,
@@ -107,7 +110,9 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
     Raises:
         UserError: `config` is another one.
     """
-    found = list(differences(old, config, FREE_KEYS | START_KEYS))
+    completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
+    unknown = {"library"} - set(old)
+    found = list(differences(completed, config, FREE_KEYS | START_KEYS | unknown))
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
     if given not in (None, former):
         found.append(f"train.init_from was {former!r} and is {given!r}")
@@ -116,4 +121,6 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
             f"run {run_dir} exists with another config ({listed(found)}):"
             " use another --name, the same options, or move the folder away"
         )
+    if former is not None and given is None and not (run_dir / "model" / LATEST).is_file():
+        raise UserError(f"run {run_dir} has no {LATEST} and would not start from {former}: give --init_from again")
     return {RECORD: old[RECORD]} if RECORD in old else {}

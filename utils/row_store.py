@@ -221,7 +221,9 @@ class RowStore:
                 self._open(path)
             except FileNotFoundError:
                 continue  # another process removed it
-            except (SafetensorError, OSError, ValueError, KeyError, struct.error) as error:
+            except OSError as error:
+                raise UserError(f"cannot read {path}: {error.strerror}") from error
+            except (SafetensorError, ValueError, KeyError, struct.error) as error:
                 LOGGER.warning("%s is damaged (%s): its content is made again", path, error)
                 with contextlib.suppress(OSError):
                     path.unlink()

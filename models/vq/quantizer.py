@@ -23,6 +23,7 @@ USES_SEEN = 50.0
 GAIN_OVER_COST = 1.5
 YOUNG = 0.33  # of the moving average's full weight: the first forty steps with a decay of 0.99
 SEEDING_ROUNDS = 8
+CODES_AT_ONCE = 4096  # of a large codebook, when codes are compared with each other
 
 
 @dataclass(frozen=True)
@@ -170,9 +171,7 @@ class Codebook(nn.Module):
         rivals = torch.cdist(trial, trial).square_() < own[:, None]
         gain = gain.masked_fill((rivals & (gain[None] > gain[:, None])).any(dim=1), -math.inf)
 
-        between = torch.cdist(self.codes, self.codes).square_()
-        between.diagonal().fill_(math.inf)
-        apart, neighbour = between.masked_fill_(dead, math.inf).min(dim=1)
+        apart, neighbour = self._nearest_other(dead)
         cost = (self.code_use * average * apart).masked_fill(dead, math.inf)
         cost = cost.masked_fill(cost[neighbour] < cost, math.inf)
 
@@ -185,6 +184,14 @@ class Codebook(nn.Module):
         targets = torch.where(pays[:, None], trial[best], places[losers])
         return moved, places.index_copy(0, losers, targets)
 
+    def _nearest_other(self, dead: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared distance (V,) of each code from the nearest other living one, and which that is."""
+        found, numbers = [], torch.arange(len(self.codes), device=self.codes.device)
+        for rows in numbers.split(CODES_AT_ONCE):
+            between = torch.cdist(self.codes[rows], self.codes).square_()
+            found.append(between.masked_fill_(dead | (rows[:, None] == numbers), math.inf).min(dim=1))
+        return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+
     def _restart(self, which: Tensor, places: Tensor, average: Tensor) -> None:
         """Puts the codes where `which` (V,) is True to places (V, D), with the weight of one average batch."""
         weight = (1 - self.mu) * average
@@ -196,7 +203,8 @@ class Codebook(nn.Module):
     def _draw(self, vectors: Tensor, weight: Tensor, count: int) -> Tensor:
         """(count, D) different vectors (R, D), drawn by weight (R,) in equal shares from all processes.
 
-        Where there are fewer vectors than needed they come several times, with little noise.
+        Where there are fewer vectors than needed they come several times, with little noise; those without weight do
+        not come at all.
         """
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         share = -(-count // processes)
@@ -206,7 +214,10 @@ class Codebook(nn.Module):
             vectors = vectors + 0.01 * vectors.std() * torch.randn_like(vectors)
         # The largest of log weight + Gumbel noise are a draw without replacement (Efraimidis and Spirakis, 2006).
         noise = -torch.log(-torch.log(torch.rand_like(weight).clamp_(min=1e-20)).clamp_(min=1e-20))
-        drawn = vectors[(torch.log(weight.clamp(min=1e-30)) + noise).topk(share).indices].float()
+        best = (torch.log(weight.clamp(min=1e-30)) + noise).topk(share).indices
+        # Those without weight come last: where the others are too few, these come again.
+        places = torch.arange(share, device=best.device) % (weight > 0).sum().clamp(min=1)
+        drawn = vectors[best[places]].float()
         if processes > 1:
             shares = [torch.empty_like(drawn) for _ in range(processes)]
             dist.all_gather(shares, drawn.contiguous())

@@ -24,6 +24,8 @@ from Part_TMR.library import embed_library
 from pipeline.evaluation.samples import Sample
 from pipeline.text_to_motion import TextToMotion
 
+RETRIEVAL_SALT = 3  # of random retrieval's own stream of random numbers
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -81,7 +83,7 @@ class Generated:
         if self.retrieval == "self":
             own = torch.tensor([self.n_library + sample.clip_index for sample in samples])
             return own[:, None].repeat(1, n_retrieved)
-        generator, count = np.random.default_rng(seed), min(n_retrieved, self.n_library)
+        generator, count = np.random.default_rng((seed, RETRIEVAL_SALT)), min(n_retrieved, self.n_library)
         drawn = [generator.choice(self.n_library, count, replace=False) for _ in samples]
         return torch.from_numpy(np.stack(drawn))
 

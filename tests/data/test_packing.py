@@ -96,6 +96,18 @@ def test_a_file_that_is_mended_is_used(spec: DatasetSpec) -> None:
     assert len(pack_motions(spec, ["000002"])["000002"]) == 60
 
 
+def test_a_complete_cache_is_used_by_those_who_cannot_write_it(
+    spec: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a file of the dataset is of no use, and so never becomes a motion."""
+    write(spec, "000004", 4)[0, 0] = np.nan
+    (spec.features_dir / "000002.npy").write_bytes(b"cut")
+    found = pack_motions(spec, ["000001", "000002"])
+    monkeypatch.setattr("utils.row_store.RowStore._alone", lambda store: pytest.fail("the cache is written"))
+    again = pack_motions(spec, ["000001", "000002"])
+    assert np.array_equal(again["000001"], found["000001"]) and again["000002"] == found["000002"] == "unreadable"
+
+
 def test_a_folder_that_cannot_be_written_has_its_cache_in_the_users(
     spec: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

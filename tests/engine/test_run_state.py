@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from engine.run_state import best_name, prepare_run
+from options.presets import PRESETS
+from options.schema import parse, to_dict
+from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, write_json
 
 CONFIG = {
     "stage": "vq",
@@ -46,6 +49,31 @@ def test_a_run_from_before_these_options_goes_on(started: Path) -> None:
     assert read_json(started / "config.json")["train"]["keep_every"] == 0
 
 
+@pytest.mark.parametrize("stage", ["mtrans", "rtrans", "tmr"])
+def test_a_run_of_a_former_version_goes_on_with_the_same_command(stage: str, tmp_path: Path) -> None:
+    """The shipped runs were written before `--retrieval_pool`, `--motion_lr_factor` and the library's record."""
+    former = read_json(f"pretrained/mini/{stage}/config.json")
+    del former["exported"]
+    write_json(tmp_path / "config.json", former)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "latest.tar").write_bytes(b"")
+    schema = {"mtrans": MaskedOptions, "rtrans": ResidualOptions, "tmr": RetrieverOptions}[stage]
+    flags = ["--name", stage, "--preset", "mini", "--database", "elsewhere"][: 4 if stage == "tmr" else 6]
+    config = to_dict(parse(schema, flags, PRESETS[stage]))
+    extra = {name: former[name] for name in ("dims", "tokens") if name in former}
+    library = {} if stage == "tmr" else {"library": {"retriever": "0" * 16}}
+    config = {"stage": stage, "command": "b", **config, **extra, **library}
+    prepare_run(tmp_path, config)
+    with pytest.raises(UserError, match="was 3 and is 1|was 1.0 and is 2.0"):
+        changes = (
+            {"rates": {"motion_lr_factor": 2.0}} if stage == "tmr" else {"training_retrieval": {"retrieval_pool": 1}}
+        )
+        prepare_run(tmp_path, config | {group: config[group] | values for group, values in changes.items()})
+    if library:
+        with pytest.raises(UserError, match="library"):
+            prepare_run(tmp_path, config | {"library": {"retriever": "1" * 16}})
+
+
 def test_another_config_is_refused_by_name_and_nothing_changes(started: Path) -> None:
     with pytest.raises(
         UserError, match=r"model.width was 8 and is 9; model.heads was '\(not set\)' and is 4;"
@@ -81,3 +109,12 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_best_names_are_file_names() -> None:
     assert best_name("r1/t2m") == "net_best_r1_t2m.tar"
+
+
+def test_a_start_from_other_weights_is_not_lost_with_the_state(started: Path) -> None:
+    record = {"init_from": "logs/other", "partial": False, "weights": "w", "hash": "h"}
+    write_json(started / "config.json", CONFIG | {"initialised_from": record})
+    prepare_run(started, CONFIG)
+    (started / "model" / "latest.tar").rename(started / "model" / best_name("loss"))
+    with pytest.raises(UserError, match="logs/other: give --init_from again"):
+        prepare_run(started, CONFIG)

@@ -145,6 +145,9 @@ def test_vectors_of_padding_teach_nothing_and_are_never_taken() -> None:
         latent[:, 6:] += 1000
         quantizer(latent, mask)
     assert max(float(level.codes.abs().max()) for level in quantizer.levels) < 10
+    few = ResidualQuantizer(2, 64, WIDTH, 0.99, dropout_prob=0.0, temperature=0.0)
+    few(latent, mask & (torch.arange(12) < 1))  # fewer vectors that count than codes
+    assert max(float(level.codes.abs().max()) for level in few.levels) < 10
 
 
 def _train_in_process(rank: int, folder: str) -> None:

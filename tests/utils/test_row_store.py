@@ -194,3 +194,16 @@ def test_of_two_processes_one_works(tmp_path: Path) -> None:
     for process in processes:
         process.join(60)
     assert sorted(counts) == [0, len(KEYS)]
+
+
+def test_a_chunk_that_cannot_be_read_now_is_not_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_in(tmp_path).complete(KEYS, Maker())
+
+    def unreadable(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(row_store, "_Chunk", unreadable)
+    with pytest.raises(UserError, match="Permission denied"):
+        store_in(tmp_path)
+    monkeypatch.undo()
+    check(store_in(tmp_path))
