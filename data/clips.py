@@ -12,28 +12,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data.captions import Caption, read_captions, read_text
 from data.specs import SPLITS, DatasetSpec, require_files
 from utils.errors import UserError
 from utils.files import UNREADABLE_ARRAY, read_array
 
 LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Caption:
-    """One caption of a clip.
-
-    Attributes:
-        text: the sentence.
-        tokens: its words as `word/POS`.
-        start: first second that it describes.
-        end: last second that it describes; start and end both 0 mean the whole clip.
-    """
-
-    text: str
-    tokens: tuple[str, ...] = ()
-    start: float = 0.0
-    end: float = 0.0
+# A tag may end so much after its clip: published tags are rounded, and features have a frame less than joints.
+TOLERATED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,53 +68,6 @@ def take_of(clip_id: str, known_ids: Collection[str] = ()) -> str:
     if re.match(r"M\d", name) or (name.startswith("M") and name[1:] in known_ids):
         return name[1:]
     return name
-
-
-def parse_caption(line: str) -> Caption:
-    """A line of a caption file, `caption#word/POS word/POS ...#start#end`. A time of `nan` counts as 0.
-
-    Raises:
-        ValueError: the line is malformed; says how.
-    """
-    # From the right: a `#` may occur in a sentence, but not in the fields after it.
-    fields = line.rsplit("#", 3)
-    if len(fields) != 4:
-        raise ValueError(f"expected caption#words#start#end, got {_shorten(line)!r}")
-    text, tokens, start, end = fields
-    return Caption(" ".join(text.split()), tuple(tokens.split()), _seconds(start), _seconds(end))
-
-
-def read_text(path: Path | str) -> str:
-    """A UTF-8 text file, with or without a byte order mark.
-
-    Raises:
-        UserError: the file is missing or not UTF-8; names it.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from error
-
-
-def read_captions(path: Path | str) -> list[Caption]:
-    """Reads a caption file, see `parse_caption`. Blank lines and captions are left out.
-
-    Raises:
-        UserError: the file is missing or not UTF-8 (names the file), or a line is malformed (names file and line).
-    """
-    captions = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            caption = parse_caption(line)
-        except ValueError as error:
-            raise UserError(f"{path} line {number}: {error}") from error
-        if caption.text:
-            captions.append(caption)
-    return captions
 
 
 def load_split(
@@ -338,21 +277,3 @@ def _by_times(captions: Iterable[Caption]) -> dict[tuple[float, float], list[Cap
     for caption in captions:
         groups.setdefault((caption.start, caption.end), []).append(caption)
     return groups
-
-
-def _seconds(value: str) -> float:
-    """A time tag in seconds; `nan` is 0."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if math.isnan(seconds):
-        return 0.0
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{value.strip()!r} is no time in seconds")
-    return seconds
-
-
-def _shorten(line: str, length: int = 60) -> str:
-    """The line's beginning, for an error message."""
-    return line if len(line) <= length else line[:length] + "..."

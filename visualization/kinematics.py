@@ -14,11 +14,9 @@ import numpy as np
 from scipy.linalg import solve_banded
 
 from utils import quaternion
-from utils.skeleton import Skeleton, get_skeleton
+from utils.skeleton import Skeleton, get_skeleton, t_pose_directions
 from visualization.body import leg_joints
 
-HEAD_DIRECTION = np.array([0.0, 0.90, 0.44])  # from neck to head, upright
-FOOT_DIRECTION = np.array([0.0, -0.45, 0.89])  # from ankle to toe of a flat foot
 FULL_BEND = np.sin(np.deg2rad(25.0))  # a limb bent by this much shows its plane fully
 PRIOR_WEIGHT = 0.02  # pull towards the untwisted limb where nothing else tells
 MOST_CORRECTED = 0.35  # of a bone's length: by how much it makes up for the bones above it
@@ -69,7 +67,7 @@ def fit_rig(joints: np.ndarray, dataset: str) -> Rig:
     names, parents, sources = _nodes(skeleton)
     positions = joints[:, sources]
     offsets = np.zeros((len(names), 3))
-    rest = _rest_directions(names)
+    rest = t_pose_directions(names)
     for node in range(1, len(names)):
         bone = positions[:, node] - positions[:, parents[node]]
         offsets[node] = np.median(np.linalg.norm(bone, axis=-1)) * rest[node]
@@ -170,22 +168,6 @@ def _nodes(skeleton: Skeleton) -> tuple[list[str], list[int], list[int]]:
         parents.append(node_parent)
         sources.append(joint)
     return names, parents, sources
-
-
-def _rest_directions(names: list[str]) -> np.ndarray:
-    """(N, 3) unit rest directions of the bones that end in each node: a T-pose that faces +z, the left at +x."""
-    rest = np.tile(np.array([0.0, 1.0, 0.0]), (len(names), 1))
-    for node, name in enumerate(names):
-        side = 1.0 if name.startswith("left") else -1.0
-        if name.endswith(("hip", "collar", "shoulder", "elbow", "wrist")):
-            rest[node] = [side, 0, 0]
-        elif name.endswith(("knee", "ankle")):
-            rest[node] = [0, -1, 0]
-        elif name.endswith(("heel", "foot", "toe")):
-            rest[node] = FOOT_DIRECTION / np.linalg.norm(FOOT_DIRECTION)
-        elif name == "head":
-            rest[node] = HEAD_DIRECTION / np.linalg.norm(HEAD_DIRECTION)
-    return rest
 
 
 def _trunk(rig: Rig) -> dict[int, tuple[int, int, float]]:

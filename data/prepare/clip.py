@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from data.check.captions import TOLERATED_SECONDS
-from data.clips import Caption, tag_frames
+from data.captions import Caption
+from data.clips import TOLERATED_SECONDS, tag_frames
+from data.motions.reader import MotionReader
+from data.motions.smpl import BodyShape
 from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
-from data.prepare.motions import read_motion
 from data.prepare.settings import ClipSettings
-from data.prepare.smpl import BodyShape
 from data.prepare.sources import Source
 from utils.errors import UserError
 from utils.files import atomic_path, write_array
@@ -103,15 +103,20 @@ def make_clip(
     try:
         return _make_clip(job, blank, out, settings, bodies)
     except UserError as error:
-        reason = " ".join(str(error).replace(f"{job.source.path} ", "").split())
-        return replace(blank, reason=reason.removeprefix("is ") or "unusable")
+        reason = str(error).removeprefix(str(job.source.path)).removeprefix(":")
+        return replace(blank, reason=" ".join(reason.split()).removeprefix("is ") or "unusable")
+
+
+def reader_of(settings: ClipSettings, bodies: Mapping[str, BodyShape]) -> MotionReader:
+    """What reads the motions of a preparation."""
+    return MotionReader(settings, settings.fps, settings.fps, bodies=bodies, axes=dict(settings.up))
 
 
 def _make_clip(
     job: ClipJob, blank: Record, out: Path, settings: ClipSettings, bodies: Mapping[str, BodyShape]
 ) -> Record:
-    motion = read_motion(job.source.path, settings, bodies)
-    remarks = check_motion(motion.joints, settings)
+    motion = reader_of(settings, bodies).read(job.source.path)
+    remarks = [*motion.remarks, *check_motion(motion.joints, settings)]
     joints = canonicalize(motion.joints)
     features = joints_to_features(joints)
     if not np.isfinite(features).all():

@@ -19,12 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.clips import Caption
+from data.motions.settings import Axis
+from data.motions.smpl import BodyShape
 from data.prepare.captions import CaptionSet, Tagger, caption_line
-from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, usable_captions
+from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, reader_of, usable_captions
 from data.prepare.journal import Journal
-from data.prepare.motions import read_raw_motion, upright_axis
-from data.prepare.settings import Axis, ClipSettings, SplitSettings
-from data.prepare.smpl import BodyShape
+from data.prepare.settings import ClipSettings, SplitSettings
 from data.prepare.sources import Refusal, Source, find_motions
 from data.prepare.splits import read_splits, split_by_hash
 from data.specs import SPLITS
@@ -33,7 +33,6 @@ from utils.files import atomic_path, write_array, write_json
 from utils.representation import feature_statistics, get_layout
 
 FORMAT_VERSION = 1
-PROBED = 12  # clips that are asked which axis is up
 AHEAD = 64  # clips a worker that are handed out at a time
 
 
@@ -118,7 +117,8 @@ def prepare(job: Preparation) -> Outcome:
     for name, lines in problems.items():
         remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
     with Journal(job.out).opened(dict(job.identity), job.restart) as journal:
-        axes = journal.remembered_axes(_axes(job, described))
+        reader = reader_of(job.clips, job.bodies).agreed(source.path for source in described)
+        axes = journal.remembered_axes(dict(reader.axes))
         settings = replace(job.clips, up=tuple(sorted(axes.items())))
         made = _make_clips(job, settings, described, journal)
         records = [journal.records[source.name] for source in described]
@@ -140,27 +140,6 @@ def prepare(job: Preparation) -> Outcome:
             _finish(job, outcome)
         journal.compact()
     return outcome
-
-
-def _axes(job: Preparation, sources: Sequence[Source]) -> dict[str, Axis]:
-    """The axis that points up, by kind of file: the user's, else that along which most bodies of a sample stand."""
-    if job.clips.up:
-        return dict(job.clips.up)
-    votes: dict[str, dict[str, float]] = {}
-    kinds: dict[str, list[Source]] = {}
-    for source in sources:
-        kinds.setdefault(source.path.suffix.lower(), []).append(source)
-    for members in kinds.values():
-        chosen = {round(place) for place in np.linspace(0, len(members) - 1, min(PROBED, len(members)))}
-        for index in sorted(chosen):
-            try:
-                motion = read_raw_motion(members[index].path, job.clips, job.bodies)
-            except UserError:
-                continue
-            axis, clearness = upright_axis(motion.joints)
-            kind = votes.setdefault(motion.kind, {})
-            kind[axis] = kind.get(axis, 0.0) + clearness
-    return {kind: max(counts, key=counts.get) for kind, counts in votes.items()}
 
 
 def _make_clips(job: Preparation, settings: ClipSettings, sources: Sequence[Source], journal: Journal) -> int:

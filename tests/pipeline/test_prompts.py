@@ -47,7 +47,7 @@ def test_bad_prompt_files_are_named(tmp_path: Path, content: str, words: str) ->
 
 
 def test_unreadable_prompt_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="--text_path .*absent.txt does not exist"):
         read_requests(None, str(tmp_path / "absent.txt"), 0, 1, 0)
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00walk")
     with pytest.raises(UserError, match="not UTF-8"):

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.clips import Caption, read_captions
+from data.captions import Caption, parse_caption, read_captions
 from data.prepare.captions import (
     Tagger,
+    _usable,
     caption_line,
     mirrored,
-    parse_line,
     read_caption_folder,
     read_caption_table,
 )
@@ -37,17 +37,17 @@ from utils.errors import UserError
     ],
 )
 def test_lines(line: str, caption: Caption) -> None:
-    assert parse_line(line) == caption
+    assert _usable(parse_caption(line, plain=True)) == caption
 
 
 @pytest.mark.parametrize(
     "line, words",
-    [("#a/DET#0#0", "empty"), ("a#b#-1#0", "'-1' is no time"), ("a#b#c#d", "'c' is no time"), ("a##3#2", "not before"),
-     ("a##inf#0", "no time")],
+    [("#a/DET#0#0", "empty"), ("a#b#-1#0", "'-1' is no time"), ("a#b/X#c#d", "'c' is no time"),
+     ("a##3#2", "not before"), ("a##inf#0", "no time")],
 )  # fmt: skip
 def test_malformed_lines(line: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        parse_line(line)
+        _usable(parse_caption(line, plain=True))
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,7 +56,7 @@ def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, text: str, start: float, length: float
 ) -> None:
     try:
-        caption = parse_line(f"{text}#a/OTHER#{start}#{start + length}")
+        caption = _usable(parse_caption(f"{text}#a/OTHER#{start}#{start + length}", plain=True))
     except ValueError:
         return
     path = tmp_path_factory.mktemp("texts") / "a.txt"
