@@ -98,7 +98,7 @@ def load_split(
     clips: list[Clip] = []
     for clip_id in tqdm(ids, desc=f"loading {spec.name}/{split}", unit="clip", delay=3, leave=False, disable=None):
         features = _read_features(spec, clip_id, skipped)
-        if features is None or not _fits(spec, clip_id, len(features), keep_long or windows, filtered):
+        if features is None or not _fits(spec, clip_id, len(features), True, filtered):
             continue
         take = take_of(clip_id, known_ids)
         found: list[Caption] | None = None
@@ -132,7 +132,7 @@ def cut_file(
 ) -> list[Clip]:
     """The clips that one file gives.
 
-    Without `windows`: the whole, if there are captions of it, and the part of each time tag. With `windows`, a file
+    Without `windows`: the whole, if there are captions of it and it fits, and the parts of time tags. With them, a file
     over `max_clip_frames` gives windows (see `window_spans`) instead of the whole. A window has the captions of the
     whole and those whose tagged part lies in it, or fills it, by half at least; windows without any are left out.
     Tagged parts that fit `max_clip_frames` are clips of their own besides.
@@ -142,7 +142,7 @@ def cut_file(
         whole: the file, its features uncut.
         captions: of the file; None: clips without captions.
         left_out: notes what is left out.
-        keep_long: tagged parts may be longer than `max_clip_frames`.
+        keep_long: the whole and its parts may be longer than `max_clip_frames`.
         windows: cut long files.
     """
     n_frames = len(whole.features)
@@ -162,11 +162,11 @@ def cut_file(
                 add(clip_id, first, last, inside)
             elif captions:
                 left_out.add("windows without a caption", clip_id)
-    elif captions is None:
+    elif captions is None and _fits(spec, whole.id, n_frames, keep_long, left_out):
         add(whole.id, 0, n_frames, ())
     for (start, end), group in _by_times(captions or ()).items():
         if (start, end) == (0.0, 0.0):
-            if not cut_up:
+            if not cut_up and _fits(spec, whole.id, n_frames, keep_long, left_out):
                 add(whole.id, 0, n_frames, group)
             continue
         first, last = tag_frames(group[0], spec.fps, n_frames)
@@ -195,6 +195,12 @@ def window_spans(n_frames: int, spec: DatasetSpec) -> list[tuple[int, int]]:
     length = max(math.ceil(4 * n_frames / (3 * count + 1) / unit) * unit, -(-spec.min_frames // unit) * unit)
     starts = [round(number * (n_frames - length) / (count - 1)) for number in range(count)]
     return [(start, start + length) for start in starts]
+
+
+def frame_time(frame: int, fps: float) -> float:
+    """The second at which a frame begins, so that `tag_frames` finds that frame again."""
+    seconds = round(frame / fps, 4)
+    return seconds if int(seconds * fps) == frame else frame / fps + 1e-6
 
 
 def tag_frames(caption: Caption, fps: float, n_frames: int) -> tuple[int, int]:

@@ -36,7 +36,13 @@ class PrepareOptions:
     mirror: bool = option(False, "also add every clip with left and right exchanged, in motion and words, as MNAME")
     min_frames: int = option(40, "shortest clip in frames of the dataset; shorter ones are refused", minimum=4)
     max_frames: int = option(
-        196, "longest motion that models see, a multiple of 4; longer clips stay whole, training crops them", minimum=4
+        196,
+        "longest motion that models see, a multiple of 4; longer clips stay whole: training crops them, validation and"
+        " test leave them out (see --windows)",
+        minimum=4,
+    )
+    windows: bool = option(
+        False, "give takes that are longer than --max_frames their captions once for each window of so many frames"
     )
     max_speed: float = option(15.0, "metres a second; a root that is faster teleports", minimum=0.1)
     max_stretch: float = option(0.1, "relative change of a bone's length that is still accepted", minimum=0)
@@ -85,7 +91,7 @@ class PrepareOptions:
         """What decides how a clip is made."""
         own = {each.name for each in fields(ClipSettings)} - {each.name for each in fields(ReadSettings)}
         same = {name: getattr(self, name) for name in own if hasattr(self, name)}
-        return ClipSettings(**vars(self.reading), **same)
+        return ClipSettings(**vars(self.reading), **same, window_frames=self.max_frames if self.windows else 0)
 
     @property
     def split_settings(self) -> SplitSettings:
@@ -97,6 +103,8 @@ class PrepareOptions:
         """All that the dataset depends on, as plain values; paths are absolute."""
         values = {key: value for key, value in to_dict(self).items() if key not in FREE}
         values |= values.pop("reading")
+        if not self.windows:  # datasets from before this option go on
+            del values["windows"]
         return {
             key: str(Path(value).resolve()) if key in PATHS and value is not None else value
             for key, value in values.items()

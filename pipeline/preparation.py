@@ -12,7 +12,7 @@ from PIL import Image
 
 from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet, read_caption_folder, read_caption_table
-from data.prepare.report import markdown, report_of
+from data.prepare.report import long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
@@ -121,6 +121,8 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     found += [f"up {', '.join(sorted(set(outcome.up.values())) or ['y'])}"]
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
+    if report["longer_than_max_frames"]:
+        print(f"note: {long_clips(report)}")
     noted = [f"{len(outcome.refused):,} refused"] if outcome.refused else []
     noted += [f"{len(outcome.remarks):,} remark{'s' * (len(outcome.remarks) > 1)}"] if outcome.remarks else []
     if noted:

@@ -61,6 +61,8 @@ def train_on_tokens(
         dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
         takes = [clip.take for clip in train + val for _ in clip.captions]
         retrieved = retrieve_for_training(database, retriever.encode_text(captions), takes, options.model.n_retrieved)
+        if not retrieved.shape[1]:
+            print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")
     conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
 
     def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from data.captions import Caption
-from data.clips import TOLERATED_SECONDS, tag_frames
+from data.clips import TOLERATED_SECONDS, frame_time, tag_frames, window_spans
 from data.motions.reader import MotionReader
 from data.motions.smpl import BodyShape
 from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.prepare.sources import Source
+from data.specs import get_spec
 from utils.errors import UserError
 from utils.files import atomic_path, write_array
 from utils.mirror import mirror_joints
@@ -164,7 +165,8 @@ def usable_captions(
 ) -> tuple[list[Caption], list[str]]:
     """The captions of a clip of `n_frames` feature rows that training can use, and remarks about the others.
 
-    Ends after the clip's end become the clip's end. Parts that are shorter than a clip may be are left out.
+    Ends after the clip's end become the clip's end. Parts that are shorter than a clip may be are left out. With
+    `window_frames` a caption of more than models can see becomes one of each window, see `data.clips.window_spans`.
     """
     seconds = n_frames / settings.fps
     kept, remarks = [], []
@@ -183,5 +185,19 @@ def usable_captions(
                 f"--min_frames is {settings.min_frames}"
             )
             continue
-        kept.append(caption)
+        kept += in_windows(caption, first, last, n_frames, settings)
     return kept, remarks
+
+
+def in_windows(caption: Caption, first: int, last: int, n_frames: int, settings: ClipSettings) -> list[Caption]:
+    """The caption of frames `first` to `last`, once for each window where these are more than models can see."""
+    if not settings.window_frames:
+        return [caption]
+    spec = replace(get_spec("humanml3d"), min_frames=settings.min_frames, max_frames=settings.window_frames)
+    if last - first <= spec.max_clip_frames:
+        return [caption]
+    spans = window_spans(last - first, spec)
+    return [
+        replace(caption, start=frame_time(first + start, settings.fps), end=frame_time(first + end, settings.fps))
+        for start, end in spans
+    ]

@@ -78,6 +78,7 @@ class Outcome:
         splits: ids by split.
         captions: those of the taken clips that are in the dataset.
         up: the axis that was taken for up, by kind of file.
+        windows: longer clips have their captions once a window.
         fps, min_frames, max_frames: of the dataset.
         made_now: clips that were not done before.
     """
@@ -93,6 +94,7 @@ class Outcome:
     min_frames: int
     max_frames: int
     made_now: int = 0
+    windows: bool = False
 
 
 def prepare(job: Preparation) -> Outcome:
@@ -134,7 +136,7 @@ def prepare(job: Preparation) -> Outcome:
         used = {record.name: usable_captions(captions[record.name], record.frames, settings)[0] for record in taken}
         outcome = Outcome(
             job.out, taken, refused, remarks, splits, used,
-            dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made,
+            dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made, settings.window_frames > 0,
         )  # fmt: skip
         if taken:
             _finish(job, outcome)

@@ -35,7 +35,8 @@ def empty_retrieval(database: RAGDatabase, batch: int, n_retrieved: int) -> Retr
 def retrieve_for_training(database: RAGDatabase, queries: Tensor, takes: Sequence[str], n_retrieved: int) -> Tensor:
     """The pool of motions (C, P) for each training caption (C, E), best first.
 
-    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer.
+    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer. A
+    library of one take leaves nothing, P is 0 then.
     """
     return database.search(queries, POOL_FACTOR * n_retrieved, exclude_takes=list(takes)).indices
 
@@ -46,7 +47,7 @@ class ConditionSource:
     Args:
         texts: features of all captions.
         database: the library, or None for a model without retrieval.
-        pool: (C, P) motions of the library a caption may retrieve, best first.
+        pool: (C, P) motions of the library a caption may retrieve, best first; P may be 0.
         n_retrieved: K.
     """
 
@@ -60,6 +61,9 @@ class ConditionSource:
         if self.database is None or self.pool is None:
             return make_condition(texts, None)
         pool = self.pool[rows]
+        if not pool.shape[1]:
+            nothing = empty_retrieval(self.database, len(rows), self.n_retrieved)
+            return make_condition(texts.to(self.database.motion_text.device), nothing).withheld(retrieval=True)
         chosen = pool[:, : self.n_retrieved]
         if vary and pool.shape[1] > self.n_retrieved:
             picked = torch.rand(pool.shape).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
