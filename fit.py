@@ -7,7 +7,7 @@ Reads every motion of a folder (BVH, joints as .npy or .npz), and every joints.n
 
 from options.schema import parse
 from options.stages import FitOptions
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 
 
 def main() -> None:
@@ -21,7 +21,10 @@ def main() -> None:
 
     paths = motion_paths(options.dir)
     with_poses = any(path.suffix.lower() == ".npz" for path in paths.values())
-    bodies = read_bodies(options.body_model) if with_poses else {}
+    try:
+        bodies = read_bodies(options.body_model) if with_poses else {}
+    except UserError:
+        bodies = {}  # said below, once the motions are known to be good
     motions = read_all(MotionReader(options.reading, bodies=bodies), paths)
     require_smplx()
     path = find_body_model(options.body_model, options.gender)

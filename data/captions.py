@@ -51,7 +51,12 @@ def parse_caption(line: str, plain: bool = False) -> Caption:
     elif len(fields) != 4:
         raise ValueError(f"expected caption#words#start#end, got {_shorten(line)!r}")
     text, tokens, start, end = fields
-    return Caption(" ".join(text.split()), tuple(tokens.split()), seconds(start), seconds(end))
+    return Caption(one_line(text), tuple(tokens.split()), seconds(start), seconds(end))
+
+
+def one_line(text: str) -> str:
+    """A sentence with single blanks, which a line of a file can hold."""
+    return " ".join(text.replace("\0", " ").split())
 
 
 def _plain_fields(line: str) -> tuple[str, str, Any, Any]:

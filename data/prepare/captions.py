@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data.captions import OTHER, Caption, caption_lines, parse_caption, read_text, seconds
+from data.captions import OTHER, Caption, caption_lines, one_line, parse_caption, read_text, seconds
 from data.prepare.sources import Refusal, clip_name, files_below
 from utils.errors import UserError
 from utils.mirror import mirror_caption
@@ -95,7 +95,7 @@ def _from_values(values: dict[str, Any]) -> Caption:
     text = values.get("caption")
     if not isinstance(text, str):
         raise ValueError("no caption")
-    return Caption(" ".join(text.split()), (), seconds(values.get("start") or 0), seconds(values.get("end") or 0))
+    return Caption(one_line(text), (), seconds(values.get("start") or 0), seconds(values.get("end") or 0))
 
 
 def _usable(caption: Caption) -> Caption:

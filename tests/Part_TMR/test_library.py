@@ -10,8 +10,9 @@ import torch
 
 from data.clips import load_split
 from data.specs import DatasetSpec, get_spec, moved
-from models.rag.conditions import retrieve_for_training
+from models.rag.conditions import ConditionSource, retrieve_for_training
 from models.rag.database import Entry, RAGDatabase
+from models.text_encoder import TextFeatureStore
 from Part_TMR.library import embed_library, read_motion, read_own_clips
 from Part_TMR.retriever import Retriever
 from pipeline.library import entry_of, library_motion
@@ -164,6 +165,22 @@ def test_no_window_of_a_clip_or_its_mirror_is_its_own_answer(
         assert take not in {library.entries[number].take for number in row}
     found = library.search(retriever.encode_text(["he sits"]), 3, by="text").indices[0].tolist()
     assert all(library.entries[number].take == "000001" for number in found), "without exclusion they are the answer"
+
+
+def test_a_library_of_one_take_leaves_nothing_to_retrieve(tmp_path: Path, retriever: Retriever) -> None:
+    """Then a caption's condition is one without retrieval; a take beside it changes that."""
+    motions = [np.random.default_rng(seed).normal(size=(48, 263)).astype(np.float32) for seed in range(3)]
+    for takes, left in ((["a", "a", "a"], 0), (["a", "a", "b"], 1)):
+        entries = [Entry(f"{take}{number}", take, (f"caption {number}",)) for number, take in enumerate(takes)]
+        library = RAGDatabase(embed_library(retriever, entries, motions), {})
+        pool = retrieve_for_training(library, retriever.encode_text(["one", "two"]), ["a", "a"], 2)
+        assert pool.shape == (2, left)
+        assert library.search(retriever.encode_text(["one"]), 2).indices.shape == (1, 2), "others still find them"
+        if not left:
+            texts = TextFeatureStore(retriever.text_encoder, ["one", "two"], tmp_path)
+            condition = ConditionSource(texts, library, pool, 2).batch(torch.tensor([0, 1]), vary=True)
+            assert not condition.keep_retrieval.any() and condition.keep_text.all()
+            assert condition.retrieved.motion.shape[0] == 2
 
 
 def test_a_window_of_the_library_is_shown_as_it_is(long_clips: DatasetSpec, retriever: Retriever) -> None:
