@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from data.clips import Caption, Clip, Skipped, cut_file, parse_caption, read_text, take_of
-from data.prepare.motions import read_motion as read_source_motion
+from data.captions import Caption, read_captions
+from data.clips import Clip, Skipped, cut_file, take_of
+from data.motions.folder import demo_sample, motion_paths
+from data.motions.reader import MotionReader
+from data.motions.settings import ReadSettings
+from data.motions.smpl import BodyShape
+from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
@@ -19,7 +24,6 @@ from utils.files import read_array
 from utils.representation import canonicalize, get_layout, joints_to_features
 
 BASE_LEVEL = 0
-MOTION_SUFFIXES = (".npy", ".bvh")
 
 
 def embed_library(
@@ -47,55 +51,48 @@ def embed_library(
     return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
 
 
-def read_motion(path: Path | str, spec: DatasetSpec) -> np.ndarray:
+def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None = None) -> np.ndarray:
     """A user's motion file as raw features (T, D).
 
     Args:
-        path: .npy of features, taken as they are, or of joints (T, J, 3) in metres; or a .bvh of any skeleton that a
-            joint map knows, see `data.prepare`.
+        path: .npy of features, taken as they are, or any motion that `data.motions` reads.
         spec: the dataset whose features are wanted.
+        reader: how it is read; see `reader_for`.
 
     Raises:
-        UserError: unreadable, another shape, not finite, or a skeleton that is not the dataset's.
+        UserError: unreadable, another shape, not finite, a skeleton that is not the dataset's, or no usable motion.
     """
-    path = Path(path)
-    if path.suffix.lower() == ".bvh":
-        return _read_bvh(path, spec)
-    return _read_array_file(path, spec.layout)
-
-
-def _read_bvh(path: Path, spec: DatasetSpec) -> np.ndarray:
-    if spec.layout != "humanml3d":
-        raise UserError(f"{path}: a .bvh gives the 22 joints of HumanML3D, {spec.name} has others")
+    path, layout = Path(path), get_layout(spec.layout)
+    if path.suffix.lower() == ".npy" and (content := read_array(path)).ndim == 2:
+        if content.shape[1] != layout.n_features or not len(content):
+            raise UserError(
+                f"{path} must hold features (frames, {layout.n_features}) or joints (frames, {layout.n_joints}, 3),"
+                f" not {content.shape}"
+            )
+        if content.dtype.kind not in "fiu" or not np.isfinite(content).all():
+            raise UserError(f"{path} has values that are not finite numbers")
+        return content.astype(np.float32)
+    motion = (reader or reader_for(spec)).read(path)
     try:
-        joints = read_source_motion(path, ClipSettings(fps=spec.fps)).joints
+        odd = check_motion(motion.joints, ClipSettings(fps=spec.fps, min_frames=1), spec.layout)
     except UserError as error:
-        raise UserError(f"{path}: {str(error).removeprefix(f'{path} ').removeprefix(f'{path}: ')}") from error
-    if len(joints) < 2 or not np.isfinite(joints).all():
-        raise UserError(f"{path} must hold at least two frames of finite numbers")
-    return joints_to_features(canonicalize(joints, spec.layout), spec.layout)
+        raise UserError(f"{path}: {error}") from error
+    for remark in (*motion.remarks, *odd):
+        print(f"note: {path.name}: {remark}")
+    return joints_to_features(canonicalize(motion.joints, spec.layout), spec.layout)
 
 
-def _read_array_file(path: Path, layout_name: str) -> np.ndarray:
-    layout = get_layout(layout_name)
-    content = read_array(path)
-    if content.ndim == 3 and content.shape[1:] == (layout.n_joints, 3) and len(content) > 1:
-        try:
-            return joints_to_features(canonicalize(content, layout_name), layout_name)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-    if content.ndim != 2 or content.shape[1] != layout.n_features or not len(content):
-        raise UserError(
-            f"{path} must hold features (frames, {layout.n_features}) or joints (frames, {layout.n_joints}, 3),"
-            f" not {content.shape}"
-        )
-    if content.dtype.kind not in "fiu" or not np.isfinite(content).all():
-        raise UserError(f"{path} has values that are not finite numbers")
-    return content.astype(np.float32)
+def reader_for(
+    spec: DatasetSpec, settings: ReadSettings | None = None, bodies: Mapping[str, BodyShape] | None = None
+) -> MotionReader:
+    """What reads motion files as joints of a dataset, at its frame rate."""
+    return MotionReader(settings or ReadSettings(), spec.fps, spec.fps, spec.layout, bodies or {})
 
 
-def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpec) -> list[Clip]:
-    """A user's clips: one `.npy` or `.bvh` file, or all of a folder.
+def read_own_clips(
+    source: Path | str, captions: Sequence[str], spec: DatasetSpec, reader: MotionReader | None = None
+) -> list[Clip]:
+    """A user's clips: one motion file, or all of a folder.
 
     Captions come from the arguments or from a `.txt` file beside each. Clips longer than the models can
     see become windows, and time tags of captions are heeded: see `cut_file`.
@@ -105,30 +102,26 @@ def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpe
         captions: of a single file, all of it; without them `NAME.txt` holds a caption a line, alone or as in a dataset
             (`caption#word/POS ...#start#end`).
         spec: what the clips must be like.
+        reader: how the files are read; see `reader_for`.
+
     Raises:
         UserError: nothing there, no caption, a bad file, or a clip that is too short.
     """
     source = Path(source)
-    paths = [source]
-    if source.is_dir():
-        paths = sorted(
-            path for path in source.iterdir() if path.suffix.lower() in MOTION_SUFFIXES and path.name[0] != "."
-        )
-    if not paths:
-        raise UserError(f"{source} holds no .npy or .bvh file")
+    paths = motion_paths(source) if source.is_dir() else {source.stem: source}
     if captions and len(paths) > 1:
         raise UserError(f"--caption describes one clip, but {source} holds {len(paths)}: use .txt files beside them")
-    names = {path.stem for path in paths}
+    reader = (reader or reader_for(spec)).agreed(paths.values())
     clips: list[Clip] = []
-    for path in paths:
-        motion = read_motion(path, spec)
+    for name, path in paths.items():
+        motion = read_motion(path, spec, reader)
         if len(motion) < spec.min_frames:
             raise UserError(f"{path} has {len(motion)} frames, a clip has at least {spec.min_frames}")
         found = [Caption(text.strip()) for text in captions] if captions else _captions_beside(path)
         if not found or not all(caption.text for caption in found):
             raise UserError(f"{path} has no caption: give --caption or put one into {path.with_suffix('.txt')}")
         left_out = Skipped()
-        parts = cut_file(spec, Clip(path.stem, take_of(path.stem, names), motion), found, left_out, windows=True)
+        parts = cut_file(spec, Clip(name, take_of(name, paths), motion), found, left_out, windows=True)
         if not parts:
             raise UserError(f"{path}: no caption describes a part that can be used: {left_out}")
         clips += parts
@@ -138,13 +131,6 @@ def read_own_clips(source: Path | str, captions: Sequence[str], spec: DatasetSpe
 def _captions_beside(path: Path) -> list[Caption]:
     beside = path.with_suffix(".txt")
     if not beside.is_file():
-        return []
-    captions = []
-    for number, line in enumerate(read_text(beside).splitlines(), start=1):
-        try:
-            caption = parse_caption(line) if line.count("#") >= 3 else Caption(line.split("#", 1)[0].strip())
-        except ValueError as error:
-            raise UserError(f"{beside} line {number}: {error}") from error
-        if caption.text:
-            captions.append(caption)
-    return captions
+        sample = demo_sample(path)
+        return [Caption(sample["prompt"])] if sample and sample.get("prompt") else []
+    return read_captions(beside, plain=True)

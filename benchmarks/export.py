@@ -17,7 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data.motions.folder import motion_paths
+from data.motions.reader import MotionReader
 from options.schema import option, parse
+from pipeline.motions import read_all
 from utils.bvh import read_bvh
 from utils.errors import run_script
 from utils.skeleton import get_skeleton
@@ -25,7 +28,6 @@ from visualization.bvh import write_bvh
 from visualization.contacts import detect_contacts
 from visualization.gltf import write_glb
 from visualization.html import Panel, write_html
-from visualization.motion_files import read_joint_folder
 from visualization.sequence import render_sequence
 from visualization.video import render_comparison, render_video
 
@@ -104,7 +106,9 @@ def main() -> None:
     """Motions -> files in a temporary folder -> figures."""
     options = parse(Options, description=__doc__)
     if options.dir is not None:
-        motions = list(read_joint_folder(options.dir, "humanml3d").values())[: options.motions]
+        motions = [motion.joints for motion in read_all(MotionReader(), motion_paths(options.dir)).values()][
+            : options.motions
+        ]
     else:
         motions = mini_motions(options.motions, options.seed)
         for joints in motions:

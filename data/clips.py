@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.captions import Caption, read_captions, read_text
 from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
 from utils.errors import UserError
@@ -19,23 +20,8 @@ from utils.progress import progress_bar
 from utils.row_store import Row
 
 LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Caption:
-    """One caption of a clip.
-
-    Attributes:
-        text: the sentence.
-        tokens: its words as `word/POS`.
-        start: first second that it describes.
-        end: last second that it describes; start and end both 0 mean the whole clip.
-    """
-
-    text: str
-    tokens: tuple[str, ...] = ()
-    start: float = 0.0
-    end: float = 0.0
+# A tag may end so much after its clip: published tags are rounded, and features have a frame less than joints.
+TOLERATED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,53 +73,6 @@ def take_of(clip_id: str, known_ids: Collection[str] = ()) -> str:
     return name
 
 
-def parse_caption(line: str) -> Caption:
-    """A line of a caption file, `caption#word/POS word/POS ...#start#end`. A time of `nan` counts as 0.
-
-    Raises:
-        ValueError: the line is malformed; says how.
-    """
-    # From the right: a `#` may occur in a sentence, but not in the fields after it.
-    fields = line.rsplit("#", 3)
-    if len(fields) != 4:
-        raise ValueError(f"expected caption#words#start#end, got {_shorten(line)!r}")
-    text, tokens, start, end = fields
-    return Caption(" ".join(text.split()), tuple(tokens.split()), _seconds(start), _seconds(end))
-
-
-def read_text(path: Path | str) -> str:
-    """A UTF-8 text file, with or without a byte order mark.
-
-    Raises:
-        UserError: the file is missing or not UTF-8; names it.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from error
-
-
-def read_captions(path: Path | str) -> list[Caption]:
-    """Reads a caption file, see `parse_caption`. Blank lines and captions are left out.
-
-    Raises:
-        UserError: the file is missing or not UTF-8 (names the file), or a line is malformed (names file and line).
-    """
-    captions = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            caption = parse_caption(line)
-        except ValueError as error:
-            raise UserError(f"{path} line {number}: {error}") from error
-        if caption.text:
-            captions.append(caption)
-    return captions
-
-
 def load_split(
     spec: DatasetSpec, split: str, *, captions: bool = True, keep_long: bool = False, windows: bool = False
 ) -> list[Clip]:
@@ -168,7 +107,7 @@ def load_split(
         if isinstance(features, str):
             skipped.add(features, clip_id)
             continue
-        if not _fits(spec, clip_id, len(features), keep_long or windows, filtered):
+        if not _fits(spec, clip_id, len(features), True, filtered):
             continue
         take = take_of(clip_id, known_ids)
         found: list[Caption] | None = None
@@ -203,7 +142,7 @@ def cut_file(
 ) -> list[Clip]:
     """The clips that one file gives.
 
-    Without `windows`: the whole, if there are captions of it, and the part of each time tag. With `windows`, a file
+    Without `windows`: the whole, if there are captions of it and it fits, and the parts of time tags. With them, a file
     over `max_clip_frames` gives windows (see `window_spans`) instead of the whole. A window has the captions of the
     whole and those whose tagged part lies in it, or fills it, by half at least; windows without any are left out.
     Tagged parts that fit `max_clip_frames` are clips of their own besides.
@@ -213,7 +152,7 @@ def cut_file(
         whole: the file, its features uncut.
         captions: of the file; None: clips without captions.
         left_out: notes what is left out.
-        keep_long: tagged parts may be longer than `max_clip_frames`.
+        keep_long: the whole and its parts may be longer than `max_clip_frames`.
         windows: cut long files.
     """
     n_frames = len(whole.features)
@@ -234,11 +173,11 @@ def cut_file(
                 add(clip_id, first, last, inside)
             elif captions:
                 left_out.add("windows without a caption", clip_id)
-    elif captions is None:
+    elif captions is None and _fits(spec, whole.id, n_frames, keep_long, left_out):
         add(whole.id, 0, n_frames, ())
     for (start, end), group in _by_times(captions or ()).items():
         if (start, end) == (0.0, 0.0):
-            if not cut_up:
+            if not cut_up and _fits(spec, whole.id, n_frames, keep_long, left_out):
                 add(whole.id, 0, n_frames, group)
             continue
         first, last = tag_frames(group[0], spec.fps, n_frames)
@@ -267,6 +206,12 @@ def window_spans(n_frames: int, spec: DatasetSpec) -> list[tuple[int, int]]:
     length = max(math.ceil(4 * n_frames / (3 * count + 1) / unit) * unit, -(-spec.min_frames // unit) * unit)
     starts = [round(number * (n_frames - length) / (count - 1)) for number in range(count)]
     return [(start, start + length) for start in starts]
+
+
+def frame_time(frame: int, fps: float) -> float:
+    """The second at which a frame begins, so that `tag_frames` finds that frame again."""
+    seconds = round(frame / fps, 4)
+    return seconds if int(seconds * fps) == frame else frame / fps + 1e-6
 
 
 def tag_frames(caption: Caption, fps: float, n_frames: int) -> tuple[int, int]:
@@ -329,21 +274,3 @@ def _by_times(captions: Iterable[Caption]) -> dict[tuple[float, float], list[Cap
     for caption in captions:
         groups.setdefault((caption.start, caption.end), []).append(caption)
     return groups
-
-
-def _seconds(value: str) -> float:
-    """A time tag in seconds; `nan` is 0."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1.0
-    if math.isnan(seconds):
-        return 0.0
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{value.strip()!r} is no time in seconds")
-    return seconds
-
-
-def _shorten(line: str, length: int = 60) -> str:
-    """The line's beginning, for an error message."""
-    return line if len(line) <= length else line[:length] + "..."

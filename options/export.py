@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.schema import option
 from utils.errors import UserError
 
@@ -17,17 +18,23 @@ FOOT_LOCK_HELP = "keep planted feet in place in bvh and glb files"
 class MotionExportOptions:
     """visualization/export.py"""
 
-    dir: str = option(help="folder of joints (T, J, 3) as .npy; joints.npy below it count too, such as the demo's")
+    dir: str = option(
+        help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it count too"
+    )
     out: str = option(help="folder that the files are written into")
+    reading: ReadSettings = ReadSettings()
+    body_model: str | None = option(None, BODY_MODEL_HELP)
     formats: tuple[Literal["bvh", "glb", "html", "mp4", "gif", "png"], ...] = option(
         ("bvh", "glb"), "what to write: skeleton, skinned figure, page to play, video, animated and still picture"
     )
     compare: tuple[Comparison, ...] = option((), COMPARE_HELP)
     joint_type: Literal["HumanML3D", "humanml3d", "kit"] = option("HumanML3D", "whose skeleton the joints are of")
     foot_lock: bool = option(False, FOOT_LOCK_HELP)
-    units: Literal["cm", "m"] = option("cm", "lengths in bvh files; glb files are always in metres")
-    fps: float = option(0.0, "frames a second of the joints; 0: the dataset's", minimum=0, maximum=240)
-    frame_rate: float = option(0.0, "frames a second of the files; 0: as the joints", minimum=0, maximum=240)
+    bvh_units: Literal["cm", "m"] = option("cm", "lengths in the bvh files that are written; glb files are in metres")
+    fps: float = option(
+        0.0, "frames a second of the motions whatever their files say; 0: their own", minimum=0, maximum=240
+    )
+    frame_rate: float = option(0.0, "frames a second of the files; 0: as the motions", minimum=0, maximum=240)
     width: int = option(0, "pixels of videos and pictures; 0: each format's own", minimum=0, maximum=8192)
     height: int = option(0, "the same", minimum=0, maximum=8192)
 

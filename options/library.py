@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.groups import DATABASE_HELP, RunOptions
 from options.schema import option
 from options.stages import CHECKPOINT_HELP
@@ -32,9 +33,11 @@ class BuildOptions:
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(
         None,
-        "a .bvh file, a .npy file of features or joints, or a folder of them, to add to the database in output, or to a"
-        " copy of the one beside the runs",
+        "a motion file (.bvh, joints or features as .npy, joints or SMPL/AMASS as .npz), or a folder of them, to add to"
+        " the database in output, or to a copy of the one beside the runs",
     )
+    reading: ReadSettings = ReadSettings()
+    body_model: str | None = option(None, BODY_MODEL_HELP)
     caption: tuple[str, ...] = option((), "captions of the file that --add names; else from the .txt file beside it")
 
     def __post_init__(self) -> None:
@@ -67,7 +70,11 @@ class SearchOptions:
     which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
     database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else database/")
     text: str | None = option(None, "what to look for in words")
-    motion: str | None = option(None, "a .bvh file, or a .npy of features or joints: motions like it are looked for")
+    motion: str | None = option(
+        None, "a motion file such as the database's --add takes: motions like it are looked for"
+    )
+    reading: ReadSettings = ReadSettings()
+    body_model: str | None = option(None, BODY_MODEL_HELP)
     k: int = option(5, "motions shown", minimum=1)
     by: Literal["motion", "text", "both"] | None = option(
         None, "compare with motions, captions, or both; none: both for --text, motions for --motion"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from data.prepare.settings import Axis, ClipSettings, SplitSettings, Unit
+from data.motions.settings import BODY_MODEL_HELP, ReadSettings
+from data.prepare.settings import ClipSettings, SplitSettings
 from data.specs import ALIASES, SPECS
 from options.schema import option, to_dict
 from utils.errors import UserError
@@ -30,24 +31,18 @@ class PrepareOptions:
         None, "one .csv or .json of name,caption[,start,end] instead of, or besides, --text_dir"
     )
     fps: float = option(20.0, "frames a second of the dataset; motions are resampled to it", minimum=1, maximum=240)
-    source_fps: float | None = option(
-        None, "frames a second of joints files that do not tell; none: as --fps", minimum=0.1, maximum=10000
-    )
-    units: Literal["auto", "m", "cm", "mm", "inch", "foot", "cmu"] = option(
-        "auto", "unit of lengths in the motion files; auto: by the body's size, file by file"
-    )
-    up_axis: Literal["auto", "x", "y", "z", "minus_x", "minus_y", "minus_z"] = option(
-        "auto", "axis that points up; auto: the one along which most bodies stand"
-    )
-    joint_map: str | None = option(None, "which joints are the 22: a map's name or a JSON file; none: by joint names")
-    skip_frames: int | None = option(
-        None, "frames left out at the beginning of each file; none: as the joint map says", minimum=0
-    )
-    body_model: str | None = option(None, "SMPL model file, or folder of SMPL_NEUTRAL.npz, for SMPL/AMASS .npz")
+    reading: ReadSettings = ReadSettings()
+    body_model: str | None = option(None, BODY_MODEL_HELP)
     mirror: bool = option(False, "also add every clip with left and right exchanged, in motion and words, as MNAME")
     min_frames: int = option(40, "shortest clip in frames of the dataset; shorter ones are refused", minimum=4)
     max_frames: int = option(
-        196, "longest motion that models see, a multiple of 4; longer clips stay whole, training crops them", minimum=4
+        196,
+        "longest motion that models see, a multiple of 4; longer clips stay whole: training crops them, validation and"
+        " test leave them out (see --windows)",
+        minimum=4,
+    )
+    windows: bool = option(
+        False, "give takes that are longer than --max_frames their captions once for each window of so many frames"
     )
     max_speed: float = option(15.0, "metres a second; a root that is faster teleports", minimum=0.1)
     max_stretch: float = option(0.1, "relative change of a bone's length that is still accepted", minimum=0)
@@ -94,11 +89,9 @@ class PrepareOptions:
     @property
     def clip_settings(self) -> ClipSettings:
         """What decides how a clip is made."""
-        same = {each.name: getattr(self, each.name) for each in fields(ClipSettings) if hasattr(self, each.name)}
-        unit: Unit | None = None if self.units == "auto" else self.units
-        axis: Axis | None = None if self.up_axis == "auto" else self.up_axis
-        up = () if axis is None else tuple((kind, axis) for kind in ("bvh", "joints", "smpl"))
-        return ClipSettings(**same, unit=unit, up=up)
+        own = {each.name for each in fields(ClipSettings)} - {each.name for each in fields(ReadSettings)}
+        same = {name: getattr(self, name) for name in own if hasattr(self, name)}
+        return ClipSettings(**vars(self.reading), **same, window_frames=self.max_frames if self.windows else 0)
 
     @property
     def split_settings(self) -> SplitSettings:
@@ -109,6 +102,9 @@ class PrepareOptions:
     def identity(self) -> dict[str, Any]:
         """All that the dataset depends on, as plain values; paths are absolute."""
         values = {key: value for key, value in to_dict(self).items() if key not in FREE}
+        values |= values.pop("reading")
+        if not self.windows:  # datasets from before this option go on
+            del values["windows"]
         return {
             key: str(Path(value).resolve()) if key in PATHS and value is not None else value
             for key, value in values.items()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.schema import flags_of, option, parse
 from utils.errors import UserError
 
@@ -23,14 +24,20 @@ class RenderOptions:
     """render.py"""
 
     cfg: str | None = option(None, "file of `name: value` lines that replace the defaults below")
-    dir: str | None = option(None, "folder of joints (T, J, 3) as .npy, or of the NAME_mesh.npy that fit.py writes")
+    dir: str | None = option(
+        None, "folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, or the NAME_mesh.npy that fit.py writes"
+    )
     npy: str | None = option(None, "one such file instead of a folder")
+    reading: ReadSettings = ReadSettings()
+    body_model: str | None = option(None, BODY_MODEL_HELP)
     mode: Literal["video", "sequence"] = option("video", "an mp4 of each motion, or one picture of ghosted poses")
     joint_type: Literal["HumanML3D", "humanml3d", "kit"] = option("HumanML3D", "whose skeleton the joints are of")
     out: str | None = option(None, "folder of the results; none: beside each motion")
     width: int = option(960, "pixels", minimum=64, maximum=8192)
     height: int = option(540, "pixels", minimum=64, maximum=8192)
-    fps: float = option(0.0, "frames a second of the motions; 0: the dataset's", minimum=0, maximum=240)
+    fps: float = option(
+        0.0, "frames a second of the motions whatever their files say; 0: their own", minimum=0, maximum=240
+    )
     frame_rate: float = option(0.0, "frames a second of the video; 0: as the motion", minimum=0, maximum=240)
     seconds: float = option(0.0, "render only so much of each motion; 0: all of it", minimum=0)
     samples: int = option(32, "light paths a pixel", minimum=1, maximum=65536)

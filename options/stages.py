@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from data.motions.settings import ReadSettings
 from data.specs import get_spec
 from models.configs import (
     EvaluatorConfig,
@@ -412,7 +413,8 @@ class ExportOptions:
 class FitOptions:
     """fit.py"""
 
-    dir: str = option("new_test_npy", "folder of joints (T, 22, 3) as .npy; joints.npy files below it count too")
+    dir: str = option("new_test_npy", "folder of motions: .bvh, joints (T, 22, 3) as .npy or .npz, joints.npy below it")
+    reading: ReadSettings = ReadSettings()
     save_folder: str = option("new_temp_npy", "folder that NAME_smpl.npz and NAME_mesh.npy are written into")
     cuda: str = option("auto", "device: cuda:0, cuda:1, ..., cpu, or auto: the first GPU if there is one")
     body_model: str = option(
@@ -420,12 +422,14 @@ class FitOptions:
     )
     gender: Literal["neutral", "male", "female"] = option("neutral", "which body of the folder")
     num_betas: int = option(10, "shape coefficients", minimum=1, maximum=300)
-    fps: float = option(20.0, "frames a second of the joints", minimum=1, maximum=240)
+    fps: float = option(0.0, "frames a second of the motions whatever their files say; 0: their own", maximum=240)
     iterations: int = option(60, "L-BFGS iterations a motion", minimum=1)
 
     def __post_init__(self) -> None:
         if not self.dir.strip() or not self.save_folder.strip():
             raise UserError("--dir and --save_folder must name folders")
+        if self.fps != 0 and self.fps < 1:
+            raise UserError(f"--fps must be 0 or at least 1, not {self.fps}")
         check_gpu_id(self.gpu_id)
 
     @property

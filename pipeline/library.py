@@ -20,9 +20,10 @@ from models.vq.rvq import RVQVAE
 from models.vq.tokenise import cached_tokens, decode_motions, state_hash, tokenise
 from options.library import BuildOptions
 from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_folder, share_of
-from Part_TMR.library import embed_library, read_own_clips
+from Part_TMR.library import embed_library, read_own_clips, reader_for
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_vq
+from pipeline.motions import read_bodies
 from pipeline.runs import find_database, run_folder
 from utils.device import choose_device
 from utils.errors import UserError
@@ -116,7 +117,8 @@ def add_clips(options: BuildOptions) -> Built:
     is_there = (folder / MANIFEST).is_file()
     source = folder if is_there else find_database(options.run.checkpoints_dir, spec, None, options.output)
     database = RAGDatabase.load(source, retriever.hash)
-    clips = read_own_clips(options.add, options.caption, spec)
+    reader = reader_for(spec, options.reading, read_bodies(options.body_model))
+    clips = read_own_clips(options.add, options.caption, spec, reader)
     entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]
     known = database.facts.get("tokenizer")
     tokenizer, tokens = _tokens(options, spec, options.vq_name or (known or {}).get("name"), motions)

@@ -10,21 +10,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet, read_caption_folder, read_caption_table
-from data.prepare.joint_maps import load_joint_map
-from data.prepare.report import markdown, report_of
+from data.prepare.report import long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
-from data.prepare.smpl import BodyShape
 from options.prepare import PrepareOptions
+from pipeline.motions import read_bodies
 from utils.errors import UserError
 from utils.files import atomic_path, file_hash, write_json
 from visualization.sequence import render_sequence
-from visualization.smpl_model import find_body_model, read_body_model
 
 TILE = (480, 300)  # pixels of a clip on the contact sheet
 POSES = 5
 COLUMNS = 4
-GENDERS = ("neutral", "male", "female")
 
 
 def prepare_dataset(options: PrepareOptions) -> int:
@@ -36,10 +34,10 @@ def prepare_dataset(options: PrepareOptions) -> int:
     command = shlex.join(["python", *sys.orig_argv[1:]])
     captions = read_captions(options)
     identity = options.identity
-    if options.joint_map is not None:
-        load_joint_map(options.joint_map)
-        if Path(options.joint_map).is_file():
-            identity["joint_map"] = f"{options.joint_map} ({file_hash(options.joint_map)})"
+    if (joint_map := options.reading.joint_map) is not None:
+        load_joint_map(joint_map)
+        if Path(joint_map).is_file():
+            identity["joint_map"] = f"{joint_map} ({file_hash(joint_map)})"
     job = Preparation(
         motions=Path(options.motion_dir),
         captions=captions,
@@ -93,27 +91,6 @@ def read_captions(options: PrepareOptions) -> CaptionSet:
     return merged
 
 
-def read_bodies(path: str | None) -> dict[str, BodyShape]:
-    """The SMPL bodies by gender: of a folder as many as there are, of a file that one.
-
-    Raises:
-        UserError: there is none, or the file is no body model.
-    """
-    if path is None:
-        return {}
-    bodies, problem = {}, None
-    for gender in GENDERS:
-        try:
-            bodies[gender] = BodyShape.from_model(read_body_model(find_body_model(path, gender)))
-        except UserError as error:
-            problem = problem or error
-        if Path(path).is_file():
-            break
-    if not bodies and problem is not None:
-        raise problem
-    return bodies
-
-
 def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
     """`contact_sheet.png`: some clips, evenly among all, each as ghosted poses with its first caption."""
     places = np.unique(np.linspace(0, len(outcome.taken) - 1, min(count, len(outcome.taken))).round().astype(int))
@@ -141,9 +118,11 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     maps = ", ".join(name for name in report["sources"]["joint_maps"] if name)
     found = [f"joint map {maps}"] if maps else []
     found += [f"unit {', '.join(report['sources']['units'])}"]
-    found += [f"up {', '.join(sorted(set(outcome.up.values())))}"]
+    found += [f"up {', '.join(sorted(set(outcome.up.values())) or ['y'])}"]
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
+    if report["longer_than_max_frames"]:
+        print(f"note: {long_clips(report)}")
     noted = [f"{len(outcome.refused):,} refused"] if outcome.refused else []
     noted += [f"{len(outcome.remarks):,} remark{'s' * (len(outcome.remarks) > 1)}"] if outcome.remarks else []
     if noted:

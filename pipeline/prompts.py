@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from pathlib import Path
 
+from data.captions import read_text
 from utils.errors import UserError
 
 MAX_PROMPT_CHARACTERS = 2000
+_NUMBERED = re.compile(r"(.*)(#)\s*([+-]?[\d.]+|NA)", re.IGNORECASE)
+_COMMENT = re.compile(r"(.*=\s*\d+)\s+#.*")  # behind a length, what follows can only be a comment
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ def read_requests(
     """Every prompt `repeat_times` times, repetition r with the seed `seed + r`.
 
     Args:
-        text_path: a UTF-8 file of `prompt` or `prompt=frames` lines; blank lines and `#` comments are left out.
+        text_path: a UTF-8 file of `prompt`, `prompt=frames` or `prompt#frames` lines, where `#NA` asks for an estimated
+            length; blank lines and lines that begin with `#` are left out. Any other `#` is part of its prompt.
         motion_length: frames of prompts that name none; 0: estimated.
 
     Raises:
@@ -54,25 +58,34 @@ def read_requests(
 
 def _read_file(path: str, motion_length: int) -> list[tuple[str, int]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"--text_path {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--text_path {path} is not UTF-8 text") from error
+        lines = read_text(path).split("\n")
+    except UserError as error:
+        raise UserError(f"--text_path {error}") from error
     prompts = []
-    for number, line in enumerate(lines, start=1):
-        line = line.split("#", 1)[0].strip()
-        if not line:
-            continue
-        text, separator, frames = line.rpartition("=")
-        if not separator:
-            prompts.append((line, motion_length))
-        elif not text.strip():
-            raise UserError(f"{path} line {number}: no prompt before '='")
-        elif not frames.strip().isdecimal() or int(frames) == 0:
-            raise UserError(f"{path} line {number}: {frames.strip()!r} is no length in frames (prompt=frames)")
-        else:
-            prompts.append((text.strip(), int(frames)))
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#"):
+            try:
+                prompts.append(_prompt(line, motion_length))
+            except ValueError as error:
+                raise UserError(f"{path} line {number}: {error}") from error
     if not prompts:
-        raise UserError(f"{path} has no prompt: write one a line, as `prompt` or `prompt=frames`")
+        raise UserError(f"{path} has no prompt: write one a line, as `prompt`, `prompt=frames` or `prompt#frames`")
     return prompts
+
+
+def _prompt(line: str, motion_length: int) -> tuple[str, int]:
+    """Prompt and frames of a line; raises ValueError."""
+    commented = _COMMENT.fullmatch(line)
+    line = commented[1] if commented else line
+    numbered = _NUMBERED.fullmatch(line)
+    text, separator, frames = numbered.groups() if numbered else line.rpartition("=")
+    if not separator:
+        return line, motion_length
+    text, frames = text.strip(), frames.strip()
+    if not text:
+        raise ValueError(f"no prompt before {separator!r}")
+    if separator == "#" and frames.upper() == "NA":
+        return text, 0
+    if not frames.isdecimal() or int(frames) == 0:
+        raise ValueError(f"{frames!r} is no length in frames (prompt{separator}frames)")
+    return text, int(frames)

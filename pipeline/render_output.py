@@ -11,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from data.motions.folder import motion_paths
+from data.motions.reader import MotionReader
+from data.specs import get_spec
 from options.render import RenderOptions
+from pipeline.motions import read_all, read_bodies
 from utils.errors import UserError
-from utils.files import atomic_path, writable_folder
+from utils.files import MESH_SUFFIX, atomic_path, writable_folder
 from visualization.body_mesh import Figure, figure_of_joints, figure_of_mesh, frame_times
-from visualization.motion_files import MESH_SUFFIX, motion_paths, read_joints, read_mesh
+from visualization.motion_files import read_mesh
 from visualization.shot import choose_azimuth, frame_points, sequence_offsets, sequence_times
 
-DATASET_FPS = {"humanml3d": 20.0, "kit": 12.5}
 PALEST = 0.72  # how far the first pose of a sequence is on its way to the colour of the floor
 CAMERA_POINTS = 20000  # vertices that the camera is placed by
 
@@ -44,37 +47,35 @@ def render_all(options: RenderOptions) -> list[Path]:
         UserError: an input is missing or bad, an output cannot be written, or Blender is missing.
     """
     paths = {Path(options.npy).stem: Path(options.npy)} if options.npy else motion_paths(str(options.dir), meshes=True)
-    for path in paths.values():
-        read_figure(path, options.dataset)
+    usual_fps = get_spec(options.dataset).fps
+    bodies = read_bodies(options.body_model)
+    reader = MotionReader(options.reading, usual_fps=usual_fps, skeleton=options.dataset, bodies=bodies)
+    meshes = {name: path for name, path in paths.items() if path.name.endswith(MESH_SUFFIX)}
+    rates = {name: read_mesh(path).fps for name, path in meshes.items()}
+    motions = read_all(reader, {name: path for name, path in paths.items() if name not in meshes})
     require_bpy()
     ending = ".mp4" if options.mode == "video" else "_sequence.png"
     targets = []
     for name, path in paths.items():
         folder = writable_folder(options.out or path.parent)
         target = folder / f"{name if options.out else path.stem}{ending}"
-        render = render_video if options.mode == "video" else render_sequence
-        render(read_figure(path, options.dataset), target, options)
+        if name in meshes:
+            figure, fps = figure_of_mesh(read_mesh(path)), rates[name]
+        else:
+            figure, fps = figure_of_joints(motions[name].joints, options.dataset), motions[name].fps
+        if options.mode == "video":
+            render_video(figure, target, options, options.fps or fps)
+        else:
+            render_sequence(figure, target, options)
         print(f"{target}", flush=True)
         targets.append(target)
     return targets
 
 
-def read_figure(path: Path, dataset: str) -> Figure:
-    """The moving mesh of a file of joints, or of a NAME_mesh.npy.
-
-    Raises:
-        UserError: missing or bad file.
-    """
-    if path.name.endswith(MESH_SUFFIX):
-        return figure_of_mesh(read_mesh(path))
-    return figure_of_joints(read_joints(path, dataset), dataset)
-
-
-def render_video(figure: Figure, target: Path, options: RenderOptions) -> None:
+def render_video(figure: Figure, target: Path, options: RenderOptions, fps: float) -> None:
     """An .mp4 from a still camera that sees the whole path."""
     from visualization.blender_scene import Studio, encode_with_blender  # noqa: PLC0415 - imports bpy
 
-    fps = options.fps or DATASET_FPS.get(options.dataset, 20.0)
     frame_rate = options.frame_rate or fps
     moving = figure.at(frame_times(len(figure.vertices), fps, frame_rate, options.seconds))
     studio = Studio(options.width, options.height, options.samples, options.denoise, options.device)

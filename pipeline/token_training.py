@@ -65,6 +65,8 @@ def token_harness(
         count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
         embed = _query_encoder(retriever, encoder, texts, captions, spec.cache_dir)
         retrieved = training_pool(database, embed, captions, takes, count, spec.cache_dir)
+        if not retrieved.shape[1]:
+            print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")
     conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
 
     def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:

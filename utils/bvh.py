@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,23 @@ class BVH(RigMotion):
     def root(self) -> np.ndarray:
         """(T, 3) place of the root."""
         return self.translations[:, 0]
+
+    def with_ends(self) -> BVH:
+        """The same with a joint `JOINT End Site` for each end site."""
+        leaves = np.flatnonzero(np.isfinite(self.ends).all(axis=-1))
+        frames, count = len(self.rotations), len(leaves)
+        still = np.tile([1.0, 0, 0, 0], (frames, count, 1))
+        return replace(
+            self,
+            names=(*self.names, *(f"{self.names[leaf]} End Site" for leaf in leaves)),
+            parents=(*self.parents, *leaves.tolist()),
+            translations=np.concatenate([self.translations, np.tile(self.ends[leaves], (frames, 1, 1))], axis=1),
+            rotations=np.concatenate([self.rotations, still], axis=1),
+            offsets=np.concatenate([self.offsets, self.ends[leaves]]),
+            orders=(*self.orders, *[""] * count),
+            angles=np.concatenate([self.angles, np.zeros((frames, count, 3))], axis=1),
+            ends=np.concatenate([self.ends, np.full((count, 3), math.nan)]),
+        )
 
 
 @dataclass

@@ -34,6 +34,10 @@ class RigMotion:
 
     def positions(self) -> np.ndarray:
         """(T, N, 3) places in the world, by forward kinematics."""
+        return self.placed()[0]
+
+    def placed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places (T, N, 3) and rotations (T, N, 4) in the world, by forward kinematics."""
         places, turns = np.empty_like(self.translations), np.empty_like(self.rotations)
         for node, parent in enumerate(self.parents):
             if parent < 0:
@@ -42,7 +46,20 @@ class RigMotion:
             offset = quaternion.rotate(turns[:, parent], self.translations[:, node])
             places[:, node] = places[:, parent] + offset
             turns[:, node] = quaternion.multiply(turns[:, parent], self.rotations[:, node])
-        return places
+        return places, turns
+
+    def path(self, node: int) -> np.ndarray:
+        """(T, 3) places of one node in the world."""
+        parent = self.parents[node]
+        chain = [node]
+        while parent >= 0:
+            chain.insert(0, parent)
+            parent = self.parents[parent]
+        place, turn = self.translations[:, chain[0]], self.rotations[:, chain[0]]
+        for node in chain[1:]:
+            place = place + quaternion.rotate(turn, self.translations[:, node])
+            turn = quaternion.multiply(turn, self.rotations[:, node])
+        return place
 
     def resampled(self: Moving, fps: float) -> Moving:
         """The same motion at another frame rate: interpolated rotations and places, so that rigid bones stay exact.

@@ -1,4 +1,4 @@
-"""Joints files -> animation files, pages and videos: `python -m visualization.export --dir IN --out OUT --formats bvh`.
+"""Motion files -> animation files, pages and videos: `python -m visualization.export --dir IN --out OUT --formats bvh`.
 
 A motion's caption is the first line of NAME.txt beside NAME.npy, or what the demo's result.json says of it.
 """
@@ -12,18 +12,28 @@ def main() -> None:
     """Options -> motions -> files."""
     options = parse(MotionExportOptions, description=__doc__)
 
+    from dataclasses import replace
+
+    from data.motions.reader import MotionReader
     from data.specs import get_spec
+    from pipeline.motion_folder import read_motion_folder
+    from pipeline.motions import read_bodies
     from utils.files import result_folder
     from visualization.formats import ExportSettings
-    from visualization.motion_folder import export_folder, read_motion_folder
+    from visualization.motion_folder import export_folder
 
-    motions = read_motion_folder(options.dir, options.dataset)
+    bodies = read_bodies(options.body_model)
+    usual_fps = get_spec(options.dataset).fps
+    reader = MotionReader(options.reading, usual_fps=usual_fps, skeleton=options.dataset, bodies=bodies)
+    motions = read_motion_folder(options.dir, reader)
+    if options.fps:
+        motions = {name: replace(motion, fps=options.fps) for name, motion in motions.items()}
     settings = ExportSettings(
-        fps=options.fps or get_spec(options.dataset).fps,
+        fps=usual_fps,
         dataset=options.dataset,
         frame_rate=options.frame_rate or None,
         foot_locking=options.foot_lock,
-        unit=options.units,
+        unit=options.bvh_units,
         size=(options.width, options.height) if options.width else None,
     )
     with result_folder(options.out) as folder:

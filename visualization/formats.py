@@ -27,7 +27,7 @@ class ExportSettings:
     """What is common to all files of one export.
 
     Attributes:
-        fps: frames per second of the joints.
+        fps: frames per second of joints that tell no rate of their own.
         dataset: whose skeleton the joints are of.
         frame_rate: frames per second of the files; None: as the joints.
         foot_locking: animation files (bvh, glb) keep planted feet in place.
@@ -189,4 +189,4 @@ def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writ
 def _prepare(motion: Panel, settings: ExportSettings) -> Panel:
     """The motion checked, at the frame rate of the files."""
     joints = check_joints(motion.joints, settings.dataset)
-    return replace(motion, joints=resample(joints, settings.fps, settings.written_fps))
+    return replace(motion, joints=resample(joints, motion.fps or settings.fps, settings.written_fps))

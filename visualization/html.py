@@ -32,12 +32,14 @@ class Panel:
         prompt: the caption that it shows.
         label: a small line above the caption, for example the settings.
         retrieved: (motion id, caption, score) of each retrieved motion, best first.
+        fps: frames a second of the joints; None: as whoever shows it says.
     """
 
     joints: np.ndarray
     prompt: str = ""
     label: str = ""
     retrieved: Sequence[tuple[str, str, float]] = ()
+    fps: float | None = None
 
 
 def write_html(

@@ -14,14 +14,14 @@ import numpy as np
 from scipy.linalg import solve_banded
 
 from utils import quaternion
-from utils.skeleton import Skeleton, get_skeleton
+from utils.skeleton import Skeleton, get_skeleton, t_pose_directions
 from visualization.body import leg_joints
 
-HEAD_DIRECTION = np.array([0.0, 0.90, 0.44])  # from neck to head, upright
-FOOT_DIRECTION = np.array([0.0, -0.45, 0.89])  # from ankle to toe of a flat foot
 FULL_BEND = np.sin(np.deg2rad(25.0))  # a limb bent by this much shows its plane fully
 PRIOR_WEIGHT = 0.02  # pull towards the untwisted limb where nothing else tells
 MOST_CORRECTED = 0.35  # of a bone's length: by how much it makes up for the bones above it
+SPINE_BEND = 0.3  # radians by which the spine between hips and chest bends otherwise than evenly
+STEADY_SECONDS = 0.1  # time over which the aim of a bone is smoothed whose noise is as large as that
 TWIST_SECONDS = 0.06  # time over which the twist is smoothed where the plane is clear
 
 
@@ -69,7 +69,7 @@ def fit_rig(joints: np.ndarray, dataset: str) -> Rig:
     names, parents, sources = _nodes(skeleton)
     positions = joints[:, sources]
     offsets = np.zeros((len(names), 3))
-    rest = _rest_directions(names)
+    rest = t_pose_directions(names)
     for node in range(1, len(names)):
         bone = positions[:, node] - positions[:, parents[node]]
         offsets[node] = np.median(np.linalg.norm(bone, axis=-1)) * rest[node]
@@ -112,10 +112,13 @@ def solve(joints: np.ndarray, rig: Rig, fps: float) -> Pose:
             world[:, node] = world[:, parent]
         else:
             before = world[:, parent]
+            aim = _aim(target, position, node, children[0])
             if node in trunk:
                 lower, upper, share = trunk[node]
                 before = quaternion.slerp(branches[lower], branches[upper], share)
-            aim = _aim(target, position, node, children[0])
+            if node in trunk or rig.names[node] == "neck":
+                likely = quaternion.rotate(before, rig.offsets[children[0]])
+                aim = _steadied(aim, likely, target[:, children[0]] - target[:, node], fps)
             if rig.names[node] in _HINGES:
                 hinge = np.array(_HINGES[rig.names[node]])
                 below = rig.children[children[0]][0]
@@ -170,22 +173,6 @@ def _nodes(skeleton: Skeleton) -> tuple[list[str], list[int], list[int]]:
         parents.append(node_parent)
         sources.append(joint)
     return names, parents, sources
-
-
-def _rest_directions(names: list[str]) -> np.ndarray:
-    """(N, 3) unit rest directions of the bones that end in each node: a T-pose that faces +z, the left at +x."""
-    rest = np.tile(np.array([0.0, 1.0, 0.0]), (len(names), 1))
-    for node, name in enumerate(names):
-        side = 1.0 if name.startswith("left") else -1.0
-        if name.endswith(("hip", "collar", "shoulder", "elbow", "wrist")):
-            rest[node] = [side, 0, 0]
-        elif name.endswith(("knee", "ankle")):
-            rest[node] = [0, -1, 0]
-        elif name.endswith(("heel", "foot", "toe")):
-            rest[node] = FOOT_DIRECTION / np.linalg.norm(FOOT_DIRECTION)
-        elif name == "head":
-            rest[node] = HEAD_DIRECTION / np.linalg.norm(HEAD_DIRECTION)
-    return rest
 
 
 def _trunk(rig: Rig) -> dict[int, tuple[int, int, float]]:
@@ -254,6 +241,29 @@ def _aim(target: np.ndarray, position: np.ndarray, node: int, child: int) -> np.
     bone, error = target[:, child] - target[:, node], target[:, node] - position[:, node]
     most = MOST_CORRECTED * np.median(np.linalg.norm(bone, axis=-1))
     return bone + error * np.minimum(1, most / np.maximum(np.linalg.norm(error, axis=-1, keepdims=True), 1e-12))
+
+
+def _steadied(aim: np.ndarray, likely: np.ndarray, bone: np.ndarray, fps: float) -> np.ndarray:
+    """Aims (T, 3) of a bone of the spine without the jitter of its joints: a short bone makes much of little noise.
+
+    How noisy its joints are is seen from `bone` (T, 3), whose length should not change: a bone of constant length aims
+    as it does. Of others the aims are drawn towards `likely` (T, 3), which the hips and the chest tell, and smoothed.
+    """
+    length = np.linalg.norm(bone, axis=-1)
+    noise = float(np.std(length) / max(np.median(length), 1e-9))  # radians, about
+    doubt = (noise / SPINE_BEND) ** 2
+    frames = len(aim)
+    if frames < 3 or doubt < 1e-6:
+        return aim
+    stiffness = doubt * (STEADY_SECONDS * fps) ** 4
+    # (1 + doubt + stiffness D'D) x = aim + doubt likely, where D takes second differences
+    bands = np.zeros((5, frames))
+    for offset, weight in ((0, 1.0), (1, -2.0), (2, 1.0)):
+        for other, factor in ((0, 1.0), (1, -2.0), (2, 1.0)):
+            rows = np.arange(frames - 2)
+            bands[2 + offset - other, rows + other] += stiffness * weight * factor
+    bands[2] += 1 + doubt
+    return solve_banded((2, 2), bands, _unit(aim) + doubt * _unit(likely))
 
 
 def _swing(before: np.ndarray, offset: np.ndarray, aim: np.ndarray) -> np.ndarray:

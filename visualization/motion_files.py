@@ -1,4 +1,4 @@
-"""Which motion files a folder holds, and reading them: joints (T, J, 3), or meshes (T, V, 3) with their faces.
+"""What fit.py writes and render.py shows: meshes (T, V, 3) with their faces.
 
 Needs NumPy alone, since it also runs in Blender's Python.
 """
@@ -12,11 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import atomic_path, read_array
-from visualization.checks import check_joints
-
-MESH_SUFFIX, SMPL_SUFFIX = "_mesh.npy", "_smpl.npz"
-NOT_MOTIONS = ("features.npy", "Mean.npy", "Std.npy")  # lie beside joints in our own and in published folders
+from utils.files import MESH_SUFFIX, SMPL_SUFFIX, atomic_path, read_array
 
 
 @dataclass(frozen=True)
@@ -27,61 +23,13 @@ class MeshMotion:
         vertices: (T, V, 3) metres, y up.
         faces: (F, 3) vertex numbers.
         front: radians about y that the body faces in the first frame, 0 for +z.
+        fps: frames a second.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     front: float
-
-
-def motion_paths(folder: Path | str, meshes: bool = False) -> dict[str, Path]:
-    """The motion files of a folder by a name of their own: every .npy in it, and every joints.npy below it.
-
-    Args:
-        meshes: also the meshes that fit.py wrote, `NAME_mesh.npy`.
-
-    Raises:
-        UserError: no such folder, nothing in it, or two files would be called the same.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} is {'not a folder' if folder.exists() else 'missing'}: give a folder of .npy motions"
-        )
-    direct = [path for path in folder.glob("*.npy") if path.name not in NOT_MOTIONS and not path.name.startswith(".")]
-    if not meshes:
-        direct = [path for path in direct if not path.name.endswith(MESH_SUFFIX)]
-    below = [path for path in folder.rglob("joints.npy") if path.parent != folder]
-    named: dict[str, Path] = {}
-    for path in sorted(direct) + sorted(below):
-        name = path.stem if path.parent == folder else "_".join(path.relative_to(folder).parts[:-1])
-        if name in named:
-            raise UserError(f"{named[name]} and {path} would both be called {name}: rename one")
-        named[name] = path
-    if not named:
-        raise UserError(f"{folder} holds no motion: put .npy files of joints (frames, joints, 3) there")
-    return named
-
-
-def read_joints(path: Path | str, dataset: str) -> np.ndarray:
-    """Joints (T, J, 3) float64.
-
-    Raises:
-        UserError: unreadable file, wrong shape, no frames, NaN; names the file.
-    """
-    try:
-        return check_joints(read_array(path), dataset)
-    except UserError as error:
-        raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-
-
-def read_joint_folder(folder: Path | str, dataset: str) -> dict[str, np.ndarray]:
-    """All joints of a folder by name; see `motion_paths`. Every file is checked before any is used.
-
-    Raises:
-        UserError: as `motion_paths` and `read_joints`.
-    """
-    return {name: read_joints(path, dataset) for name, path in motion_paths(folder).items()}
+    fps: float
 
 
 def read_mesh(path: Path | str) -> MeshMotion:
@@ -102,12 +50,13 @@ def read_mesh(path: Path | str) -> MeshMotion:
         raise UserError(f"{beside} is missing: it holds the faces of {path.name}; fit.py writes both")
     try:
         with np.load(beside, allow_pickle=False) as file:
-            faces, poses = file["faces"], file["poses"]
+            faces, poses, fps = file["faces"], file["poses"], float(file["fps"])
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{beside} is not what fit.py writes: {error}") from error
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices.shape[1]:
         raise UserError(f"{beside}: its faces do not fit the {vertices.shape[1]} vertices of {path.name}")
-    return MeshMotion(vertices.astype(np.float64), faces.astype(np.int64), _front(poses.reshape(-1, 72)[0, :3]))
+    front = _front(poses.reshape(-1, 72)[0, :3])
+    return MeshMotion(vertices.astype(np.float64), faces.astype(np.int64), front, fps)
 
 
 def write_arrays(path: Path | str, **arrays: np.ndarray | float | str) -> None:

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from utils import quaternion
 from utils.errors import UserError
-from utils.files import write_array
+from utils.files import MESH_SUFFIX, SMPL_SUFFIX, write_array
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import detect_contacts
-from visualization.motion_files import MESH_SUFFIX, SMPL_SUFFIX, write_arrays
+from visualization.motion_files import write_arrays
 from visualization.smpl_model import N_JOINTS
 
 if TYPE_CHECKING:
@@ -154,14 +154,14 @@ def mesh_of(motion: SmplMotion, model: smplx.SMPL) -> np.ndarray:
 
 
 def fit_folder(
-    motions: Mapping[str, np.ndarray],
+    motions: Mapping[str, tuple[np.ndarray, float]],
     model: smplx.SMPL,
     folder: Path,
-    fps: float,
     settings: FitSettings,
     gender: str = "neutral",
 ) -> dict[str, SmplMotion]:
-    """Fits motions (T, 22, 3) one after the other, with a progress bar, and writes two files of each into `folder`.
+    """Fits motions, each (T, 22, 3) and its frames a second, one after the other, with a progress bar, and writes two
+    files of each into `folder`.
 
     NAME_smpl.npz holds poses, betas, trans, fps, gender and the faces of the mesh; NAME_mesh.npy the vertices.
 
@@ -170,7 +170,7 @@ def fit_folder(
     """
     results = {}
     with tqdm(total=len(motions) * settings.iterations, desc="fitting", unit="step") as bar:
-        for name, joints in motions.items():
+        for name, (joints, fps) in motions.items():
 
             def report(steps: int, error: float, name: str = name) -> None:
                 bar.set_postfix_str(f"{name}, {100 * error:.2f} cm", refresh=False)

@@ -14,9 +14,10 @@ def main() -> None:
 
     from data.specs import get_spec
     from models.rag.database import RAGDatabase
-    from Part_TMR.library import read_motion
+    from Part_TMR.library import read_motion, reader_for
     from Part_TMR.retriever import Retriever
     from pipeline.library import library_motion
+    from pipeline.motions import read_bodies
     from pipeline.runs import find_database, run_folder
     from utils.device import choose_device
     from utils.files import write_json
@@ -35,7 +36,9 @@ def main() -> None:
     if options.text is not None:
         query, by = retriever.encode_text([options.text]), options.by or "both"
     else:
-        query, by = retriever.encode_motion([read_motion(options.motion, spec)]).motion, options.by or "motion"
+        reader = reader_for(spec, options.reading, read_bodies(options.body_model))
+        features = read_motion(options.motion, spec, reader.agreed([Path(options.motion)]))
+        query, by = retriever.encode_motion([features]).motion, options.by or "motion"
     found = database.search(query, options.k, by=by)
     numbers = found.indices[0].tolist()
     rows: list[dict[str, Any]] = [

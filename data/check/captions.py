@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.clips import Caption, parse_caption, read_text, tag_frames
+from data.captions import Caption, caption_lines, parse_caption, read_text
+from data.clips import TOLERATED_SECONDS, tag_frames
 from data.specs import DatasetSpec
 from utils.errors import UserError
-
-# A tag may end so much after its clip: published tags are rounded, and features have a frame less than joints.
-TOLERATED_SECONDS = 1.0
 
 Found = tuple[str, str]  # kind, name
 
@@ -22,15 +20,13 @@ def check_captions(spec: DatasetSpec, path: Path, n_frames: int | None, findings
         n_frames: length of the motion, None where it is unknown: tags are not compared with it then.
     """
     try:
-        lines = read_text(path).split("\n")
+        text = read_text(path)
     except UserError:
         kind = "encoding" if path.exists() else "no-text"
         findings.append((kind, path.stem))
         return []
     captions: list[Caption] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in caption_lines(text):
         name = f"{path.name} line {number}"
         try:
             caption = parse_caption(line)

@@ -32,7 +32,11 @@ KINDS: dict[str, Kind] = {
     "unknown-key": Kind("note", "key of dataset.json means nothing", "keys of dataset.json mean nothing"),
     "unreadable-split": Kind("problem", "split file cannot be read", "split files cannot be read"),
     "empty-split": Kind("problem", "split lists no clip", "splits list no clip"),
-    "unusable-split": Kind("problem", "split has no usable clip", "splits have no usable clip"),
+    "unusable-split": Kind(
+        "problem",
+        "split has no usable clip, which stops loading",
+        "splits have no usable clip, which stops loading",
+    ),
     "repeated-id": Kind("note", "id stands repeatedly in a split", "ids stand repeatedly in a split"),
     "overlap": Kind("problem", "id is in several splits", "ids are in several splits"),
     "leak": Kind(
@@ -133,7 +137,7 @@ class SplitSummary:
 
     Attributes:
         ids: listed clips, each counted once.
-        clips: those that can be used for training: readable, with a caption, not too short.
+        clips: those that loading uses: readable, with a caption, not too short, in validation and test not too long.
         captions: of the usable clips.
         seconds: length of the usable clips.
     """

@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data.clips import Caption
+from data.captions import OTHER, Caption, caption_lines, one_line, parse_caption, read_text, seconds
 from data.prepare.sources import Refusal, clip_name, files_below
 from utils.errors import UserError
 from utils.mirror import mirror_caption
 
-OTHER = "OTHER"
 TABLE_SUFFIXES = (".csv", ".json")
 COLUMNS = ("name", "caption", "start", "end")
 SPACY_MODEL = "en_core_web_sm"
@@ -51,14 +49,13 @@ def read_caption_folder(folder: Path) -> CaptionSet:
         name = clip_name(file)
         found.by_clip.setdefault(name, [])
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (UnicodeDecodeError, OSError):
+            lines = list(caption_lines(read_text(path)))
+        except UserError:
             found.refused.append(Refusal(name, file, "the caption file is not UTF-8 text"))
             continue
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                _add(found, name, f"{file} line {number}", lambda line=line: parse_line(line))
-        if not any(line.strip() for line in lines):
+        for number, line in lines:
+            _add(found, name, f"{file} line {number}", lambda line=line: parse_caption(line, plain=True))
+        if not lines:
             found.refused.append(Refusal(name, file, "the caption file is empty"))
     return found
 
@@ -72,12 +69,7 @@ def read_caption_table(path: Path) -> CaptionSet:
     """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise UserError(f"{path}: a table of captions ends in .csv or .json")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from error
+    text = read_text(path)
     found = CaptionSet()
     for place, values in _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text):
         name = clip_name(str(values.get("name") or "").strip()) if str(values.get("name") or "").strip() else ""
@@ -92,60 +84,38 @@ def read_caption_table(path: Path) -> CaptionSet:
 def _add(found: CaptionSet, name: str, place: str, make: Any) -> None:
     """Adds what `make` returns, or notes why it cannot."""
     try:
-        caption = make()
+        caption = _usable(make())
     except ValueError as error:
         found.refused.append(Refusal(name, place, str(error)))
         return
     found.add(name, caption)
 
 
-def parse_line(line: str) -> Caption:
-    """A plain caption, or `caption#word/POS ...#start#end`.
-
-    Raises:
-        ValueError: it is empty, or its times are wrong.
-    """
-    fields = line.rsplit("#", 3)
-    if len(fields) < 4:
-        return _caption(line, "", 0.0, 0.0)
-    return _caption(fields[0], fields[1], _seconds(fields[2]), _seconds(fields[3]))
-
-
 def _from_values(values: dict[str, Any]) -> Caption:
     text = values.get("caption")
     if not isinstance(text, str):
         raise ValueError("no caption")
-    return _caption(text, "", _seconds(values.get("start") or 0), _seconds(values.get("end") or 0))
+    return Caption(one_line(text), (), seconds(values.get("start") or 0), seconds(values.get("end") or 0))
 
 
-def _caption(text: str, tokens: str, start: float, end: float) -> Caption:
-    text = " ".join(text.split())
-    if not text:
+def _usable(caption: Caption) -> Caption:
+    """The caption with a part of speech for every word: a bare word is OTHER, a bare tag nothing.
+
+    Raises:
+        ValueError: it is empty, or ends before it starts.
+    """
+    if not caption.text:
         raise ValueError("the caption is empty")
-    if end and start >= end:
-        raise ValueError(f"the caption's start {start:g} is not before its end {end:g}")
-    return Caption(text, tuple(filter(None, map(_with_tag, tokens.split()))), start, end)
+    if caption.end and caption.start >= caption.end:
+        raise ValueError(f"the caption's start {caption.start:g} is not before its end {caption.end:g}")
+    return replace(caption, tokens=tuple(filter(None, map(_with_tag, caption.tokens))))
 
 
 def _with_tag(token: str) -> str:
-    """`word/POS` as it is; a bare word is OTHER, and a bare tag nothing."""
     word, _, tag = token.rpartition("/")
     if word:
         return token if tag else f"{word}/{OTHER}"
     return f"{tag}/{OTHER}" if tag and "/" not in token else ""
-
-
-def _seconds(value: Any) -> float:
-    """A time; `nan` and nothing are 0."""
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if math.isnan(seconds):
-        return 0.0
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{str(value).strip()!r:.40} is no time in seconds")
-    return seconds
 
 
 def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -254,5 +224,5 @@ def mirrored(caption: Caption) -> Caption:
 
 
 def caption_line(caption: Caption) -> str:
-    """The line of a caption file, as `data.clips.read_captions` reads it."""
+    """The line of a caption file, as `data.captions.read_captions` reads it."""
     return f"{caption.text}#{' '.join(caption.tokens)}#{caption.start}#{caption.end}\n"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.prepare.motions import SKELETON, USUAL_SIZE, body_size, upright_axis
+from data.motions.body import STRONGEST, USUAL_SIZE, body_size, upright_axis
 from data.prepare.settings import ClipSettings
 from utils.errors import UserError
 from utils.representation import facing
+from utils.skeleton import get_skeleton
 
-STRONGEST = 100.0  # metres a second squared: no trunk is thrown with ten times its weight
 SMALLEST_JUMP = 0.1  # metres; less is a tremor of the capture
 SMALLEST_STRETCH = 0.02  # metres
 CLEARLY = 0.8  # how clearly a body stands along another axis
 
 
-def check_motion(joints: np.ndarray, settings: ClipSettings) -> list[str]:
-    """Refuses joints (T, 22, 3) in metres, y up, that are no usable motion.
+def check_motion(joints: np.ndarray, settings: ClipSettings, skeleton: str = "humanml3d") -> list[str]:
+    """Refuses joints (T, J, 3) in metres, y up, that are no usable motion.
 
     Returns:
         remarks about what looks odd but may be meant.
@@ -33,8 +33,8 @@ def check_motion(joints: np.ndarray, settings: ClipSettings) -> list[str]:
             f"--min_frames is {settings.min_frames}"
         )
     check_root(joints[:, 0], settings)
-    check_bones(joints, settings.max_stretch)
-    return odd_looks(joints)
+    check_bones(joints, settings.max_stretch, skeleton)
+    return odd_looks(joints, skeleton)
 
 
 def check_root(root: np.ndarray, settings: ClipSettings) -> None:
@@ -55,31 +55,33 @@ def check_root(root: np.ndarray, settings: ClipSettings) -> None:
         raise UserError(f"teleporting root: {length[frame]:.2f} m from frame {frame} to {frame + 1}")
 
 
-def check_bones(joints: np.ndarray, max_stretch: float) -> None:
+def check_bones(joints: np.ndarray, max_stretch: float, skeleton: str) -> None:
     """Raises `UserError` when a bone is ever much longer or shorter than its median."""
-    bones = np.linalg.norm(joints[:, 1:] - joints[:, list(SKELETON.parents[1:])], axis=-1)
+    known = get_skeleton(skeleton)
+    bones = np.linalg.norm(joints[:, 1:] - joints[:, list(known.parents[1:])], axis=-1)
     usual = np.median(bones, axis=0)
     worst = np.abs(bones - usual).max(axis=0) - np.maximum(max_stretch * usual, SMALLEST_STRETCH)
     bone = int(worst.argmax())
     if worst[bone] > 0:
         low, high = bones[:, bone].min(), bones[:, bone].max()
-        name = SKELETON.joint_names[bone + 1]
+        name = known.joint_names[bone + 1]
         raise UserError(f"bone lengths change: {name} {low:.3f} to {high:.3f} m, usually {usual[bone]:.3f} m")
 
 
-def odd_looks(joints: np.ndarray) -> list[str]:
+def odd_looks(joints: np.ndarray, skeleton: str) -> list[str]:
     """Signs of a wrong unit or wrong axes: a giant, a body that lies, toes that point backwards."""
     remarks = []
-    size = body_size(joints)
+    size = body_size(joints, skeleton)
     if not USUAL_SIZE / 2 <= size <= USUAL_SIZE * 2:
         remarks.append(f"the body measures {size:.3g} m from ankle to head: --units?")
-    axis, clearness = upright_axis(joints)
+    axis, clearness = upright_axis(joints, skeleton)
     if axis != "y" and clearness > CLEARLY:
         remarks.append(f"the body is not upright but along {axis.replace('minus_', '-')}: lying down, or --up_axis?")
-    feet = (SKELETON.left_foot, SKELETON.right_foot)
+    known = get_skeleton(skeleton)
+    feet = (known.left_foot, known.right_foot)
     toes = np.stack([joints[:, toe] - joints[:, ankle] for ankle, toe in feet], axis=1)
     toes /= np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-8)
-    ahead = np.median((toes * facing(joints)[:, None]).sum(-1))
+    ahead = np.median((toes * facing(joints, skeleton)[:, None]).sum(-1))
     if axis == "y" and ahead < -0.3:
         remarks.append("the toes point backwards: are left and right exchanged, or are the axes left-handed?")
     return remarks

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from data.check.captions import TOLERATED_SECONDS
-from data.clips import Caption, tag_frames
+from data.captions import Caption
+from data.clips import TOLERATED_SECONDS, frame_time, tag_frames, window_spans
+from data.motions.reader import MotionReader
+from data.motions.smpl import BodyShape
 from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
-from data.prepare.motions import read_motion
 from data.prepare.settings import ClipSettings
-from data.prepare.smpl import BodyShape
 from data.prepare.sources import Source
+from data.specs import get_spec
 from utils.errors import UserError
 from utils.files import atomic_path, write_array
 from utils.mirror import mirror_joints
@@ -103,15 +104,20 @@ def make_clip(
     try:
         return _make_clip(job, blank, out, settings, bodies)
     except UserError as error:
-        reason = " ".join(str(error).replace(f"{job.source.path} ", "").split())
-        return replace(blank, reason=reason.removeprefix("is ") or "unusable")
+        reason = str(error).removeprefix(str(job.source.path)).removeprefix(":")
+        return replace(blank, reason=" ".join(reason.split()).removeprefix("is ") or "unusable")
+
+
+def reader_of(settings: ClipSettings, bodies: Mapping[str, BodyShape]) -> MotionReader:
+    """What reads the motions of a preparation."""
+    return MotionReader(settings, settings.fps, settings.fps, bodies=bodies, axes=dict(settings.up))
 
 
 def _make_clip(
     job: ClipJob, blank: Record, out: Path, settings: ClipSettings, bodies: Mapping[str, BodyShape]
 ) -> Record:
-    motion = read_motion(job.source.path, settings, bodies)
-    remarks = check_motion(motion.joints, settings)
+    motion = reader_of(settings, bodies).read(job.source.path)
+    remarks = [*motion.remarks, *check_motion(motion.joints, settings)]
     joints = canonicalize(motion.joints)
     features = joints_to_features(joints)
     if not np.isfinite(features).all():
@@ -159,7 +165,8 @@ def usable_captions(
 ) -> tuple[list[Caption], list[str]]:
     """The captions of a clip of `n_frames` feature rows that training can use, and remarks about the others.
 
-    Ends after the clip's end become the clip's end. Parts that are shorter than a clip may be are left out.
+    Ends after the clip's end become the clip's end. Parts that are shorter than a clip may be are left out. With
+    `window_frames` a caption of more than models can see becomes one of each window, see `data.clips.window_spans`.
     """
     seconds = n_frames / settings.fps
     kept, remarks = [], []
@@ -178,5 +185,19 @@ def usable_captions(
                 f"--min_frames is {settings.min_frames}"
             )
             continue
-        kept.append(caption)
+        kept += in_windows(caption, first, last, n_frames, settings)
     return kept, remarks
+
+
+def in_windows(caption: Caption, first: int, last: int, n_frames: int, settings: ClipSettings) -> list[Caption]:
+    """The caption of frames `first` to `last`, once for each window where these are more than models can see."""
+    if not settings.window_frames:
+        return [caption]
+    spec = replace(get_spec("humanml3d"), min_frames=settings.min_frames, max_frames=settings.window_frames)
+    if last - first <= spec.max_clip_frames:
+        return [caption]
+    spans = window_spans(last - first, spec)
+    return [
+        replace(caption, start=frame_time(first + start, settings.fps), end=frame_time(first + end, settings.fps))
+        for start, end in spans
+    ]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data.motions.settings import Axis
 from data.prepare.clip import FOLDERS, Record
-from data.prepare.settings import Axis
 from data.specs import SPLITS
 from utils.errors import UserError
 from utils.files import read_json, writable_folder, write_json

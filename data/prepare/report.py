@@ -39,6 +39,7 @@ def report_of(outcome: Outcome, command: str) -> dict[str, Any]:
         "hours": _hours(frames, outcome.fps),
         "frames": _quantiles(frames),
         "seconds": _quantiles(frames / outcome.fps),
+        "windows": outcome.windows,
         "longer_than_max_frames": sorted(record.name for record in taken if record.frames > outcome.max_frames + 3),
         "mean_speed": _quantiles([record.distance / record.frames * outcome.fps for record in taken]),
         "top_speed": _quantiles([record.top_speed for record in taken]),
@@ -105,10 +106,7 @@ def markdown(report: dict[str, Any], contact_sheet: bool) -> str:
     lines.append(f"- frames a second of the files: {_counted(report['sources']['frame_rates'])}")
     lines.append(f"- up: {_counted(report['up_axis'])}")
     if long := report["longer_than_max_frames"]:
-        lines.append(
-            f"- {len(long):,} clips are longer than {report['max_frames']} frames, which is what models see. They are "
-            f"whole in the dataset; training crops them, validation and test leave them out: {_named(long)}"
-        )
+        lines.append(f"- {long_clips(report)}: {_named(long)}")
     lines += ["", "## Captions", ""]
     lines.append(
         f"{captions['count']:,} captions, {captions['different']:,} of them different, {captions['vocabulary']:,} "
@@ -128,6 +126,17 @@ def markdown(report: dict[str, Any], contact_sheet: bool) -> str:
             by_remark.setdefault(key, []).append(each["name"] or each["remark"].partition(": ")[2])
         lines += [f"- {remark}: {_named(names)}" for remark, names in by_remark.items()]
     return "\n".join(lines) + "\n"
+
+
+def long_clips(report: dict[str, Any]) -> str:
+    """What becomes of clips that are longer than models see."""
+    count = len(report["longer_than_max_frames"])
+    what = (
+        f"{count:,} clip{'s are' if count > 1 else ' is'} longer than the {report['max_frames']} frames that models see"
+    )
+    if report["windows"]:
+        return f"{what}, and used in windows of at most so many"
+    return f"{what}: training crops them, validation and test leave them out; --windows uses them everywhere"
 
 
 def _refused(rows: Sequence[dict[str, str]]) -> list[str]:

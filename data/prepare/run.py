@@ -19,12 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.clips import Caption
+from data.motions.settings import Axis
+from data.motions.smpl import BodyShape
 from data.prepare.captions import CaptionSet, Tagger, caption_line
-from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, usable_captions
+from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, reader_of, usable_captions
 from data.prepare.journal import Journal
-from data.prepare.motions import read_raw_motion, upright_axis
-from data.prepare.settings import Axis, ClipSettings, SplitSettings
-from data.prepare.smpl import BodyShape
+from data.prepare.settings import ClipSettings, SplitSettings
 from data.prepare.sources import Refusal, Source, find_motions
 from data.prepare.splits import read_splits, split_by_hash
 from data.specs import SPLITS
@@ -33,7 +33,6 @@ from utils.files import atomic_path, write_array, write_json
 from utils.representation import feature_statistics, get_layout
 
 FORMAT_VERSION = 1
-PROBED = 12  # clips that are asked which axis is up
 AHEAD = 64  # clips a worker that are handed out at a time
 
 
@@ -79,6 +78,7 @@ class Outcome:
         splits: ids by split.
         captions: those of the taken clips that are in the dataset.
         up: the axis that was taken for up, by kind of file.
+        windows: longer clips have their captions once a window.
         fps, min_frames, max_frames: of the dataset.
         made_now: clips that were not done before.
     """
@@ -94,6 +94,7 @@ class Outcome:
     min_frames: int
     max_frames: int
     made_now: int = 0
+    windows: bool = False
 
 
 def prepare(job: Preparation) -> Outcome:
@@ -118,7 +119,8 @@ def prepare(job: Preparation) -> Outcome:
     for name, lines in problems.items():
         remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
     with Journal(job.out).opened(dict(job.identity), job.restart) as journal:
-        axes = journal.remembered_axes(_axes(job, described))
+        reader = reader_of(job.clips, job.bodies).agreed(source.path for source in described)
+        axes = journal.remembered_axes(dict(reader.axes))
         settings = replace(job.clips, up=tuple(sorted(axes.items())))
         made = _make_clips(job, settings, described, journal)
         records = [journal.records[source.name] for source in described]
@@ -134,33 +136,12 @@ def prepare(job: Preparation) -> Outcome:
         used = {record.name: usable_captions(captions[record.name], record.frames, settings)[0] for record in taken}
         outcome = Outcome(
             job.out, taken, refused, remarks, splits, used,
-            dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made,
+            dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made, settings.window_frames > 0,
         )  # fmt: skip
         if taken:
             _finish(job, outcome)
         journal.compact()
     return outcome
-
-
-def _axes(job: Preparation, sources: Sequence[Source]) -> dict[str, Axis]:
-    """The axis that points up, by kind of file: the user's, else that along which most bodies of a sample stand."""
-    if job.clips.up:
-        return dict(job.clips.up)
-    votes: dict[str, dict[str, float]] = {}
-    kinds: dict[str, list[Source]] = {}
-    for source in sources:
-        kinds.setdefault(source.path.suffix.lower(), []).append(source)
-    for members in kinds.values():
-        chosen = {round(place) for place in np.linspace(0, len(members) - 1, min(PROBED, len(members)))}
-        for index in sorted(chosen):
-            try:
-                motion = read_raw_motion(members[index].path, job.clips, job.bodies)
-            except UserError:
-                continue
-            axis, clearness = upright_axis(motion.joints)
-            kind = votes.setdefault(motion.kind, {})
-            kind[axis] = kind.get(axis, 0.0) + clearness
-    return {kind: max(counts, key=counts.get) for kind, counts in votes.items()}
 
 
 def _make_clips(job: Preparation, settings: ClipSettings, sources: Sequence[Source], journal: Journal) -> int:

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Axis = Literal["x", "y", "z", "minus_x", "minus_y", "minus_z"]
-Unit = Literal["m", "cm", "mm", "inch", "foot", "cmu"]
-
-# Metres. CMU's captures are in inches over 0.45.
-METRES: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "foot": 0.3048, "cmu": 0.0254 / 0.45}
+from data.motions.settings import Axis, ReadSettings
 
 
 @dataclass(frozen=True)
-class ClipSettings:
+class ClipSettings(ReadSettings):
     """Everything that a clip's files depend on, besides its motion and its captions.
 
     Attributes:
         fps: frame rate of the dataset.
-        source_fps: frame rate of joints files that do not tell theirs; None: `fps`.
-        unit: of lengths in the motion files; None: the one that makes the body's size likeliest, file by file.
-        up: the axis that points up, by kind of file ("bvh", "joints", "smpl").
-        joint_map: a shipped map or a file; None: guessed from the joint names, file by file.
-        skip_frames: frames left out at the beginning of each file; None: as the joint map says.
+        up: the axis that points up, by kind of file ("bvh", "joints", "smpl"), as all files together say.
         body_model: SMPL model for pose parameters; None: such files are refused.
         mirror: also makes the clip with left and right exchanged.
         min_frames: shortest clip in feature rows.
         max_speed: metres a second; a root that is faster teleports.
         max_stretch: how much longer or shorter than usual a bone may become, relative.
+        window_frames: takes that are longer than models can see have their captions once a window of at most so many
+            frames; 0: once for the whole take.
     """
 
     fps: float = 20.0
-    source_fps: float | None = None
-    unit: Unit | None = None
     up: tuple[tuple[str, Axis], ...] = ()
-    joint_map: str | None = None
-    skip_frames: int | None = None
     body_model: str | None = None
     mirror: bool = False
     min_frames: int = 40
     max_speed: float = 15.0
     max_stretch: float = 0.1
+    window_frames: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.motions.folder import MOTION_SUFFIXES, is_motion
 from utils.errors import UserError
 
-MOTION_SUFFIXES = (".bvh", ".npy", ".npz")
 # A split file's lines are separated by blanks, `@` starts a crop in a clip's id.
 _UNFIT = re.compile(r"[\s@#/\\:*?\"<>|\x00-\x1f\x7f]+")
 
@@ -71,7 +71,7 @@ def find_motions(folder: Path) -> tuple[list[Source], list[Refusal]]:
     Raises:
         UserError: the folder is missing, or holds no motion.
     """
-    paths = files_below(folder, MOTION_SUFFIXES)
+    paths = [path for path in files_below(folder, MOTION_SUFFIXES) if is_motion(path)]
     if not paths:
         raise UserError(f"{folder} holds no motion: put {', '.join(MOTION_SUFFIXES)} files there")
     taken: dict[str, Source] = {}

@@ -32,7 +32,8 @@ def empty_retrieval(database: RAGDatabase, batch: int, n_retrieved: int) -> Retr
 def retrieve_for_training(database: RAGDatabase, queries: Tensor, takes: Sequence[str], count: int) -> Tensor:
     """The `count` nearest motions (C, P) of each training caption (C, E), best first; fewer if there are not so many.
 
-    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer.
+    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer. A
+    library of one take leaves nothing, P is 0 then.
     """
     return database.search(queries, count, exclude_takes=list(takes)).indices
 
@@ -43,7 +44,7 @@ class ConditionSource:
     Args:
         texts: features of all captions.
         database: the library, or None for a model without retrieval.
-        pool: (C, P) motions of the library a caption may retrieve, best first.
+        pool: (C, P) motions of the library a caption may retrieve, best first; P may be 0.
         n_retrieved: K.
     """
 
@@ -65,6 +66,9 @@ class ConditionSource:
         if self.database is None or self.pool is None:
             return make_condition(texts, None)
         pool = self.pool[caption_index]
+        if not pool.shape[1]:
+            nothing = empty_retrieval(self.database, len(caption_index), self.n_retrieved)
+            return make_condition(texts.to(self.database.motion_text.device), nothing).withheld(retrieval=True)
         chosen = pool[:, : self.n_retrieved]
         if vary and pool.shape[1] > self.n_retrieved:
             picked = torch.rand(pool.shape, device=pool.device).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values

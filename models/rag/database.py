@@ -192,6 +192,8 @@ class RAGDatabase:
             raise ValueError(f"{len(queries)} queries need as many exclusions, not {len(exclude_takes)}")
         excluded = [self._motions_of(takes) for takes in exclude_takes or []]
         k = min(k, len(self) - max(map(len, excluded), default=0))
+        if not k:
+            return SearchResult(torch.empty(len(queries), 0, dtype=torch.long), torch.empty(len(queries), 0))
         if self.index is not None and by == "both" and not excluded:
             found = self.index.search(queries, k)
             if (found.indices >= 0).all():

@@ -10,8 +10,9 @@ import torch
 
 from data.clips import load_split
 from data.specs import DatasetSpec, get_spec, moved
-from models.rag.conditions import retrieve_for_training
+from models.rag.conditions import ConditionSource, retrieve_for_training
 from models.rag.database import Entry, RAGDatabase
+from models.text_encoder import TextFeatureStore
 from Part_TMR.library import embed_library, read_motion, read_own_clips
 from Part_TMR.retriever import Retriever
 from pipeline.library import entry_of, library_motion
@@ -79,15 +80,16 @@ def test_bvh_is_read_as_joints_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [np.zeros((50, 251)), np.zeros((50, 21, 3)), np.zeros((0, 263)), np.array("walk")])
 def test_other_arrays_are_refused(tmp_path: Path, content: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", content)
-    with pytest.raises(UserError, match=r"x.npy must hold features \(frames, 263\)"):
+    words = r"x.npy must hold features \(frames, 263\)" if content.ndim == 2 else "x.npy: wrong joints: the shape is"
+    with pytest.raises(UserError, match=words):
         read_motion(tmp_path / "x.npy", SPEC)
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
-        (np.full((50, 22, 3), np.nan), "x.npy: the motion has NaN or infinite positions"),
-        (np.full((50, 22, 3), "a"), "x.npy: joints must be numbers"),
+        (np.full((50, 22, 3), np.nan), "x.npy: NaN: or infinity or an absurd number, first in frame 0"),
+        (np.full((50, 22, 3), "a"), "x.npy: wrong joints: they must be numbers"),
         (np.full((50, 263), np.inf), "x.npy has values that are not finite"),
         (b"walk\n", "x.npy is not a readable .npy file: it holds something else than numbers"),
     ],
@@ -165,6 +167,22 @@ def test_no_window_of_a_clip_or_its_mirror_is_its_own_answer(
     assert all(library.entries[number].take == "000001" for number in found), "without exclusion they are the answer"
 
 
+def test_a_library_of_one_take_leaves_nothing_to_retrieve(tmp_path: Path, retriever: Retriever) -> None:
+    """Then a caption's condition is one without retrieval; a take beside it changes that."""
+    motions = [np.random.default_rng(seed).normal(size=(48, 263)).astype(np.float32) for seed in range(3)]
+    for takes, left in ((["a", "a", "a"], 0), (["a", "a", "b"], 1)):
+        entries = [Entry(f"{take}{number}", take, (f"caption {number}",)) for number, take in enumerate(takes)]
+        library = RAGDatabase(embed_library(retriever, entries, motions), {})
+        pool = retrieve_for_training(library, retriever.encode_text(["one", "two"]), ["a", "a"], 2)
+        assert pool.shape == (2, left)
+        assert library.search(retriever.encode_text(["one"]), 2).indices.shape == (1, 2), "others still find them"
+        if not left:
+            texts = TextFeatureStore(retriever.text_encoder, ["one", "two"], tmp_path)
+            condition = ConditionSource(texts, library, pool, 2).batch(torch.tensor([0, 1]), vary=True)
+            assert not condition.keep_retrieval.any() and condition.keep_text.all()
+            assert condition.retrieved.motion.shape[0] == 2
+
+
 def test_a_window_of_the_library_is_shown_as_it_is(long_clips: DatasetSpec, retriever: Retriever) -> None:
     clips = load_split(long_clips, "train", windows=True)
     entries = [entry_of(clip) for clip in clips]
@@ -178,7 +196,7 @@ def test_unfit_own_clips_are_refused(tmp_path: Path) -> None:
     def read(captions: tuple[str, ...] = ()) -> None:
         read_own_clips(tmp_path, captions, SPEC)
 
-    with pytest.raises(UserError, match="holds no .npy"):
+    with pytest.raises(UserError, match="holds no motion"):
         read()
     np.save(tmp_path / "one.npy", np.zeros((20, 263)))
     with pytest.raises(UserError, match="has 20 frames, a clip has at least 40"):

@@ -215,7 +215,7 @@ def test_long_tagged_parts_are_kept_for_training(spec: DatasetSpec) -> None:
     add(spec, "000001", features(600), "part#a/DET#1#21\nwhole#a/DET#0#0\nends early#a/DET#9#2\n")
     clips = load_split(spec, "train", keep_long=True)
     assert [(clip.id, len(clip.features)) for clip in clips] == [("000001@1-21", 400), ("000001", 600)]
-    with pytest.raises(UserError, match="1 over 199 frames"):
+    with pytest.raises(UserError, match="2 over 199 frames"):
         load_split(spec, "train")
 
 

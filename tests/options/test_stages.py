@@ -67,7 +67,8 @@ PROMISED = [
     " --dataset_name humanml3d --mtrans_name pretrain_mtrans --rtrans_name pretrain_rtrans",
     "demo.py --text_path prompts.txt --repeat_times 3 --motion_length 120 --gpu_id -1",
     "export_run.py --run logs/mini/vq --out pretrained/mini/vq",
-    "visualization.export --dir outputs/demo --out outputs/files --units m --fps 30 --frame_rate 60 --foot_lock",
+    "visualization.export --dir outputs/demo --out outputs/files --bvh_units m --units m --fps 30 --frame_rate 60"
+    " --foot_lock",
     "app.py --host 0.0.0.0 --port 8080 --gpu_id 0 --checkpoints_dir logs --dataset_name humanml3d --queue_size 4",
 ]
 

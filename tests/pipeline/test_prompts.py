@@ -24,6 +24,29 @@ def test_prompt_file_with_lengths_comments_and_repeats(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "line, text, length",
+    [
+        ("a person jumps up and then lands.#52", "a person jumps up and then lands.", 52),
+        ("a man walks forward#NA", "a man walks forward", None),
+        ("a man walks forward # na", "a man walks forward", None),
+        ("a person waves with the right hand. # 96", "a person waves with the right hand.", 96),
+        ("he does kata #3 of five", "he does kata #3 of five", 60),
+        ("he does kata #3 twice#100", "he does kata #3 twice", 100),
+        ("C# minor sounds, she dances=80", "C# minor sounds, she dances", 80),
+        ("a + b = c#44", "a + b = c", 44),
+        ("a dance #swing", "a dance #swing", 60),
+        ("a jump=80 # not more than 100", "a jump", 80),
+        ("a walk\r", "a walk", 60),
+    ],
+)
+def test_lengths_as_in_momasks_demo(tmp_path: Path, line: str, text: str, length: int | None) -> None:
+    """`#frames` and `#NA` are heeded at the end of a line; elsewhere a `#` is text, unless it begins the line."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(f"# a comment#52\n{line}\n".encode("utf-8-sig"))
+    assert read_requests(None, str(path), 60, 1, 0) == [Request(text, length, 0, 0)]
+
+
 def test_no_length_means_estimated() -> None:
     assert read_requests("a  person\nwaves", None, 0, 1, 0) == [Request("a person waves", None, 0, 0)]
 
@@ -36,6 +59,9 @@ def test_no_length_means_estimated() -> None:
         ("a person waves=soon", "line 1: 'soon' is no length"),
         ("walk\na person waves=0", "line 2"),
         ("=80", "no prompt before"),
+        ("a walk#0", "line 1: '0' is no length in frames .prompt#frames"),
+        ("a walk#-5", "line 1: '-5' is no length"),
+        ("a walk#5.5", "line 1: '5.5' is no length"),
         ("x" * 3000, "3000 characters"),
     ],
 )
@@ -47,7 +73,7 @@ def test_bad_prompt_files_are_named(tmp_path: Path, content: str, words: str) ->
 
 
 def test_unreadable_prompt_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="--text_path .*absent.txt does not exist"):
         read_requests(None, str(tmp_path / "absent.txt"), 0, 1, 0)
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00walk")
     with pytest.raises(UserError, match="not UTF-8"):

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.motions.reader import MotionReader
 from options.export import Comparison, MotionExportOptions
 from options.schema import parse
+from pipeline.motion_folder import read_motion_folder
 from tests.visualization.motions import make_walk
 from utils.bvh import read_bvh
 from utils.errors import UserError
 from visualization.formats import COMPARED, WRITERS, ExportSettings, resample, write_comparison, write_motion
 from visualization.html import Panel
-from visualization.motion_folder import export_folder, read_motion_folder
+from visualization.motion_folder import export_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ExportSettings(20, size=(96, 64))
@@ -107,7 +109,7 @@ def test_folder_with_captions_of_every_kind(tmp_path: Path) -> None:
     sample = {"prompt": "a person walks", "seed": 3, "files": {"joints": "00_demo/joints.npy"}}
     sample["retrieved"] = [{"motion_id": "000001", "caption": "walking", "score": 0.5}]
     (source / "result.json").write_text(json.dumps({"samples": [sample]}))
-    motions = read_motion_folder(source, "humanml3d")
+    motions = read_motion_folder(source, MotionReader())
     assert {name: panel.prompt for name, panel in motions.items()} == {
         "a": "someone walks",
         "b_c": "b_c",
@@ -122,7 +124,7 @@ def test_folder_with_captions_of_every_kind(tmp_path: Path) -> None:
     assert motion.fps == pytest.approx(60) and len(motion.root) == 7 and motion.positions()[..., 1].max() < 2
     (source / "result.json").write_text("[]")
     with pytest.raises(UserError, match="result.json"):
-        read_motion_folder(source, "humanml3d")
+        read_motion_folder(source, MotionReader())
 
 
 def test_a_comparison_that_cannot_be_is_found_before_any_file(tmp_path: Path) -> None:
@@ -159,9 +161,9 @@ def test_the_command(tmp_path: Path) -> None:
 def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Missing, empty, with a bad file among good ones: refused before anything is written."""
     with pytest.raises(UserError, match="missing"):
-        read_motion_folder(tmp_path / "none", "humanml3d")
+        read_motion_folder(tmp_path / "none", MotionReader())
     with pytest.raises(UserError, match="no motion"):
-        read_motion_folder(tmp_path, "humanml3d")
+        read_motion_folder(tmp_path, MotionReader())
     np.save(tmp_path / "a.npy", make_walk(frames=2))
     np.save(tmp_path / "b.npy", np.full((2, 22, 3), np.nan))
     result = run_export("--dir", tmp_path, "--out", tmp_path / "out")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from data.prepare.joint_maps import load_joint_map
+from data.motions.joint_maps import load_joint_map
 from utils.skeleton import get_skeleton
 
 SKELETON = get_skeleton("humanml3d")

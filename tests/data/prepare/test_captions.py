@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.clips import Caption, read_captions
+from data.captions import Caption, parse_caption, read_captions
 from data.prepare.captions import (
     Tagger,
+    _usable,
     caption_line,
     mirrored,
-    parse_line,
     read_caption_folder,
     read_caption_table,
 )
@@ -33,21 +33,32 @@ from utils.errors import UserError
         ("a man walks#a/DET#1.5#nan", Caption("a man walks", ("a/DET",), 1.5, 0.0)),
         ("call #5 now##1#2", Caption("call #5 now", (), 1.0, 2.0)),
         ("человек идёт", Caption("человек идёт")),
+        ("a man walks#a/DET man/NOUN", Caption("a man walks", ("a/DET", "man/NOUN"))),
+        ("a man walks#a/DET man/NOUN#0.0", Caption("a man walks", ("a/DET", "man/NOUN"))),
+        ("a man walks#1.5#3", Caption("a man walks", (), 1.5, 3.0)),
+        ("a man walks#52", Caption("a man walks")),
+        ("a man walks # 0.0", Caption("a man walks")),
+        ("a man walks#", Caption("a man walks")),
+        ("a man walks##", Caption("a man walks")),
+        ("move #3 of the kata", Caption("move #3 of the kata")),
+        ("steps #1 #2 #3 are done", Caption("steps #1 #2 #3 are done")),
+        ("move #3 of the kata#move/NOUN", Caption("move #3 of the kata", ("move/NOUN",))),
+        ("a man walks#a/DET\r", Caption("a man walks", ("a/DET",))),
         ("a man#a/DET man / walks/ /X#0#0", Caption("a man", ("a/DET", "man/OTHER", "walks/OTHER"))),
     ],
 )
 def test_lines(line: str, caption: Caption) -> None:
-    assert parse_line(line) == caption
+    assert _usable(parse_caption(line, plain=True)) == caption
 
 
 @pytest.mark.parametrize(
     "line, words",
-    [("#a/DET#0#0", "empty"), ("a#b#-1#0", "'-1' is no time"), ("a#b#c#d", "'c' is no time"), ("a##3#2", "not before"),
-     ("a##inf#0", "no time")],
+    [("#a/DET#0#0", "empty"), ("a#b#-1#0", "'-1' is no time"), ("a#b/X#c#d", "'c' is no time"),
+     ("a##3#2", "not before"), ("a##inf#0", "no time"), ("a#b/X#1#x", "'x' is no time")],
 )  # fmt: skip
 def test_malformed_lines(line: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        parse_line(line)
+        _usable(parse_caption(line, plain=True))
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,7 +67,7 @@ def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory, text: str, start: float, length: float
 ) -> None:
     try:
-        caption = parse_line(f"{text}#a/OTHER#{start}#{start + length}")
+        caption = _usable(parse_caption(f"{text}#a/OTHER#{start}#{start + length}", plain=True))
     except ValueError:
         return
     path = tmp_path_factory.mktemp("texts") / "a.txt"
@@ -71,14 +82,22 @@ def test_folder(tmp_path: Path) -> None:
     (tmp_path / "deep" / "b c.txt").write_text("she waves")
     (tmp_path / "empty.txt").write_text(" \n\n")
     (tmp_path / "latin.txt").write_bytes("Bär".encode("latin-1"))
+    (tmp_path / "wide.txt").write_bytes("he walks".encode("utf-16-le"))
+    (tmp_path / "marked.txt").write_bytes("he walks".encode("utf-16"))
+    (tmp_path / "mac.txt").write_bytes(b"he walks\rhe runs")
     found = read_caption_folder(tmp_path)
     texts = {name: [caption.text for caption in rows] for name, rows in found.by_clip.items()}
-    assert texts == {"a": ["a man walks", "he runs"], "deep_b_c": ["she waves"], "empty": [], "latin": []}
+    assert texts == {
+        "a": ["a man walks", "he runs"], "deep_b_c": ["she waves"], "mac": ["he walks", "he runs"],
+        "empty": [], "latin": [], "wide": [], "marked": [],
+    }  # fmt: skip
     reasons = {(each.file, each.reason) for each in found.refused}
     assert reasons == {
         ("a.txt line 4", "the caption is empty"),
         ("empty.txt", "the caption file is empty"),
         ("latin.txt", "the caption file is not UTF-8 text"),
+        ("wide.txt", "the caption file is not UTF-8 text"),
+        ("marked.txt", "the caption file is not UTF-8 text"),
     }
 
 

@@ -11,11 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from data.motions.body import likely_unit, turn_up, upright_axis
+from data.motions.joint_maps import guess_joint_map, load_joint_map, shipped_names
+from data.motions.reader import SourceMotion
+from data.motions.settings import METRES
+from data.motions.smpl import BodyShape
 from data.prepare.checks import check_motion
-from data.prepare.joint_maps import guess_joint_map, load_joint_map, shipped_names
-from data.prepare.motions import likely_unit, read_motion, turn_up, upright_axis
-from data.prepare.settings import METRES, ClipSettings
-from data.prepare.smpl import BodyShape
+from data.prepare.clip import reader_of
+from data.prepare.settings import ClipSettings
 from tests.data.prepare.bodies import PACK, SKELETON, Body, named_like, walking_body, write_bvh
 from tests.test_fit import body_arrays, needs_smplx
 from utils.errors import UserError
@@ -23,6 +26,10 @@ from utils.representation import canonicalize, features_to_joints, joints_to_fea
 
 SETTINGS = ClipSettings(min_frames=20)
 needs_pack = pytest.mark.skipif(not PACK.is_dir(), reason="the motion-capture pack is not beside the project")
+
+
+def read_motion(path: Path, settings: ClipSettings, bodies: dict[str, BodyShape] | None = None) -> SourceMotion:
+    return reader_of(settings, bodies or {}).read(path)
 
 
 def bone_change(joints: np.ndarray) -> float:
@@ -48,7 +55,7 @@ def test_units_rates_and_channels(tmp_path: Path, unit: str, fps: int, order: st
 
 def test_given_unit_is_believed(tmp_path: Path) -> None:
     path = write_bvh(tmp_path / "a.bvh", walking_body(2.0), 20)
-    inches = read_motion(path, replace(SETTINGS, unit="inch")).joints
+    inches = read_motion(path, replace(SETTINGS, units="inch")).joints
     np.testing.assert_allclose(inches, read_motion(path, SETTINGS).joints * 2.54, rtol=1e-6)
 
 

@@ -323,6 +323,31 @@ def test_long_clips_stay_whole(sources: Path, tmp_path: Path) -> None:
     assert "clip0_part0" in kept
 
 
+@pytest.mark.parametrize("text", ["he walks", "he walks##0.5#11", "he walks\nhe waves##1#4"])
+def test_windows_make_every_split_usable(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Takes of 12 s: said and checked as they are; with --windows each split loads."""
+    (tmp_path / "motions").mkdir()
+    (tmp_path / "texts").mkdir()
+    for number in range(4):
+        np.save(tmp_path / "motions" / f"take{number}.npy", walking_body(12.0, seed=number, speed=0.2).joints())
+        (tmp_path / "texts" / f"take{number}.txt").write_text(text)
+    run(tmp_path, tmp_path / "whole", "--split", "0.5,0.25,0.25")
+    assert "4 clips are longer than the 196 frames" in (said := capsys.readouterr().out) and "--windows" in said
+    problems = check_folder(get_spec(str(tmp_path / "whole"))).problems
+    assert ("unusable-split" in problems) == ("waves" not in text)
+    assert run(tmp_path, tmp_path / "cut", "--split", "0.5,0.25,0.25", "--windows") == 0
+    spec = get_spec(str(tmp_path / "cut"))
+    report = check_folder(spec)
+    assert not report.problems and not report.notes
+    for split in ("train", "val", "test"):
+        clips = load_split(spec, split, keep_long=split == "train")
+        assert report.splits[split].captions == sum(len(clip.captions) for clip in clips)
+        assert all(40 <= len(clip.features) <= 196 for clip in clips)
+        spans = {clip.frames for clip in clips}
+        assert max(last for _, last in spans) >= 216 and min(first for first, _ in spans) <= 10
+        assert {clip.take for clip in clips} <= {clip.id.split("@")[0] for clip in clips}
+
+
 def test_two_at_a_time_are_refused(sources: Path, tmp_path: Path) -> None:
     import fcntl
 

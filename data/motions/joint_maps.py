@@ -1,7 +1,8 @@
 """Which joint of a source skeleton is which of the 22: shipped maps, the user's own, and guessing by joint names.
 
 A map is a JSON file `{"about": "...", "skip_frames": 0, "joints": {"pelvis": "Hips", "spine1": {"Hips": 0.5, "Spine":
-0.5}, ...}}`: for each of the 22 joints a source joint, or a blend of source joints whose weights add up to 1.
+0.5}, ...}}`: for each of the 22 joints a source joint, or a blend of source joints whose weights add up to 1. The End
+Site of a joint is called `JOINT End Site`.
 """
 
 from __future__ import annotations
@@ -42,45 +43,65 @@ class JointMap:
         """All source joints."""
         return {source for blend in self.blends for source, _ in blend}
 
+    @property
+    def doubles(self) -> set[int]:
+        """Joints that are mapped as a joint before them is: one source cannot be two of them."""
+        return {target for target, blend in enumerate(self.blends) if blend in self.blends[:target]}
+
     def missing(self, names: Sequence[str]) -> list[str]:
         """Source joints that a skeleton with joints `names` lacks."""
-        known = plain_names(names)
-        return sorted(source for source in self.sources if _plain(source) not in known)
+        known = self._nodes(tuple(names))
+        return sorted(source for source in self.sources if source not in known)
 
-    def apply(self, names: Sequence[str], positions: np.ndarray) -> np.ndarray:
-        """The 22 joints (T, 22, 3) from places (T, N, 3) of joints `names`.
+    def nodes(self, names: Sequence[str]) -> dict[str, int]:
+        """Each source joint's number among `names`.
 
         Raises:
             UserError: a source joint is missing, or two joints have its name.
         """
         if missing := self.missing(names):
             raise UserError(f"wrong joints: joint map {self.name} needs {', '.join(missing)}")
-        known = plain_names(names)
+        found = self._nodes(tuple(names))
+        for source, nodes in found.items():
+            if len(nodes) > 1:
+                raise UserError(f"wrong joints: {len(nodes)} of them are called {source}")
+        return {source: nodes[0] for source, nodes in found.items()}
+
+    def apply(self, names: Sequence[str], positions: np.ndarray) -> np.ndarray:
+        """The 22 joints (T, 22, 3) from places (T, N, 3) of joints `names`.
+
+        Raises:
+            UserError: see `nodes`.
+        """
+        nodes = self.nodes(names)
         joints = np.zeros((len(positions), len(TARGETS), 3))
         for target, blend in enumerate(self.blends):
             for source, weight in blend:
-                nodes = known[_plain(source)]
-                if len(nodes) > 1:
-                    raise UserError(f"wrong joints: {len(nodes)} of them are called {source}")
-                joints[:, target] += weight * positions[:, nodes[0]]
+                joints[:, target] += weight * positions[:, nodes[source]]
         return joints
 
-
-def plain_names(names: Sequence[str]) -> dict[str, list[int]]:
-    """Numbers of the joints by plain name: no namespace (`mixamorig:`), no prefix that all share, no case or marks."""
-    bare = [name.rsplit(":", 1)[-1] for name in names]
-    prefix = re.match(r"[^_]*_", bare[0]) if len(bare) > 1 else None
-    while prefix and all(name.startswith(prefix[0]) and name != prefix[0] for name in bare):
-        bare = [name.removeprefix(prefix[0]) for name in bare]
-        prefix = re.match(r"[^_]*_", bare[0])
-    found: dict[str, list[int]] = {}
-    for number, name in enumerate(bare):
-        found.setdefault(_plain(name), []).append(number)
-    return found
+    @lru_cache  # noqa: B019 - there are few maps, and files of one kind share their names
+    def _nodes(self, names: tuple[str, ...]) -> dict[str, list[int]]:
+        """The joints that may be meant by each source joint, whatever namespace or prefix stands before all of them."""
+        found: dict[str, list[int]] = {}
+        for number, name in enumerate(names):
+            found.setdefault(_plain(name), []).append(number)
+        wanted = {source: _plain(source) for source in self.sources}
+        prefixes = {"", *(plain[: -len(end)] for plain in found for end in wanted.values() if plain.endswith(end))}
+        hits = {prefix: sum(prefix + end in found for end in wanted.values()) for prefix in sorted(prefixes)}
+        best = [prefix for prefix, count in hits.items() if count == max(hits.values())]
+        # Two whole skeletons make every name ambiguous, unless one has no prefix.
+        chosen = best if hits[best[0]] == len(wanted) and best[0] else best[:1]
+        nodes = {
+            source: [node for each in chosen for node in found.get(each + end, [])] for source, end in wanted.items()
+        }
+        return {source: places for source, places in nodes.items() if places}
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.rsplit(":", 1)[-1]).lower()
+    """A name without namespace (`mixamorig:`), case and marks; an End Site is called `JOINTend`."""
+    plain = re.sub(r"[\W_]", "", name.rsplit(":", 1)[-1]).lower()
+    return f"{plain.removeprefix('endsite').removesuffix('endsite')}end" if "endsite" in plain else plain
 
 
 @lru_cache

@@ -1,0 +1,39 @@
+"""How a motion file is read: the same flags wherever one enters. Needs no NumPy: the options are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Axis = Literal["x", "y", "z", "minus_x", "minus_y", "minus_z"]
+Unit = Literal["m", "cm", "mm", "inch", "foot", "cmu"]
+
+# Metres. CMU's captures are in inches over 0.45.
+METRES: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "foot": 0.3048, "cmu": 0.0254 / 0.45}
+BODY_MODEL_HELP = "SMPL model file, or folder of SMPL_NEUTRAL.npz, for SMPL/AMASS .npz"
+
+
+def _flag(default: Any, help: str, **limits: float) -> Any:
+    """A field with its help text and inclusive limits, which the options' schema enforces."""
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What a user can say about motion files that do not say it themselves."""
+
+    units: Literal["auto", "m", "cm", "mm", "inch", "foot", "cmu"] = _flag(
+        "auto", "unit of lengths in the motion files; auto: by the body's size, file by file"
+    )
+    up_axis: Literal["auto", "x", "y", "z", "minus_x", "minus_y", "minus_z"] = _flag(
+        "auto", "axis that points up in the motion files; auto: the one along which most bodies stand"
+    )
+    joint_map: str | None = _flag(
+        None, "which joints are the skeleton's: a map's name or a JSON file; none: by joint names"
+    )
+    source_fps: float | None = _flag(
+        None, "frames a second of joints files that do not tell; none: as the dataset", minimum=0.1, maximum=10000
+    )
+    skip_frames: int | None = _flag(
+        None, "frames left out at the beginning of each file; none: as the joint map says", minimum=0
+    )
