@@ -37,7 +37,7 @@ class MeanEvaluator:
 class Captions:
     """Conditions that are their caption's number."""
 
-    def batch(self, index: torch.Tensor, vary: bool = False) -> Condition:
+    def batch(self, index: torch.Tensor, vary: bool = False, texts: object = None) -> Condition:
         keep = torch.ones(len(index), dtype=torch.bool)
         return Condition(torch.nn.functional.one_hot(index, 8).float(), None, None, None, keep, keep)
 
@@ -140,7 +140,7 @@ def test_transformers_report_the_spread_of_their_tokens(kind: str) -> None:
     else:
         model = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
         task = ResidualTask(model, Captions(), decode)
-    batch = token_batches()[0]
+    batch = token_batches()[0] | {"texts": None}  # the captions here are their own texts
     assert task(batch)["metric/token_spread"] > 0.1
     model.transformer.forward = lambda cells, *rest: cells[:, :1].expand_as(cells)
     spread = float(task(batch)["metric/token_spread"])
