@@ -93,7 +93,7 @@ def running(process: int) -> bool:
         ("raises", 1, "ValueError: it broke badly"),
         ("exits", 0, "SystemExit: refused"),
         ("dies", 1, "ended without a word, exit code -9"),
-        ("hangs", 1, "took longer than 1 s and was ended"),
+        ("hangs", 1, "took longer than 8 s and was ended"),
     ],
 )
 def test_a_section_that_ends_badly_is_told(
@@ -102,7 +102,7 @@ def test_a_section_that_ends_badly_is_told(
     (tmp_path / "ends_badly.py").write_text(SECTIONS_THAT_END_BADLY.replace("{folder}", str(tmp_path)))
     monkeypatch.syspath_prepend(tmp_path)
     log = tmp_path / "log"
-    limit = 1.0 if function == "hangs" else 60.0
+    limit = 8.0 if function == "hangs" else 60.0  # time to start on a busy machine
     section = run_section("bad", limit, log, f"ends_badly:{function}")
     assert (len(section.rows), section.failure, section.passed) == (rows, failure, False)
     if function == "hangs":
