@@ -151,10 +151,9 @@ class QueueProbe:
 
     @torch.no_grad()
     def __call__(self) -> Row:
-        if self.task.momentum is None or not len(self.task.momentum.queue.contents().takes):
+        if self.task.momentum is None or not len((keys := self.task.momentum.queue.contents()).takes):
             return {}
         queue = self.task.momentum.queue
-        keys = queue.contents()
         age = (int(queue.added) - 1 - torch.arange(len(keys.takes), device=keys.takes.device)) % queue.size
         order = age.argsort()
         newest = Keys(*(entry[order[: self.batch_size]] for entry in keys))

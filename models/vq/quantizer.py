@@ -45,23 +45,24 @@ class Quantized:
     revived: Tensor
 
 
+def _processes() -> int:
+    """How many train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def _all_reduce(tensor: Tensor) -> Tensor:
-    if dist.is_available() and dist.is_initialized():
+    if _processes() > 1:
         dist.all_reduce(tensor)
-    return tensor
-
-
-def _broadcast(tensor: Tensor) -> Tensor:
-    if dist.is_available() and dist.is_initialized():
-        dist.broadcast(tensor, src=0)
     return tensor
 
 
 def _of_first_process(number: int, device: torch.device) -> int:
     """The number that the first process has, in all of them."""
-    if dist.is_available() and dist.is_initialized():
-        return int(_broadcast(torch.tensor(number, device=device)))
-    return number
+    if _processes() == 1:
+        return number
+    told = torch.tensor(number, device=device)
+    dist.broadcast(told, src=0)
+    return int(told)
 
 
 class Codebook(nn.Module):
@@ -206,7 +207,7 @@ class Codebook(nn.Module):
         Where there are fewer vectors than needed they come several times, with little noise; those without weight do
         not come at all.
         """
-        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        processes = _processes()
         share = -(-count // processes)
         if len(vectors) < share:
             times = -(-share // len(vectors))
