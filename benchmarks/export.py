@@ -45,8 +45,8 @@ class Options:
 
 def mini_motions(count: int, seed: int) -> list[np.ndarray]:
     """Clips of the mini dataset, played forth and back until they have 120 frames: (120, 22, 3) each."""
-    from data.mini import plan  # noqa: PLC0415 - only without --dir
-    from data.mini_motion import make_clip  # noqa: PLC0415
+    from data.mini.folder import plan  # noqa: PLC0415 - only without --dir
+    from data.mini.motion import make_clip  # noqa: PLC0415
 
     motions = []
     for index, (segments, _) in enumerate(plan(max(count, 20), seed)[:count]):

@@ -138,9 +138,9 @@ def require_files(spec: DatasetSpec, *paths: Path) -> None:
         UserError: naming what is missing and where it belongs.
     """
     if spec.generated:
-        from data import mini
+        from data.mini.folder import ensure
 
-        mini.ensure(spec.root)
+        ensure(spec.root)
     if not spec.root.is_dir():
         raise UserError(
             f"dataset {spec.name} is missing: its folder belongs at {spec.root}"

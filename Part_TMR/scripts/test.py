@@ -31,7 +31,7 @@ def main() -> None:
     clips = load_split(spec, options.protocol.split)
     signatures = None
     if spec.name == "mini":
-        from data.oracle import attribute_signature
+        from data.oracle.scores import attribute_signature
 
         attributes = read_json(spec.root / "attributes.json")
         signatures = [attribute_signature(attributes[clip.id]) for clip in clips]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from data.clips import Clip
-from data.oracle import score_attributes, semantic_accuracy
+from data.oracle.scores import score_attributes, semantic_accuracy
 from models.evaluator.interface import Evaluator
 from pipeline.evaluation.samples import Sample
 from utils import metrics

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.health import Changes, HealthOptions, main, narrowed, stage_options
 from benchmarks.long_clips import stretched
-from data import mini
+from data.mini import folder as mini
 from models.configs import MaskedTransformerConfig, PartTMRConfig, RVQConfig
 from utils.representation import features_to_joints
 

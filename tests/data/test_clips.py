@@ -374,7 +374,7 @@ def test_wrong_dataset_json_is_named(tmp_path: Path, content: object) -> None:
 
 
 def test_generated_dataset_is_made_on_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mini = pytest.importorskip("data.mini")
+    mini = pytest.importorskip("data.mini.folder")
     made = []
     monkeypatch.setattr(mini, "ensure", lambda root: (made.append(root), root.mkdir()))
     spec = replace(get_spec("mini"), root=tmp_path / "mini")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import mini
 from data.check.folder import check_folder
-from data.mini_captions import TEST_ONLY, captions, tagged
-from data.mini_motion import make_clip
+from data.mini import folder as mini
+from data.mini.captions import TEST_ONLY, captions, tagged
+from data.mini.motion import make_clip
 from data.specs import get_spec, moved
 from utils.errors import UserError
 from utils.representation import canonicalize, facing, features_to_joints
@@ -248,11 +248,11 @@ def test_by_its_path_it_is_the_same_dataset(root: Path) -> None:
 def test_the_command_line_reports_a_bad_number() -> None:
     for flag, number in (("--n_clips", "3"), ("--seed", "-1")):
         command = [sys.executable, "-m", "data.mini", "--out", "unused", flag, number]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=Path(mini.__file__).parents[1])
+        result = subprocess.run(command, capture_output=True, text=True, cwd=Path(mini.__file__).parents[2])
         assert result.returncode == 2 and result.stderr.count("\n") == 1
         assert flag in result.stderr and number in result.stderr
 
 
 def test_making_it_needs_no_torch() -> None:
-    code = "import sys, data.mini, data.oracle; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(mini.__file__).parents[1]).returncode == 0
+    code = "import sys, data.mini.folder, data.oracle.scores; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(mini.__file__).parents[2]).returncode == 0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from data.mini import plan
-from data.mini_motion import make_clip
-from data.oracle import attribute_signature, report, score_attributes, semantic_accuracy
+from data.mini.folder import plan
+from data.mini.motion import make_clip
+from data.oracle.scores import attribute_signature, report, score_attributes, semantic_accuracy
 from utils.representation import features_to_joints, joints_to_features
 from utils.skeleton import get_skeleton
 

@@ -1,6 +1,4 @@
-"""The mini dataset: procedural motions with captions, written as a HumanML3D folder.
-
-    python -m data.mini --out dataset/mini --seed 0
+"""The mini dataset as a folder in HumanML3D's layout: what it shows, written by as many processes as are asked for.
 
 The folder also holds `attributes.json` (what each clip shows, for `data.oracle`) and `dataset.json` (format version,
 seed). The same seed writes the same bytes.
@@ -8,7 +6,6 @@ seed). The same seed writes the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -24,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from data.mini_captions import captions
-from data.mini_motion import make_clip
-from utils.errors import UserError, run_script
+from data.mini.captions import captions
+from data.mini.motion import make_clip
+from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.representation import feature_statistics, get_layout, joints_to_features
 
@@ -289,7 +286,7 @@ def ensure(root: Path) -> None:
     print(f"making the mini dataset in {root} (under a minute) ...", file=sys.stderr, flush=True)
     # In a process of its own: worker processes started from here would run the caller's script again, which has no
     # reason to guard its main part.
-    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
         [sys.executable, "-m", "data.mini", "--out", str(root), "--n_clips", str(N_CLIPS), "--workers", str(WORKERS)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
@@ -297,21 +294,3 @@ def ensure(root: Path) -> None:
     )
     if finished.returncode:
         raise UserError(f"the mini dataset could not be made in {root}")
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Write the procedural mini dataset as a HumanML3D folder.")
-    parser.add_argument("--out", type=Path, default=Path("dataset/mini"), help="folder to write (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="the same seed writes the same files (default: %(default)s)"
-    )
-    parser.add_argument("--n_clips", type=int, default=N_CLIPS, help="number of clips (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=WORKERS, help="processes (default: %(default)s)")
-    options = parser.parse_args()
-    write(options.out, options.seed, options.n_clips, options.workers)
-    print(f"{options.n_clips} clips in {options.out}")
-
-
-if __name__ == "__main__":
-    run_script(main)

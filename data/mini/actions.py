@@ -1,6 +1,6 @@
 """Movements of the whole body and of the legs in the mini dataset, and the stage on which every action is played.
 
-An action writes into the pose channels of one clip (see `data.mini_body.Pose`). Angles in degrees, times in seconds.
+An action writes into the pose channels of one clip (see `data.mini.body.Pose`). Angles in degrees, times in seconds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.mini_body import LEFT, RIGHT, SIGN, Foot, Pose, forward_of, left_of
-from data.mini_gait import Swing, Travel, pulse, smooth, stand_place
+from data.mini.body import LEFT, RIGHT, SIGN, Foot, Pose, forward_of, left_of
+from data.mini.gait import Swing, Travel, pulse, smooth, stand_place
 
 GRAVITY = 9.81
 

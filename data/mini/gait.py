@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from data.mini_body import SIDES, SIGN, Foot, forward_of, left_of
+from data.mini.body import SIDES, SIGN, Foot, forward_of, left_of
 
 STEP = 0.01  # seconds, the grid on which the root path is integrated
 REST_PHASE = 0.1  # stride phase of a stand: both feet are on the floor

@@ -1,6 +1,6 @@
 """One clip of the mini dataset: what its segments ask for, laid out in time, turned into joints.
 
-A clip is one or two segments. A segment is a flat dict of attributes (see `data.mini_captions` for the words and
+A clip is one or two segments. A segment is a flat dict of attributes (see `data.mini.captions` for the words and
 `data.oracle` for the rules); what a caption does not say is free and drawn from the clip's generator.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from data import mini_actions as act
-from data import mini_gestures as gesture
-from data.mini_body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, left_of, pose_joints
-from data.mini_gait import Gait, GaitSpan, Travel, feet_of, scaled, travel
+from data.mini import actions as act
+from data.mini import gestures as gesture
+from data.mini.body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, left_of, pose_joints
+from data.mini.gait import Gait, GaitSpan, Travel, feet_of, scaled, travel
 from utils.representation import canonicalize
 
 FPS = 20

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data.oracle_signals import LEFT, RIGHT, Signals, beats, runs, smoothed
+from data.oracle.signals import LEFT, RIGHT, Signals, beats, runs, smoothed
 
 NAMES = ("left", "right")
 STAND = 0.96  # metres, the pelvis of a stand

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from data.oracle_rules import RULES, Finding
-from data.oracle_signals import Signals, is_body, read_signals
+from data.oracle.rules import RULES, Finding
+from data.oracle.signals import Signals, is_body, read_signals
 
 Attributes = Mapping[str, Any]
 

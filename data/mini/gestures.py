@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.mini_actions import Stage, blend_arm, keyed, varied
-from data.mini_body import LEFT, RIGHT, SIGN
-from data.mini_gait import pulse, smooth
+from data.mini.actions import Stage, blend_arm, keyed, varied
+from data.mini.body import LEFT, RIGHT, SIGN
+from data.mini.gait import pulse, smooth
 
 
 class Wave:

@@ -1,0 +1,1 @@
+"""The mini dataset: procedural motions with captions."""
