@@ -19,8 +19,8 @@ from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
 from Part_TMR.retriever import Retriever
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import read_array
 from utils.representation import canonicalize, get_layout, joints_to_features
 
 BASE_LEVEL = 0

@@ -12,8 +12,9 @@ import numpy as np
 
 from data.clips import load_split, take_of
 from data.specs import DatasetSpec, get_spec
+from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import write_array, write_json
+from utils.files import write_json
 from utils.progress import progress_bar
 from utils.representation import feature_statistics, get_layout
 

@@ -14,8 +14,8 @@ import numpy as np
 from data.captions import Caption, read_captions, read_text
 from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import read_array
 from utils.progress import progress_bar
 from utils.row_store import Row
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data.specs import DatasetSpec
-from utils.files import UNREADABLE_ARRAY
+from utils.arrays import UNREADABLE_ARRAY
 from utils.progress import progress_bar
 from utils.row_store import Row, RowStore, digest
 

@@ -25,9 +25,9 @@ from Part_TMR.retriever import Retriever
 from pipeline.loader import load_vq
 from pipeline.motions import read_bodies
 from pipeline.runs import find_database, run_folder
+from utils.arrays import read_array
 from utils.device import choose_device
 from utils.errors import UserError
-from utils.files import read_array
 from utils.row_store import Row
 from utils.run_files import MANIFEST, resolve_checkpoint
 

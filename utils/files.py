@@ -1,4 +1,4 @@
-"""Small file helpers: every write is a temporary file that replaces the target only when complete."""
+"""Small file helpers, free of NumPy: every write is a temporary file that replaces the target only when complete."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ import hashlib
 import json
 import os
 import re
-import struct
 import tempfile
-import tokenize
 import unicodedata
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from utils.errors import UserError
 
 MESH_SUFFIX, SMPL_SUFFIX = "_mesh.npy", "_smpl.npz"  # what fit.py makes of a motion
-# What NumPy raises over damaged, encrypted, pickled or boundless arrays; its headers are Python text.
-UNREADABLE_ARRAY = (ValueError, TypeError, EOFError, OSError, KeyError, MemoryError, OverflowError, RuntimeError)
-UNREADABLE_ARRAY += (SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 @contextlib.contextmanager
@@ -80,49 +71,6 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
-
-
-def read_array(path: Path | str) -> np.ndarray:
-    """Reads a `.npy` file without ever unpickling.
-
-    Raises:
-        UserError: the file is missing, truncated, or holds Python objects.
-    """
-    arrays = read_arrays(path)
-    if set(arrays) != {""}:
-        raise UserError(f"{path} is not a readable .npy file: it is an archive of {', '.join(arrays) or 'nothing'}")
-    return arrays[""]
-
-
-def read_arrays(path: Path | str, wanted: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by name, or that of a `.npy` file under the name ""; nothing is unpickled.
-
-    Args:
-        path: of the file.
-        wanted: names; where any of them is there, the others are not read.
-
-    Raises:
-        UserError: the file is missing, truncated, or holds Python objects.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded as file:
-            return {name: file[name] for name in [each for each in file.files if each in wanted] or file.files}
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except UNREADABLE_ARRAY as error:
-        # NumPy takes everything without its mark for a pickle, and says how to load that.
-        reason = "it holds something else than numbers" if "pickle" in str(error) else error
-        suffix = Path(path).suffix.lower() if Path(path).suffix.lower() == ".npz" else ".npy"
-        raise UserError(f"{path} is not a readable {suffix} file: {reason}") from error
-
-
-def write_array(path: Path | str, array: np.ndarray) -> None:
-    """Writes a `.npy` file, atomically."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, array, allow_pickle=False)
 
 
 def slugify(text: str, max_length: int = 60) -> str:

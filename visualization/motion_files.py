@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX, atomic_path, read_array
+from utils.files import MESH_SUFFIX, SMPL_SUFFIX, atomic_path
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from utils import quaternion
+from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX, write_array
+from utils.files import MESH_SUFFIX, SMPL_SUFFIX
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import detect_contacts
 from visualization.motion_files import write_arrays

@@ -13,8 +13,9 @@ from data.check.motions import MotionSums, check_motion, motion_digest, read_mot
 from data.check.report import Findings, Report, SplitSummary
 from data.clips import Clip, Skipped, cut_file, read_split, take_of
 from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, require_files
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import read_array, read_json
+from utils.files import read_json
 from utils.progress import progress_bar
 
 DESCRIPTION = "dataset.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from data.specs import DatasetSpec
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import read_array
 from utils.representation import FeatureLayout, features_to_joints, get_layout
 
 HEIGHTS = (0.03, 4.0)  # metres: what a clip's median root height can be, from lying on the floor to climbing

@@ -18,9 +18,9 @@ from data.motions.folder import demo_sample
 from data.motions.joint_maps import JointMap, guess_joint_map, load_joint_map
 from data.motions.settings import METRES, Axis, ReadSettings
 from data.motions.smpl import BodyShape, smpl_motion
+from utils.arrays import read_arrays
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
-from utils.files import read_arrays
 from utils.rig import Moving, resample_joints
 from utils.skeleton import Skeleton, get_skeleton
 

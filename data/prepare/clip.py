@@ -19,8 +19,9 @@ from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.prepare.sources import Source
 from data.specs import get_spec
+from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import atomic_path, write_array
+from utils.files import atomic_path
 from utils.mirror import mirror_joints
 from utils.representation import canonicalize, joints_to_features
 

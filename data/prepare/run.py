@@ -28,8 +28,9 @@ from data.prepare.settings import ClipSettings, SplitSettings
 from data.prepare.sources import Refusal, Source, find_motions
 from data.prepare.splits import read_splits, split_by_hash
 from data.specs import SPLITS
+from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import atomic_path, write_array, write_json
+from utils.files import atomic_path, write_json
 from utils.representation import feature_statistics, get_layout
 
 FORMAT_VERSION = 1

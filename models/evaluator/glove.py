@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from utils.arrays import read_array
 from utils.errors import UserError
-from utils.files import read_array
 
 PREFIX = "our_vab"
 MAX_TOKENS = 20  # of a caption, without the two that mark its ends

@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
 from models.evaluator.glove import POS_TAGS, WordVectors, vocabulary_files
+from utils.arrays import read_array
 from utils.checkpoint import load_state, read_checkpoint
 from utils.errors import UserError
-from utils.files import read_array
 from utils.normalizer import Normalizer
 from utils.representation import get_layout
 

@@ -16,9 +16,10 @@ from pipeline.app.requests import MotionRequest, check_request
 from pipeline.app.results import ResultStore
 from pipeline.library import library_motion
 from pipeline.text_to_motion import Motion, TextToMotion
+from utils.arrays import write_array
 from utils.device import describe_device
 from utils.errors import UserError
-from utils.files import slugify, write_array
+from utils.files import slugify
 from utils.representation import features_to_joints
 from visualization.bvh import write_bvh
 from visualization.gltf import write_glb
