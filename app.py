@@ -4,7 +4,7 @@ Needs `pip install -r requirements-app.txt`. Serves this machine alone unless --
 """
 
 from options.app import AppOptions
-from options.schema import parse
+from options.command_line import parse
 from utils.errors import run_script
 
 

@@ -1,7 +1,7 @@
 """Makes the RAG database: a split's motions and captions, embedded by the retriever. `--add` puts in your own clips."""
 
+from options.command_line import parse
 from options.library import BuildOptions
-from options.schema import parse
 from utils.errors import run_script
 
 

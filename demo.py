@@ -1,6 +1,6 @@
 """Text -> motion: `python demo.py --text_prompt "a person waves"`. Results go to outputs/<ext>/."""
 
-from options.schema import parse
+from options.command_line import parse
 from options.stages import DemoOptions
 from utils.errors import run_script
 
@@ -37,7 +37,7 @@ def main() -> None:
             retrieval=not options.no_retrieval,
             deterministic_length=options.deterministic_length,
         )
-        write_results(folder, motions, t2m.spec.layout, options)
+        write_results(folder, motions, t2m.spec.format, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Evaluates the masked transformer (protocol mask): text -> base tokens -> motion."""
 
-from options.schema import parse
+from options.command_line import parse
 from options.stages import EvalMaskOptions
 from utils.errors import run_script
 

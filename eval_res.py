@@ -1,6 +1,6 @@
 """Evaluates the full pipeline (protocol res: text -> base -> residual); --gt_base: the residual stage alone."""
 
-from options.schema import parse
+from options.command_line import parse
 from options.stages import EvalResOptions
 from utils.errors import run_script
 

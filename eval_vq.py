@@ -1,8 +1,9 @@
 """Evaluates the 2D RVQ-VAE (protocol vq): reconstruction errors, FID and codebook use beside the real motions."""
 
-from options.schema import parse, to_dict
+from options.command_line import parse
 from options.stages import EvalVQOptions
 from utils.errors import run_script
+from utils.schema import to_dict
 
 
 def main() -> None:

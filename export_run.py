@@ -1,6 +1,6 @@
 """Exports a trained run: `python export_run.py --run logs/mini/vq --out pretrained/mini/vq`."""
 
-from options.schema import parse
+from options.command_line import parse
 from options.stages import ExportOptions
 from utils.errors import run_script
 

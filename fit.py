@@ -5,7 +5,7 @@ Reads every motion of a folder (BVH, joints as .npy or .npz), and every joints.n
 `pip install -r requirements-smpl.txt` and the SMPL body model in body_models/smpl.
 """
 
-from options.schema import parse
+from options.command_line import parse
 from options.stages import FitOptions
 from utils.errors import UserError, run_script
 

@@ -3,8 +3,8 @@
 python prepare_dataset.py --motion_dir my_bvh --text_dir my_texts --out dataset/mine
 """
 
+from options.command_line import parse
 from options.prepare import PrepareOptions
-from options.schema import parse
 from utils.errors import run_script
 
 

@@ -1,7 +1,7 @@
 """Trains our own evaluator, for datasets that have none: `python train_evaluator.py --preset mini`."""
 
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse
 from options.stages import EvaluatorOptions, run_config
 from utils.errors import run_script
 
@@ -23,7 +23,6 @@ def main() -> None:
     from pipeline.runs import run_path
     from utils.device import choose_device
     from utils.normalizer import Normalizer
-    from utils.representation import get_layout
 
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)
@@ -35,8 +34,8 @@ def main() -> None:
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
         return CaptionTexts(captions, owners, TextFeatureStore(encoder, captions, spec.cache_dir))
 
-    normalizer = Normalizer.from_statistics(*load_statistics(spec), get_layout(options.model.layout))
-    model = EvaluatorNetwork(options.model, encoder.dim, normalizer)
+    normalizer = Normalizer.from_statistics(*load_statistics(spec), spec.format)
+    model = EvaluatorNetwork(options.model, spec.format, encoder.dim, normalizer)
     task = EvaluatorTask(model, texts(with_mirrored(train.captions), train), texts(val.captions, val))
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)

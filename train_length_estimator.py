@@ -1,7 +1,7 @@
 """Trains the length estimator: caption -> distribution over the motion's length."""
 
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse
 from options.stages import LengthOptions, run_config
 from utils.errors import run_script
 
@@ -32,7 +32,7 @@ def main() -> None:
     texts = TextFeatureStore(encoder, train.captions + val.captions, spec.cache_dir)
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     seed_everything(options.train.seed)
-    task = LengthTask(LengthEstimator(options.model, encoder.dim), texts, spec.unit_length)
+    task = LengthTask(LengthEstimator(options.model, encoder.dim), texts, spec.format.unit_length)
     harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)
     prepare_run(run_dir, run_config(options, "length") | {"text_dim": encoder.dim})
     harness.fit()

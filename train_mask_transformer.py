@@ -1,7 +1,7 @@
 """Trains the masked transformer (base tokens) on the tokens of a trained RVQ-VAE (see run_mtrans.sh)."""
 
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse
 from options.stages import MaskedOptions
 from utils.errors import run_script
 

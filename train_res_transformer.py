@@ -1,7 +1,7 @@
 """Trains the residual transformer (levels 1..Q-1) on the tokens of a trained RVQ-VAE (see run_rtrans.sh)."""
 
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse
 from options.stages import ResidualOptions
 from utils.errors import run_script
 

@@ -1,7 +1,7 @@
 """Trains the 2D RVQ-VAE: `python train_vq.py --name vq --dataset_name mini --preset mini` (see run_rvq.sh)."""
 
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse
 from options.stages import VQOptions
 from utils.errors import run_script
 

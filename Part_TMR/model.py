@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from models.configs import PartTMRConfig
 from Part_TMR.part_encoder import MotionEmbedding, PartEncoder, PartTokens
 from Part_TMR.text_head import TextHead
+from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
-from utils.representation import get_layout
 
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder, TextFeatures
@@ -29,6 +29,7 @@ class RetrieverModel(nn.Module):
 
     Args:
         config: the architecture.
+        form: what the motions are.
         text_width: width of the text encoder's states.
         normalizer: statistics of the training data; none: to be loaded with the weights.
         text_encoder: given when the text encoder is trained along (its module then belongs to this model's state).
@@ -37,18 +38,19 @@ class RetrieverModel(nn.Module):
     def __init__(
         self,
         config: PartTMRConfig,
+        form: MotionFormat,
         text_width: int,
         normalizer: Normalizer | None = None,
         text_encoder: TextEncoder | None = None,
     ) -> None:
         super().__init__()
-        layout = get_layout(config.layout)
-        columns = list(layout.part_columns.values())
+        self.form = form
+        columns = list(form.part_columns.values())
         if config.parts == "whole":
-            columns = [torch.arange(layout.n_features).numpy()]
+            columns = [torch.arange(form.n_features).numpy()]
         self.config = config
         self.n_parts = len(columns)
-        self.normalizer = normalizer or Normalizer(layout.n_features)
+        self.normalizer = normalizer or Normalizer(form.n_features)
         self.motion_encoder = PartEncoder(
             columns,
             patch_frames=config.patch_frames,

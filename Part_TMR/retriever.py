@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.configs import PartTMRConfig
-from options.schema import from_dict
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
 from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
-from utils.files import read_json
 from utils.row_store import Row
-from utils.run_files import resolve_checkpoint
+from utils.run import Run
 
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder, TextFeatureStore
@@ -34,7 +32,7 @@ ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
 # What decides an embedding and does not show in names and shapes of the weights.
-HASHED_SETTINGS = ("layout", "parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
+HASHED_SETTINGS = ("parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
 
 
 class Retriever:
@@ -71,14 +69,16 @@ class Retriever:
         Raises:
             UserError: no such run, no weights, a config or weights of something else.
         """
-        run_dir = Path(run_dir)
-        config = _model_config(run_dir)
+        if not (Path(run_dir) / "config.json").is_file():
+            raise UserError(f"{run_dir} is no trained retriever (config.json is missing): see Part_TMR.scripts.train")
+        run = Run(run_dir, "tmr")
+        config = run.section("model", PartTMRConfig)
         text_encoder = text_encoder_of(config, device, text_encoder)
         trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
-        model = RetrieverModel(config, text_encoder.dim, text_encoder=trained)
-        path = checkpoint or resolve_checkpoint(run_dir)
+        model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=trained)
+        path = checkpoint or run.checkpoint()
         load_state(model, read_model(path), path)
-        return cls(model.to(device), text_encoder, run_dir.name)
+        return cls(model.to(device), text_encoder, run.name)
 
     @property
     def device(self) -> torch.device:
@@ -174,20 +174,9 @@ def text_encoder_of(
 
 def retriever_hash(model: RetrieverModel) -> str:
     """Tells one retriever from another by architecture and weights; a half-precision export keeps its hash."""
-    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS}
+    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS} | {"layout": model.form.name}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(to_half(value.detach().cpu()).contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _model_config(run_dir: Path) -> PartTMRConfig:
-    """The architecture in the run's config.json."""
-    path = run_dir / "config.json"
-    if not path.is_file():
-        raise UserError(f"{run_dir} is no trained retriever ({path.name} is missing): see Part_TMR.scripts.train")
-    content = read_json(path)
-    if not isinstance(content, Mapping) or content.get("stage") != "tmr":
-        raise UserError(f"{path} is not the config of a retriever")
-    return from_dict(PartTMRConfig, content.get("model"), f"{path}: model")

@@ -19,11 +19,12 @@ import numpy as np
 
 from data.motions.folder import motion_paths
 from data.motions.reader import MotionReader
-from options.schema import option, parse
+from options.command_line import parse
 from pipeline.motions import read_all
 from utils.bvh import read_bvh
 from utils.errors import run_script
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
+from utils.schema import option
 from visualization.bvh import write_bvh
 from visualization.contacts import detect_contacts
 from visualization.gltf import write_glb
@@ -67,13 +68,13 @@ def measure(job: Callable[[], object]) -> str:
 def exported(path: Path, joints: np.ndarray, foot_locking: bool) -> np.ndarray:
     """Joints (T, 22, 3) in metres by forward kinematics of the written file."""
     motion = read_bvh(write_bvh(path, joints, FPS, foot_locking=foot_locking))
-    order = [motion.names.index(name) for name in get_skeleton("humanml3d").joint_names]
+    order = [motion.names.index(name) for name in get_format("humanml3d").joint_names]
     return motion.positions()[:, order] / 100
 
 
 def skate(joints: np.ndarray, contacts: np.ndarray) -> np.ndarray:
     """Horizontal steps of feet that stand, metres a frame."""
-    skeleton = get_skeleton("humanml3d")
+    skeleton = get_format("humanml3d")
     feet = joints[:, [*skeleton.left_foot, *skeleton.right_foot]]
     return np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)[contacts[1:] & contacts[:-1]]
 

@@ -18,9 +18,10 @@ from data.clips import Clip, load_split
 from data.specs import get_spec, require_files
 from models.evaluator.interface import load_evaluator
 from models.text_encoder import build_text_encoder
-from options.schema import option, parse
+from options.command_line import parse
 from utils.errors import run_script
 from utils.metrics import frechet_distance
+from utils.schema import option
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.specs import get_spec
+from options.command_line import parse
 from options.groups import DATASET_HELP, GPU_HELP, check_gpu_id
 from options.library import BuildOptions
-from options.schema import option, parse
 from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions, VQOptions
 from utils.errors import run_script
 from utils.files import write_json
+from utils.schema import option
 
 # The options of the published commands, as the README has them.
 PUBLISHED = {

@@ -15,8 +15,9 @@ from data.specs import DatasetSpec, get_spec
 from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import write_json
+from utils.formats import get_format
 from utils.progress import progress_bar
-from utils.representation import feature_statistics, get_layout
+from utils.representation import feature_statistics
 
 SOURCES = ("texts.zip", "lengths.csv", "train.txt", "train_val.txt", "test.txt")
 UNKNOWN_LENGTHS = (60, 120)  # frames of the clips whose length is not told
@@ -61,7 +62,7 @@ def make_set(texts: Path, out: Path) -> DatasetSpec:
                 np.save(out / "new_joint_vecs" / f"{clip_id}.npy", rows[first : first + length])
                 (out / "texts" / f"{clip_id}.txt").write_bytes(captions.get(clip_id) or next(others))
                 bar.update()
-    mean, std = feature_statistics([rows], get_layout("humanml3d"))
+    mean, std = feature_statistics([rows], get_format("humanml3d"))
     write_array(out / "Mean.npy", mean)
     write_array(out / "Std.npy", std)
     write_json(out / "dataset.json", {"fps": 20, "joints": "humanml3d", "source": "HumanML3D, mini"})

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from data.clips import load_split
 from data.specs import SPLITS, DatasetSpec
 from utils.files import write_json
-from utils.representation import feature_statistics, features_to_joints, get_layout, joints_to_features
+from utils.formats import get_format
+from utils.representation import feature_statistics, features_to_joints, joints_to_features
 
 
 def stretched(features: np.ndarray, frames: int, layout: str) -> np.ndarray:
@@ -35,16 +36,21 @@ def write_long_clips(spec: DatasetSpec, folder: Path, frames: int) -> None:
     for split, names in ids.items():
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     motions = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for name in ids["train"])
-    for name, values in zip(("Mean", "Std"), feature_statistics(motions, get_layout(spec.layout)), strict=True):
+    for name, values in zip(("Mean", "Std"), feature_statistics(motions, get_format(spec.format)), strict=True):
         np.save(folder / f"{name}.npy", values)
-    description = {"fps": spec.fps, "joints": spec.layout, "min_frames": spec.min_frames, "max_frames": frames}
+    description = {
+        "fps": spec.format.fps,
+        "joints": spec.format.name,
+        "min_frames": spec.min_frames,
+        "max_frames": frames,
+    }
     write_json(folder / "dataset.json", description)
 
 
 def _write_split(spec: DatasetSpec, split: str, folder: Path, frames: int) -> Iterator[str]:
     clips = load_split(spec, split)
     for clip in tqdm(clips, desc=f"stretching {spec.name}/{split}", delay=2, leave=False, disable=None):
-        np.save(folder / "new_joint_vecs" / f"{clip.id}.npy", stretched(clip.features, frames, spec.layout))
+        np.save(folder / "new_joint_vecs" / f"{clip.id}.npy", stretched(clip.features, frames, spec.format))
         lines = [f"{caption.text}#{' '.join(caption.tokens)}#0.0#0.0\n" for caption in clip.captions]
         (folder / "texts" / f"{clip.id}.txt").write_text("".join(lines), encoding="utf-8")
         yield clip.id

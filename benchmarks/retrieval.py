@@ -18,6 +18,7 @@ from options.presets import PRESETS
 from Part_TMR.model import RetrieverModel
 from Part_TMR.momentum_model import Keys
 from Part_TMR.retriever import Retriever
+from utils.formats import get_format
 
 ROWS, WIDTH, CAPTIONS, TOP = 66_912, 512, 64, 10  # the training rows of HumanML3D
 CAPTIONS_PER_MOTION = 3
@@ -64,7 +65,7 @@ def search() -> None:
 
 def building() -> None:
     """Encoders of the paper's sizes: each motion once in batches of like length, against every row alone, padded."""
-    model = RetrieverModel(replace(PartTMRConfig(), text_encoder="minilm"), TEXT_WIDTH)
+    model = RetrieverModel(replace(PartTMRConfig(), text_encoder="minilm"), get_format("humanml3d"), TEXT_WIDTH)
     retriever = Retriever(model, None, "tmr")
     generator = np.random.default_rng(0)
     lengths = generator.integers(40, 200, 48)
@@ -104,7 +105,11 @@ def training() -> None:
     print(f"a training step of {batch_size} pairs of {frames} frames, mini sizes")
     in_batch = 0.0
     for queue in (0, 1024, 4096, 16384):
-        task = RetrieverTask(RetrieverModel(PartTMRConfig(**{**sizes, "queue_size": queue}), TEXT_WIDTH), texts, texts)
+        task = RetrieverTask(
+            RetrieverModel(PartTMRConfig(**{**sizes, "queue_size": queue}), get_format("humanml3d"), TEXT_WIDTH),
+            texts,
+            texts,
+        )
         optimizer = torch.optim.AdamW(task.model.parameters(), fused=True)
 
         def step(task: RetrieverTask = task, optimizer: torch.optim.Optimizer = optimizer) -> None:

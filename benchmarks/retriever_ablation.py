@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from options.schema import option, parse
+from options.command_line import parse
 from utils.errors import UserError, run_script
+from utils.schema import option
 
 BASE = "BMM: queue 4096, momentum 0.99, six parts, false negatives removed"
 VARIANTS = {

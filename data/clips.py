@@ -160,15 +160,17 @@ def cut_file(
     clips: list[Clip] = []
 
     def add(clip_id: str, first: int, last: int, chosen: Sequence[Caption]) -> None:
-        last = first + (last - first) // spec.unit_length * spec.unit_length
+        last = first + (last - first) // spec.format.unit_length * spec.format.unit_length
         frames = None if clip_id == whole.id else (first, last)
         part = whole.features.part(first, last) if isinstance(whole.features, Row) else whole.features[first:last]
         clips.append(Clip(clip_id, whole.take, part, tuple(chosen), frames))
 
     if cut_up:
         for first, last in window_spans(n_frames, spec):
-            inside = [caption for caption in captions or () if _belongs(caption, first, last, spec.fps, n_frames)]
-            clip_id = f"{whole.id}@{first / spec.fps:g}-{last / spec.fps:g}"
+            inside = [
+                caption for caption in captions or () if _belongs(caption, first, last, spec.format.fps, n_frames)
+            ]
+            clip_id = f"{whole.id}@{first / spec.format.fps:g}-{last / spec.format.fps:g}"
             if inside or captions is None:
                 add(clip_id, first, last, inside)
             elif captions:
@@ -180,7 +182,7 @@ def cut_file(
             if not cut_up and _fits(spec, whole.id, n_frames, keep_long, left_out):
                 add(whole.id, 0, n_frames, group)
             continue
-        first, last = tag_frames(group[0], spec.fps, n_frames)
+        first, last = tag_frames(group[0], spec.format.fps, n_frames)
         part_id = f"{whole.id}@{start:g}-{end:g}"
         if first >= last:
             left_out.add("tagged outside of the file", part_id)
@@ -197,7 +199,7 @@ def window_spans(n_frames: int, spec: DatasetSpec) -> list[tuple[int, int]]:
     They are equally long, at most `max_frames`, begin at equal distances, overlap by at least a quarter of their length
     (so that no action is only there in halves), and cover everything but the frames that do not fill a unit.
     """
-    unit = spec.unit_length
+    unit = spec.format.unit_length
     n_frames = n_frames // unit * unit
     if n_frames <= spec.max_frames:
         return [(0, n_frames)]
@@ -242,8 +244,8 @@ def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
     statistics = []
     for path in (spec.mean_path, spec.std_path):
         values = read_array(path)
-        if values.shape != (spec.n_features,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-            raise UserError(f"{path}: expected {spec.n_features} finite numbers, got shape {values.shape}")
+        if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise UserError(f"{path}: expected {spec.format.n_features} finite numbers, got shape {values.shape}")
         if path == spec.std_path and (values <= 0).any():
             raise UserError(f"{path}: not positive in column {int((values <= 0).argmax())}")
         statistics.append(values.astype(np.float32))

@@ -20,7 +20,7 @@ def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:
     with os.scandir(spec.features_dir) as files:
         found = {file.name[:-4]: file.stat() for file in files if file.name.endswith(".npy")}
     keys = {clip_id: digest(clip_id, f"{stat.st_size} {stat.st_mtime_ns}") for clip_id, stat in found.items()}
-    store = RowStore(spec.cache_dir / f"motions_{spec.n_features}", (spec.n_features,), np.float32)
+    store = RowStore(spec.cache_dir / f"motions_{spec.format.n_features}", (spec.format.n_features,), np.float32)
     store.keep_only(frozenset(keys.values()))
     names = {keys[clip_id]: clip_id for clip_id in ids if clip_id in keys}
 
@@ -30,7 +30,7 @@ def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:
                 features = _read_features(spec, names[key])
                 faulty = isinstance(features, str)
                 # That a file is of no use is remembered as a motion without frames.
-                yield key, np.empty((0, spec.n_features), np.float32) if faulty else features
+                yield key, np.empty((0, spec.format.n_features), np.float32) if faulty else features
                 bar.update()
 
     store.complete(names, read)
@@ -50,7 +50,7 @@ def _read_features(spec: DatasetSpec, clip_id: str) -> np.ndarray | str:
         return "without a motion file"
     except UNREADABLE_ARRAY:
         return "unreadable"
-    if features.ndim != 2 or features.shape[1] != spec.n_features or features.dtype.kind not in "fiu":
-        return f"of another width than {spec.n_features}"
+    if features.ndim != 2 or features.shape[1] != spec.format.n_features or features.dtype.kind not in "fiu":
+        return f"of another width than {spec.format.n_features}"
     features = features.astype(np.float32, copy=False)
     return features if np.isfinite(features).all() else "not finite"

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.files import read_json
+from utils.formats import ALIASES, format_of, get_format, read_format
+from utils.motion_format import MotionFormat
 
-ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
 SPLITS = ("train", "val", "test")
 OWN_DATASETS = Path("dataset")  # where users' datasets are found by name
 # What a user's dataset.json can say.
@@ -24,33 +26,23 @@ class DatasetSpec:
     Attributes:
         name: as on the command line and in the run folders.
         root: the dataset folder (relative paths start at the working directory).
-        layout: name of the feature layout and skeleton, `humanml3d` (22 joints) or `kit` (21 joints).
-        fps: frames per second.
-        n_joints: joints of the skeleton.
-        n_features: width D of a feature row.
+        format: skeleton, rate and columns of the motions.
         min_frames: shortest clip, and shortest motion that can be asked for, in frames.
-        max_frames: longest motion that the models see or make, in frames; a multiple of `unit_length`.
-        unit_length: frames per token step; lengths are cut down to multiples of it.
-        units_per_metre: length of one metre in the units of the feature files.
+        max_frames: longest motion that the models see or make, in frames; a multiple of the format's `unit_length`.
         generated: whether `data.mini` makes the folder when it is missing.
     """
 
     name: str
     root: Path
-    layout: str
-    fps: float
-    n_joints: int
-    n_features: int
+    format: MotionFormat
     min_frames: int = 40
     max_frames: int = 196
-    unit_length: int = 4
-    units_per_metre: float = 1.0
     generated: bool = False
 
     @property
     def max_clip_frames(self) -> int:
         """Longest clip that fits `max_frames` once cut down to a multiple of `unit_length` (199 frames for 196)."""
-        return self.max_frames + self.unit_length - 1
+        return self.max_frames + self.format.unit_length - 1
 
     @property
     def cache_dir(self) -> Path:
@@ -91,13 +83,12 @@ class DatasetSpec:
         return self.root / f"{split}.txt"
 
 
-# Feature files of KIT are in the units of its 3D capture, 640 a metre in the published processing.
 SPECS = {
     spec.name: spec
     for spec in (
-        DatasetSpec("humanml3d", Path("dataset/HumanML3D"), "humanml3d", 20.0, 22, 263),
-        DatasetSpec("kit", Path("dataset/KIT-ML"), "kit", 12.5, 21, 251, min_frames=24, units_per_metre=640.0),
-        DatasetSpec("mini", Path("dataset/mini"), "humanml3d", 20.0, 22, 263, max_frames=120, generated=True),
+        DatasetSpec("humanml3d", Path("dataset/HumanML3D"), get_format("humanml3d")),
+        DatasetSpec("kit", Path("dataset/KIT-ML"), get_format("kit"), min_frames=24),
+        DatasetSpec("mini", Path("dataset/mini"), get_format("mini"), max_frames=120, generated=True),
     )
 }
 
@@ -112,7 +103,7 @@ def get_spec(name: str) -> DatasetSpec:
     Raises:
         UserError: unknown name, or a folder whose `dataset.json` is missing or wrong.
     """
-    known = ALIASES.get(name.lower(), name.lower())
+    known = name.lower() if name.lower() in SPECS else ALIASES.get(name.lower(), name.lower())
     if known in SPECS:
         return SPECS[known]
     own = OWN_DATASETS / name
@@ -153,38 +144,47 @@ def require_files(spec: DatasetSpec, *paths: Path) -> None:
 
 def _read_spec(folder: Path) -> DatasetSpec:
     """The spec of a user's own folder, from its `dataset.json`:
-    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (only `fps` is required)."""
-    from utils.files import read_json
+    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (only `fps` is required).
 
+    "joints" is a published format's name, the path of a format's file beside `dataset.json`, or the format itself.
+    """
     path = folder / "dataset.json"
     if not path.is_file():
         raise UserError(f'{folder} is no dataset: it needs a dataset.json such as {{"fps": 20, "joints": "humanml3d"}}')
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold an object, not {type(content).__name__}")
-    joints = content.get("joints", "humanml3d")
-    joints = ALIASES.get(joints, joints) if isinstance(joints, str) else joints
-    if joints not in ("humanml3d", "kit"):
-        raise UserError(f'{path}: "joints" must be "humanml3d" or "kit", not {joints!r}')
-    template = SPECS[joints]
-    spec = replace(
-        template,
+    found = _format_of(path, content.get("joints", "humanml3d"))
+    shortest = next((spec.min_frames for spec in SPECS.values() if spec.format == found), DatasetSpec.min_frames)
+    spec = DatasetSpec(
         name=folder.resolve().name,
         root=folder,
-        fps=float(_number(path, content, "fps", None)),
-        min_frames=int(_number(path, content, "min_frames", template.min_frames)),
-        max_frames=int(_number(path, content, "max_frames", template.max_frames)),
+        format=replace(found, fps=float(_number(path, content, "fps", None))),
+        min_frames=int(_number(path, content, "min_frames", shortest)),
+        max_frames=int(_number(path, content, "max_frames", DatasetSpec.max_frames)),
     )
-    if _number(path, content, "units_per_metre", template.units_per_metre) != template.units_per_metre:
+    if _number(path, content, "units_per_metre", found.units_per_metre) != found.units_per_metre:
         raise UserError(
-            f'{path}: features of "joints": "{joints}" have {template.units_per_metre:g} units a metre, convert them'
+            f'{path}: features of "joints": "{found.name}" have {found.units_per_metre:g} units a metre, convert them'
         )
-    if spec.max_frames % spec.unit_length or not spec.unit_length <= spec.min_frames <= spec.max_frames:
+    unit = found.unit_length
+    if spec.max_frames % unit or not unit <= spec.min_frames <= spec.max_frames:
         raise UserError(
-            f"{path}: needs {spec.unit_length} <= min_frames <= max_frames and max_frames a multiple of"
-            f" {spec.unit_length}, not {spec.min_frames} and {spec.max_frames}"
+            f"{path}: needs {unit} <= min_frames <= max_frames and max_frames a multiple of"
+            f" {unit}, not {spec.min_frames} and {spec.max_frames}"
         )
     return spec
+
+
+def _format_of(path: Path, joints: Any) -> MotionFormat:
+    """The format that "joints" of the `dataset.json` at `path` means."""
+    if isinstance(joints, dict):
+        return format_of(joints, f'{path}: "joints"')
+    if isinstance(joints, str) and joints.endswith(".json"):
+        return read_format(path.parent / joints)
+    if not isinstance(joints, str) or ALIASES.get(joints, joints) not in ("humanml3d", "kit"):
+        raise UserError(f'{path}: "joints" must be "humanml3d", "kit" or a format\'s file, not {joints!r}')
+    return get_format(joints)
 
 
 def _number(path: Path, content: dict[str, Any], key: str, default: float | None) -> float:

@@ -114,4 +114,4 @@ class EvaluatorTask(Task):
         return result
 
     def _mirrored(self, motion: Tensor) -> Tensor:
-        return mirror_features(motion, self.model.config.layout)
+        return mirror_features(motion, self.model.form)

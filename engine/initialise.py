@@ -19,7 +19,7 @@ from utils.files import file_hash, read_json
 from utils.run_files import resolve_checkpoint
 
 RECORD = "initialised_from"  # in the config
-ARCHITECTURE = ("stage", "model", "dims", "tokens", "text_dim")
+ARCHITECTURE = ("stage", "model", "format", "dims", "tokens", "text_dim")
 # What only training and sampling read: it may differ from the run that the weights come from.
 TRAINING_KEYS = {
     "dropout",

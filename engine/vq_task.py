@@ -46,7 +46,7 @@ class VQTask(Task):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: motion (B, T, D) raw windows."""
         result = self.model(batch["motion"], batch["mask"])
-        positions = self.model.layout.positions
+        positions = self.model.form.positions
         losses = {
             "reconstruction": F.smooth_l1_loss(result.output, result.target),
             "position": F.smooth_l1_loss(result.output[..., positions], result.target[..., positions]),
@@ -66,14 +66,13 @@ class VQTask(Task):
         The path is the sum of the root's velocities: small errors of one sign, which the other losses hardly see, lead
         a motion astray.
         """
-        layout = self.model.layout
         heading, path = (error[..., :3] * self.model.normalizer.std[:3]).split([1, 2], dim=-1)
-        velocity = torch.cat([heading, path / layout.units_per_metre], dim=-1)
+        velocity = torch.cat([heading, path / self.model.form.units_per_metre], dim=-1)
         return velocity.cumsum(dim=1).abs().mean()
 
     def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
         """Joint errors of each clip, level 0's codes in use, and what the judge sees of the reconstructions."""
-        layout = self.model.layout
+        form = self.model.form
         codes = self.model.encode(batch["motion"], batch["mask"])
         steps = batch["mask"][:, :: self.model.frames_per_step]
         used = torch.zeros(self.model.config.nb_code2d, dtype=torch.bool)
@@ -84,7 +83,7 @@ class VQTask(Task):
         lengths = batch["mask"].sum(dim=1).tolist()
         for row, length in enumerate(lengths):
             original, all_levels, base_only = (
-                features_to_joints(features[row, :length], layout.name) for features in (real, full, base)
+                features_to_joints(features[row, :length], form) for features in (real, full, base)
             )
             record["mpjpe"].append(root_aligned_joint_error(original, all_levels))
             record["joint_error"].append(joint_error(original, all_levels))

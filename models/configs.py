@@ -5,15 +5,11 @@ The defaults are the published ones; `options.presets` holds smaller sizes, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from utils.errors import UserError
-
-
-def option(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
-    """A dataclass field with its help text and inclusive limits, which the options' schema enforces."""
-    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+from utils.schema import option
 
 
 def _check_heads(width: int, n_heads: int, flags: str) -> None:
@@ -21,7 +17,6 @@ def _check_heads(width: int, n_heads: int, flags: str) -> None:
         raise UserError(f"{flags} do not fit: {width} is not divisible by {n_heads}")
 
 
-LAYOUT_HELP = "feature layout: humanml3d (263 columns, 22 joints) or kit (251, 21); set from the dataset"
 TextEncoderName = Literal["minilm", "clip", "distilbert"]
 
 
@@ -29,7 +24,6 @@ TextEncoderName = Literal["minilm", "clip", "distilbert"]
 class RVQConfig:
     """The 2D RVQ-VAE."""
 
-    layout: Literal["humanml3d", "kit"] = option("humanml3d", LAYOUT_HELP)
     width: int = option(512, "channels of the convolutions", minimum=1)
     depth: int = option(3, "residual blocks a level", minimum=1)
     dilation_growth_rate: int = option(3, "dilation over time grows by this factor a block", minimum=1)
@@ -130,7 +124,6 @@ class LengthEstimatorConfig:
 class PartTMRConfig:
     """The BMM retriever."""
 
-    layout: Literal["humanml3d", "kit"] = option("humanml3d", LAYOUT_HELP)
     parts: Literal["six", "whole"] = option("six", "six part encoders, or one over all columns (ablation)")
     part_dim: int = option(512, "width of each part encoder", minimum=1)
     motion_layers: int = option(4, "layers of each part encoder", minimum=1)
@@ -157,7 +150,6 @@ class PartTMRConfig:
 class EvaluatorConfig:
     """Our own evaluator, for datasets that have none of Guo's: captions and motions into one space."""
 
-    layout: Literal["humanml3d", "kit"] = option("humanml3d", LAYOUT_HELP)
     text_encoder: TextEncoderName = option("minilm", "frozen encoder of the captions: minilm works offline")
     latent_dim: int = option(384, "width of both encoders")
     n_heads: int = option(6, "attention heads")

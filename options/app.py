@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from options.groups import DATABASE_HELP, DATASET_HELP, GPU_HELP, canonical_dataset, check_gpu_id, check_run_name
-from options.schema import option
 from utils.errors import UserError
+from utils.schema import option
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from options.groups import DATASET_HELP, canonical_dataset
-from options.schema import option
+from utils.schema import option
 
 
 @dataclass(frozen=True)

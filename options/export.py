@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.schema import option
 from utils.errors import UserError
+from utils.schema import option
 
 Comparison = Literal["html", "mp4", "gif"]
 COMPARE_HELP = "also show the motions side by side, in one file of each of these formats (16 motions at most)"

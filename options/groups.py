@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from data.specs import SPECS, get_spec
-from options.schema import option
 from utils.errors import UserError
+from utils.schema import option
 
 DATASET_HELP = f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/"
 GPU_HELP = "number of the GPU, several with commas (one process each), -1: the CPU, auto: GPU 0 if there is one"

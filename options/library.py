@@ -8,9 +8,9 @@ from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.groups import DATABASE_HELP, RunOptions
-from options.schema import option
 from options.stages import CHECKPOINT_HELP
 from utils.errors import UserError
+from utils.schema import option
 
 SHARD = re.compile(r"(\d+)/(\d+)")
 

@@ -10,8 +10,8 @@ from typing import Any
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from data.prepare.settings import ClipSettings, SplitSettings
 from data.specs import ALIASES, SPECS
-from options.schema import option, to_dict
 from utils.errors import UserError
+from utils.schema import option, to_dict
 
 # What may differ between a preparation and its continuation.
 FREE = ("workers", "restart", "contact_sheet")

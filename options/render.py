@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.schema import flags_of, option, parse
+from options.command_line import flags_of, parse
 from utils.errors import UserError
+from utils.schema import option
 
 _LINE = re.compile(r"""(?P<name>\w+)\s*:(?:\s+(?P<value>"[^"]*"|'[^']*'|[^#]*?))?\s*(?:\s#.*)?""")
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

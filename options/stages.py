@@ -31,8 +31,8 @@ from options.groups import (
     check_gpu_id,
     check_run_name,
 )
-from options.schema import option, to_dict
 from utils.errors import UserError
+from utils.schema import option, to_dict
 
 Resolved = TypeVar("Resolved")
 RetrievalMode = Literal["on", "off", "random", "self"]
@@ -43,21 +43,21 @@ CHECKPOINT_HELP = (
 
 
 def _resolve_run(options: Resolved) -> Resolved:
-    """Replaces the dataset's alias by its name; sets the feature layout, and length classes enough for every motion."""
+    """Replaces the dataset's alias by its name; sets length classes enough for every motion."""
     run: RunOptions = options.run.resolve()
     changes: dict[str, Any] = {"run": run}
     model, spec = getattr(options, "model", None), get_spec(run.dataset_name)
-    if hasattr(model, "layout"):
-        changes["model"] = replace(model, layout=spec.layout)
     if hasattr(model, "max_steps_length"):
-        needed = spec.max_frames // spec.unit_length + 1
+        needed = spec.max_frames // spec.format.unit_length + 1
         changes["model"] = replace(model, max_steps_length=max(model.max_steps_length, needed))
     return replace(options, **changes)
 
 
 def run_config(options: Any, stage: str) -> dict[str, Any]:
-    """What a training run writes to its config.json: the stage, the command line and all options, nested."""
-    return {"stage": stage, "command": shlex.join(["python", *sys.orig_argv[1:]]), **to_dict(options)}
+    """What a training run writes to its config.json: stage, command line, all options, nested, and the format."""
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    form = get_spec(options.run.dataset_name).format.to_json()
+    return {"stage": stage, "command": command, **to_dict(options), "format": form}
 
 
 # Training

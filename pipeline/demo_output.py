@@ -8,11 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from options.schema import to_dict
 from options.stages import DemoOptions
 from pipeline.text_to_motion import Motion
 from utils.arrays import write_array
 from utils.files import slugify, write_json
+from utils.schema import to_dict
 from visualization.formats import MOST_COMPARED, WRITERS, ExportSettings, write_comparison, write_motion
 from visualization.html import Panel
 

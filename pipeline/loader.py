@@ -24,13 +24,11 @@ from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import state_hash
 from options.groups import RetrievalOptions
-from options.schema import from_dict
 from options.stages import TokenInputs
 from Part_TMR.retriever import Retriever
-from pipeline.runs import read_config
 from utils.checkpoint import load_state, read_model
 from utils.errors import UserError
-from utils.run_files import resolve_checkpoint
+from utils.run import Run
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -54,15 +52,8 @@ class LibraryFacts:
     captions: int
 
 
-def _model_config(run_dir: Path, stage: str, schema: type[Any]) -> tuple[dict[str, Any], Any]:
-    config = read_config(run_dir)
-    if config.get("stage") != stage:
-        raise UserError(f"{run_dir} is a run of stage {config.get('stage')!r}, not of {stage!r}")
-    return config, from_dict(schema, config.get("model"), f"{run_dir / 'config.json'}: model")
-
-
-def _filled(model: Model, run_dir: Path, which: str | None, device: torch.device | str) -> Model:
-    path = resolve_checkpoint(run_dir, which)
+def _filled(model: Model, run: Run, which: str | None, device: torch.device | str) -> Model:
+    path = run.checkpoint(which)
     load_state(model, read_model(path), path)
     return model.to(device).eval().requires_grad_(False)
 
@@ -73,8 +64,8 @@ def load_vq(run_dir: Path, which: str | None = None, device: torch.device | str 
     Raises:
         UserError: no such run or checkpoint, or one of another model (as for the other loaders).
     """
-    _, model_config = _model_config(run_dir, "vq", RVQConfig)
-    return _filled(RVQVAE(model_config), run_dir, which, device)
+    run = Run(run_dir, "vq")
+    return _filled(RVQVAE(run.section("model", RVQConfig), run.format), run, which, device)
 
 
 def token_config(dims: ConditionDims, tokens: TokenShape, database: RAGDatabase | None = None) -> dict[str, Any]:
@@ -98,42 +89,42 @@ def build_residual(config: ResidualTransformerConfig, dims: ConditionDims, token
 
 def token_shape(run_dir: Path) -> TokenShape:
     """The tokens that a transformer's run was trained on."""
-    return from_dict(TokenShape, read_config(run_dir).get("tokens"), f"{run_dir / 'config.json'}: tokens")
+    return Run(run_dir).section("tokens", TokenShape)
 
 
 def token_inputs(run_dir: Path) -> TokenInputs:
     """The RVQ-VAE that a transformer's run was trained with."""
-    return from_dict(TokenInputs, read_config(run_dir).get("inputs"), f"{run_dir / 'config.json'}: inputs")
+    return Run(run_dir).section("inputs", TokenInputs)
 
 
 def retrieval_options(run_dir: Path) -> RetrievalOptions:
     """The retriever and the library that a transformer's run was trained with."""
-    return from_dict(RetrievalOptions, read_config(run_dir).get("retrieval"), f"{run_dir / 'config.json'}: retrieval")
+    return Run(run_dir).section("retrieval", RetrievalOptions)
 
 
 def load_masked(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> MaskedTransformer:
     """The masked transformer of a run."""
-    config, model_config = _model_config(run_dir, "mtrans", MaskedTransformerConfig)
-    dims = from_dict(ConditionDims, config.get("dims"), f"{run_dir / 'config.json'}: dims")
-    return _filled(build_masked(model_config, dims, token_shape(run_dir)), run_dir, which, device)
+    run = Run(run_dir, "mtrans")
+    dims, tokens = run.section("dims", ConditionDims), run.section("tokens", TokenShape)
+    return _filled(build_masked(run.section("model", MaskedTransformerConfig), dims, tokens), run, which, device)
 
 
 def load_residual(run_dir: Path, which: str | None = None, device: torch.device | str = "cpu") -> ResidualTransformer:
     """The residual transformer of a run."""
-    config, model_config = _model_config(run_dir, "rtrans", ResidualTransformerConfig)
-    dims = from_dict(ConditionDims, config.get("dims"), f"{run_dir / 'config.json'}: dims")
-    return _filled(build_residual(model_config, dims, token_shape(run_dir)), run_dir, which, device)
+    run = Run(run_dir, "rtrans")
+    dims, tokens = run.section("dims", ConditionDims), run.section("tokens", TokenShape)
+    return _filled(build_residual(run.section("model", ResidualTransformerConfig), dims, tokens), run, which, device)
 
 
 def load_length_estimator(
     run_dir: Path, which: str | None = None, device: torch.device | str = "cpu"
 ) -> LengthEstimator:
     """The length estimator of a run."""
-    config, model_config = _model_config(run_dir, "length", LengthEstimatorConfig)
-    text_dim = config.get("text_dim")
+    run = Run(run_dir, "length")
+    text_dim = run.config.get("text_dim")
     if type(text_dim) is not int or text_dim < 1:
-        raise UserError(f"{run_dir / 'config.json'}: text_dim must be a positive whole number, not {text_dim!r}")
-    return _filled(LengthEstimator(model_config, text_dim), run_dir, which, device)
+        raise UserError(f"{run.path}: text_dim must be a positive whole number, not {text_dim!r}")
+    return _filled(LengthEstimator(run.section("model", LengthEstimatorConfig), text_dim), run, which, device)
 
 
 def check_text_encoders(models: Mapping[str, nn.Module]) -> None:
@@ -152,10 +143,10 @@ def check_tokens(vq: RVQVAE, vq_dir: Path, expected: str, name: str) -> None:
 
 def check_retriever(retriever: Retriever, retriever_dir: Path, run_dir: Path) -> None:
     """Raises `UserError` when the transformer of `run_dir` was trained with another retriever than `retriever`."""
-    recorded = read_config(run_dir).get("library")
-    if recorded is None:
+    run = Run(run_dir)
+    if "library" not in run.config:
         return
-    expected = from_dict(LibraryFacts, recorded, f"{run_dir / 'config.json'}: library").retriever_hash
+    expected = run.section("library", LibraryFacts).retriever_hash
     if expected != retriever.hash:
         raise UserError(
             f"{run_dir.name} was trained with the retriever {expected}, but {retriever_dir} holds {retriever.hash}"

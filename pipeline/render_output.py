@@ -47,7 +47,7 @@ def render_all(options: RenderOptions) -> list[Path]:
         UserError: an input is missing or bad, an output cannot be written, or Blender is missing.
     """
     paths = {Path(options.npy).stem: Path(options.npy)} if options.npy else motion_paths(str(options.dir), meshes=True)
-    usual_fps = get_spec(options.dataset).fps
+    usual_fps = get_spec(options.dataset).format.fps
     bodies = read_bodies(options.body_model)
     reader = MotionReader(options.reading, usual_fps=usual_fps, skeleton=options.dataset, bodies=bodies)
     meshes = {name: path for name, path in paths.items() if path.name.endswith(MESH_SUFFIX)}

@@ -11,14 +11,13 @@ from engine.retriever_task import CaptionTexts, RetrieverTask
 from engine.run_state import prepare_run
 from engine.schedule import seed_everything
 from models.text_encoder import TextFeatureStore, build_text_encoder
-from options.schema import to_dict
 from options.stages import RetrieverOptions, run_config
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
 from pipeline.runs import run_path
 from utils.device import choose_device
 from utils.normalizer import Normalizer
-from utils.representation import get_layout
+from utils.schema import to_dict
 
 
 def retriever_harness(options: RetrieverOptions) -> Harness:
@@ -39,9 +38,9 @@ def retriever_harness(options: RetrieverOptions) -> Harness:
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
         return CaptionTexts(dataset.captions, owners, store)
 
-    normalizer = Normalizer.from_statistics(*load_statistics(spec), get_layout(options.model.layout))
+    normalizer = Normalizer.from_statistics(*load_statistics(spec), spec.format)
     seed_everything(options.train.seed)
-    model = RetrieverModel(options.model, encoder.dim, normalizer, encoder if trained else None)
+    model = RetrieverModel(options.model, spec.format, encoder.dim, normalizer, encoder if trained else None)
     task = RetrieverTask(model, texts(train), texts(val), **to_dict(options.rates))
     run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     harness = Harness(run_dir, task, train, val, options.train, collate_motions, device)

@@ -246,7 +246,7 @@ class TextToMotion:
             codes = sample_residual(self.residual, base, condition, steps, settings)
         features = decode_motions(self.vq, codes, steps)
         return [
-            Motion(text, self.spec.fps, rows, features_to_joints(rows, self.spec.layout), found, seed)
+            Motion(text, self.spec.format.fps, rows, features_to_joints(rows, self.spec.format), found, seed)
             for text, rows, found, seed in zip(texts, features, retrieved, seeds, strict=True)
         ]
 
@@ -267,10 +267,10 @@ class TextToMotion:
         given = [lengths] * len(texts) if np.ndim(lengths) == 0 else list(lengths)
         if len(given) != len(texts):
             raise UserError(f"{len(given)} lengths for {len(texts)} prompts")
-        unit, low, high = self.spec.unit_length, self.spec.min_frames, self.spec.max_frames
+        unit, low, high = self.spec.format.unit_length, self.spec.min_frames, self.spec.max_frames
         for length in given:
             if length is not None and not low <= length <= high:
-                seconds = f"{low / self.spec.fps:g} to {high / self.spec.fps:g} s"
+                seconds = f"{low / self.spec.format.fps:g} to {high / self.spec.format.fps:g} s"
                 raise UserError(f"motion_length {length} is out of range: {low} to {high} frames ({seconds})")
         steps = torch.tensor([(length or 0) // unit for length in given], dtype=torch.long)
         missing = [index for index, length in enumerate(given) if length is None]

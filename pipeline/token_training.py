@@ -71,7 +71,7 @@ def token_harness(
 
     def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:
         codes = cached_tokens(vq, [clip.features for clip in clips], spec.cache_dir)
-        steps = spec.max_frames // spec.unit_length
+        steps = spec.max_frames // spec.format.unit_length
         return TokenDataset(clips, codes, steps, options.train.seed, first_caption, random_crop=split == "train")
 
     n_train_captions = sum(len(clip.captions) for clip in train)

@@ -30,8 +30,8 @@ def vq_harness(options: VQOptions) -> Harness:
     device = choose_device(options.run.gpu_id)
 
     seed_everything(options.train.seed)
-    model = RVQVAE(options.model)
-    model.normalizer = Normalizer.from_statistics(*load_statistics(spec), model.layout, options.model.feat_bias)
+    model = RVQVAE(options.model, spec.format)
+    model.normalizer = Normalizer.from_statistics(*load_statistics(spec), spec.format, options.model.feat_bias)
     task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, device, val))
     windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
     whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from utils.errors import UserError
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 from visualization.smpl_model import find_body_model, read_body_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +30,7 @@ needs_smplx = pytest.mark.skipif(
 
 def body_arrays() -> dict[str, np.ndarray]:
     """A body of 24 small cubes, one a joint, in the format of the published SMPL files."""
-    skeleton = get_skeleton("humanml3d")
+    skeleton = get_format("humanml3d")
     parents = [*skeleton.parents, 20, 21]
     rest = np.zeros((N_JOINTS, 3))
     x, y, z = np.eye(3)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from options.command_line import parse
 from options.prepare import PrepareOptions
-from options.schema import parse
 from pipeline.preparation import prepare_dataset
 from tests.data.prepare.bodies import walking_body, write_bvh
 from tests.data.prepare.test_motions import smpl_arrays

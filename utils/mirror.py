@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from utils.errors import UserError
-from utils.representation import get_layout
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ LEFT_BEHIND = re.compile(
 )
 
 
-def mirror_joints(joints: np.ndarray, dataset: str = "humanml3d") -> np.ndarray:
+def mirror_joints(joints: np.ndarray, dataset: str | MotionFormat = "humanml3d") -> np.ndarray:
     """The motion of a body whose left and right are exchanged: joints (..., J, 3) with x to the body's left.
 
     The two sides of a dataset's skeleton need not be equally long: `canonicalize` gives the mirrored body the dataset's
@@ -53,14 +53,14 @@ def mirror_joints(joints: np.ndarray, dataset: str = "humanml3d") -> np.ndarray:
     Raises:
         UserError: another number of joints.
     """
-    skeleton = get_skeleton(dataset)
+    skeleton = get_format(dataset)
     joints = np.asarray(joints)
     if joints.shape[-2:] != (skeleton.n_joints, 3):
         raise UserError(f"joints must have the shape (..., {skeleton.n_joints}, 3), not {joints.shape}")
     return joints[..., list(skeleton.mirror), :] * np.array(VECTOR_SIGNS, dtype=joints.dtype)
 
 
-def mirror_features(features: Features, dataset: str = "humanml3d") -> Features:
+def mirror_features(features: Features, dataset: str | MotionFormat = "humanml3d") -> Features:
     """Raw features (..., D), NumPy or torch, of the mirrored motion: the columns change places and signs, nothing else.
 
     It is exact: `joints_to_features(mirror_joints(joints))` gives the same.
@@ -68,12 +68,12 @@ def mirror_features(features: Features, dataset: str = "humanml3d") -> Features:
     Raises:
         UserError: another number of columns.
     """
-    columns, signs = _mirrored_columns(get_layout(dataset).name)
+    columns, signs = _mirrored_columns(get_format(dataset))
     if features.shape[-1] != len(columns):
         raise UserError(f"features must have {len(columns)} columns, not {features.shape[-1]}")
     if isinstance(features, np.ndarray):
         return features[..., columns] * signs.astype(features.dtype)
-    order, factors = _on_device(get_layout(dataset).name, features.device)
+    order, factors = _on_device(get_format(dataset), features.device)
     return features.index_select(-1, order) * factors.to(features.dtype)
 
 
@@ -100,25 +100,24 @@ def mirror_caption(caption: str) -> str:
 
 
 @lru_cache
-def _on_device(layout_name: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _on_device(form: MotionFormat, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """`_mirrored_columns` as tensors, brought to a device once: a copy in every step would make the host wait."""
     import torch
 
     with torch.inference_mode(False):  # whoever asks first, autograd must be able to keep them
-        return tuple(torch.from_numpy(table).to(device) for table in _mirrored_columns(layout_name))
+        return tuple(torch.from_numpy(table).to(device) for table in _mirrored_columns(form))
 
 
 @lru_cache
-def _mirrored_columns(layout_name: str) -> tuple[np.ndarray, np.ndarray]:
+def _mirrored_columns(form: MotionFormat) -> tuple[np.ndarray, np.ndarray]:
     """(D,) the column that each mirrored column is taken from, and (D,) its sign."""
-    layout = get_layout(layout_name)
-    columns = np.arange(layout.n_features)
-    signs = np.ones(layout.n_features, dtype=np.float32)
+    columns = np.arange(form.n_features)
+    signs = np.ones(form.n_features, dtype=np.float32)
     signs[:2] = -1  # yaw velocity and root velocity in x; z and height stay
-    for joint, other in enumerate(layout.skeleton.mirror):
-        own = layout.joint_columns(joint)
-        columns[own] = layout.joint_columns(other)
+    for joint, other in enumerate(form.mirror):
+        own = form.joint_columns(joint)
+        columns[own] = form.joint_columns(other)
         signs[own] = VECTOR_SIGNS if joint == 0 else (*VECTOR_SIGNS, *SIXD_SIGNS, *VECTOR_SIGNS)
-    contacts = np.arange(layout.contacts.start, layout.contacts.stop)
+    contacts = np.arange(form.contacts.start, form.contacts.stop)
     columns[contacts] = np.roll(contacts, len(contacts) // 2)  # the left foot's two, then the right foot's
     return columns, signs

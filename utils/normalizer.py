@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from utils.errors import UserError
-from utils.representation import FeatureLayout
+from utils.motion_format import MotionFormat
 
 
 class Normalizer(nn.Module):
@@ -26,7 +26,7 @@ class Normalizer(nn.Module):
 
     @classmethod
     def from_statistics(
-        cls, mean: np.ndarray, std: np.ndarray, layout: FeatureLayout, feat_bias: float = 1.0
+        cls, mean: np.ndarray, std: np.ndarray, form: MotionFormat, feat_bias: float = 1.0
     ) -> Normalizer:
         """Builds one from a dataset's mean and std (D,).
 
@@ -35,14 +35,14 @@ class Normalizer(nn.Module):
         """
         mean, std = np.asarray(mean, dtype=np.float32), np.asarray(std, dtype=np.float32)
         for name, values in (("Mean", mean), ("Std", std)):
-            if values.shape != (layout.n_features,) or not np.isfinite(values).all():
-                raise UserError(f"{name}.npy must hold {layout.n_features} finite numbers, it has shape {values.shape}")
+            if values.shape != (form.n_features,) or not np.isfinite(values).all():
+                raise UserError(f"{name}.npy must hold {form.n_features} finite numbers, it has shape {values.shape}")
         if (std <= 0).any():
             raise UserError(f"Std.npy has values that are not positive (first in column {int((std <= 0).argmax())})")
         biased = std.copy()
-        biased[layout.root] /= feat_bias
-        biased[layout.contacts] /= feat_bias
-        normalizer = cls(layout.n_features)
+        biased[form.root] /= feat_bias
+        biased[form.contacts] /= feat_bias
+        normalizer = cls(form.n_features)
         normalizer.mean.copy_(torch.from_numpy(mean))
         normalizer.std.copy_(torch.from_numpy(biased))
         return normalizer

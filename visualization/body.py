@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.skeleton import Skeleton, get_skeleton
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 
 # Colours (R, G, B), 0-255: the left side is warm, the right side cool, the trunk neutral.
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -26,13 +27,13 @@ EXTRA_POINTS = (
 LEG_LENGTH = 0.82  # metres from hip to ankle of the adult for whom the radii below are written
 
 
-def leg_joints(skeleton: Skeleton, side: str) -> tuple[int, int, int]:
+def leg_joints(skeleton: MotionFormat, side: str) -> tuple[int, int, int]:
     """Hip, knee and ankle of the "left" or "right" leg."""
     names = skeleton.joint_names
     return names.index(f"{side}_hip"), names.index(f"{side}_knee"), names.index(f"{side}_ankle")
 
 
-def foot_joints(skeleton: Skeleton, side: str) -> tuple[int, ...]:
+def foot_joints(skeleton: MotionFormat, side: str) -> tuple[int, ...]:
     """The ankle and every joint below it, down to the toe."""
     foot = [leg_joints(skeleton, side)[2]]
     while foot[-1] in skeleton.parents:
@@ -40,7 +41,7 @@ def foot_joints(skeleton: Skeleton, side: str) -> tuple[int, ...]:
     return tuple(foot)
 
 
-def spine_joints(skeleton: Skeleton) -> tuple[int, ...]:
+def spine_joints(skeleton: MotionFormat) -> tuple[int, ...]:
     """From the pelvis up to the joint below the neck."""
     spine = [skeleton.parents[skeleton.joint_names.index("neck")]]
     while skeleton.parents[spine[0]] >= 0:
@@ -74,7 +75,7 @@ class Body:
         extra: names of the derived points.
     """
 
-    skeleton: Skeleton
+    skeleton: MotionFormat
     capsules: tuple[Capsule, ...]
     extra: tuple[str, ...] = EXTRA_POINTS
 
@@ -125,7 +126,7 @@ class Body:
 @functools.cache
 def get_body(dataset: str) -> Body:
     """The mannequin of a dataset's skeleton ("humanml3d", "kit" or an alias)."""
-    skeleton = get_skeleton(dataset)
+    skeleton = get_format(dataset)
     names, parents = list(skeleton.joint_names), skeleton.parents
     joint_count = len(names)
     skull, left_brow, right_brow, left_side, right_side, left_hand, right_hand, left_toe, right_toe = range(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from utils.errors import UserError
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 
 
 def check_joints(joints: np.ndarray, dataset: str) -> np.ndarray:
@@ -14,7 +14,7 @@ def check_joints(joints: np.ndarray, dataset: str) -> np.ndarray:
     Raises:
         UserError: not numeric, wrong shape, no frame, or a value that is not finite.
     """
-    skeleton = get_skeleton(dataset)
+    skeleton = get_format(dataset)
     count = len(skeleton.joint_names)
     try:
         joints = np.asarray(joints, dtype=np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 from visualization.body import get_body
 
 ANKLE_RAISED, TOE_RAISED = 0.045, 0.045  # metres above its standing height up to which an adult's joint may be planted
@@ -23,7 +23,7 @@ def detect_contacts(joints: np.ndarray, fps: float, dataset: str = "humanml3d") 
     the lower of left and right mostly is. Speeds are smoothed over about a tenth of a second so that noise neither
     hides nor makes a contact.
     """
-    skeleton, scale = get_skeleton(dataset), get_body(dataset).scale(joints)
+    skeleton, scale = get_format(dataset), get_body(dataset).scale(joints)
     feet = np.array([*skeleton.left_foot, *skeleton.right_foot])
     positions = joints[:, feet]
     if len(joints) < 2:

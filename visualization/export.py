@@ -3,8 +3,8 @@
 A motion's caption is the first line of NAME.txt beside NAME.npy, or what the demo's result.json says of it.
 """
 
+from options.command_line import parse
 from options.export import MotionExportOptions
-from options.schema import parse
 from utils.errors import run_script
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     from visualization.motion_folder import export_folder
 
     bodies = read_bodies(options.body_model)
-    usual_fps = get_spec(options.dataset).fps
+    usual_fps = get_spec(options.dataset).format.fps
     reader = MotionReader(options.reading, usual_fps=usual_fps, skeleton=options.dataset, bodies=bodies)
     motions = read_motion_folder(options.dir, reader)
     if options.fps:

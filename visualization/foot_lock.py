@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from utils.skeleton import Skeleton, get_skeleton
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 from visualization.body import foot_joints, get_body, leg_joints
 from visualization.contacts import contact_segments, detect_contacts
 
@@ -30,7 +31,7 @@ def lock_feet(
         knee_fronts: (T, 2, 3) where the front of the left and the right thigh points, steady also in straight legs.
         contacts: (T, 4) bool of left ankle, left toe, right ankle, right toe; read from the joints when None.
     """
-    skeleton, scale = get_skeleton(dataset), get_body(dataset).scale(joints)
+    skeleton, scale = get_format(dataset), get_body(dataset).scale(joints)
     if contacts is None:
         contacts = detect_contacts(joints, fps, dataset)
     blend = max(2.0, BLEND_SECONDS * fps)
@@ -46,7 +47,13 @@ def lock_feet(
 
 
 def _place_foot(
-    joints: np.ndarray, skeleton: Skeleton, side: str, contacts: np.ndarray, blend: float, floor: float, scale: float
+    joints: np.ndarray,
+    skeleton: MotionFormat,
+    side: str,
+    contacts: np.ndarray,
+    blend: float,
+    floor: float,
+    scale: float,
 ) -> np.ndarray:
     """Where the joints of one foot, ankle first, go: (T, F, 3)."""
     foot = foot_joints(skeleton, side)
@@ -155,7 +162,9 @@ def _split(position: np.ndarray, first: int, last: int, longest: float, pause: i
     )
 
 
-def _drop(joints: np.ndarray, skeleton: Skeleton, feet: dict[str, np.ndarray], scale: float, fps: float) -> np.ndarray:
+def _drop(
+    joints: np.ndarray, skeleton: MotionFormat, feet: dict[str, np.ndarray], scale: float, fps: float
+) -> np.ndarray:
     """How far (T,) the body must sink, metres, so that its legs reach the placed feet."""
     drop = np.zeros(len(joints))
     for side, foot in feet.items():
@@ -170,14 +179,14 @@ def _drop(joints: np.ndarray, skeleton: Skeleton, feet: dict[str, np.ndarray], s
     return gaussian_filter1d(maximum_filter1d(drop, 2 * width + 1, mode="nearest"), width / 2, mode="nearest")
 
 
-def _leg_lengths(joints: np.ndarray, skeleton: Skeleton, side: str) -> np.ndarray:
+def _leg_lengths(joints: np.ndarray, skeleton: MotionFormat, side: str) -> np.ndarray:
     """Lengths (2,) of thigh and shin."""
     hip, knee, ankle = (joints[:, joint] for joint in leg_joints(skeleton, side))
     return np.array([np.median(np.linalg.norm(hip - knee, axis=-1)), np.median(np.linalg.norm(knee - ankle, axis=-1))])
 
 
 def _reach(
-    result: np.ndarray, joints: np.ndarray, skeleton: Skeleton, side: str, foot: np.ndarray, bend: np.ndarray
+    result: np.ndarray, joints: np.ndarray, skeleton: MotionFormat, side: str, foot: np.ndarray, bend: np.ndarray
 ) -> None:
     """Bends one leg of `result` (T, J, 3), in place, so that its foot gets to `foot` (T, F, 3), ankle first.
 

@@ -14,7 +14,9 @@ import numpy as np
 from scipy.linalg import solve_banded
 
 from utils import quaternion
-from utils.skeleton import Skeleton, get_skeleton, t_pose_directions
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
+from utils.t_pose import t_pose_directions
 from visualization.body import leg_joints
 
 FULL_BEND = np.sin(np.deg2rad(25.0))  # a limb bent by this much shows its plane fully
@@ -65,7 +67,7 @@ class Pose:
 
 def fit_rig(joints: np.ndarray, dataset: str) -> Rig:
     """The rig of a clip (T, J, 3): every bone as long as its median over the clip."""
-    skeleton = get_skeleton(dataset)
+    skeleton = get_format(dataset)
     names, parents, sources = _nodes(skeleton)
     positions = joints[:, sources]
     offsets = np.zeros((len(names), 3))
@@ -153,7 +155,7 @@ _HINGES = {
 }
 
 
-def _nodes(skeleton: Skeleton) -> tuple[list[str], list[int], list[int]]:
+def _nodes(skeleton: MotionFormat) -> tuple[list[str], list[int], list[int]]:
     """Names, parents and joint indices of the rig's nodes.
 
     Where the head hangs on the same joint as the shoulders (KIT), a helper of no length lets it nod without them.

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from options.command_line import parse
 from options.library import SearchOptions
-from options.schema import parse
 from utils.errors import run_script
 
 
@@ -53,10 +53,10 @@ def main() -> None:
         write_json(options.json, {"query": options.text or options.motion, "by": by, "found": rows})
     if options.video is not None:
         motions = [library_motion(database, i, spec, options.run.checkpoints_dir, device) for i in numbers]
-        joints = [features_to_joints(motion, spec.layout) for motion in motions]
+        joints = [features_to_joints(motion, spec.format) for motion in motions]
         labels = [f"{row['rank']}. {row['captions'][0]}" for row in rows]
         title = options.text or f"like {options.motion}"
-        print(render_comparison(options.video, joints, spec.fps, labels, title, spec.layout))
+        print(render_comparison(options.video, joints, spec.format.fps, labels, title, spec.format))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Evaluates the retriever: recalls R@1/2/3/5/10 and median rank in both directions, by protocol; some neighbours."""
 
-from options.schema import parse
+from options.command_line import parse
 from options.stages import RetrieverEvalOptions
 from utils.errors import run_script
 

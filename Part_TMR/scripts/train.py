@@ -1,7 +1,7 @@
 """Trains the retriever: `python -m Part_TMR.scripts.train --dataset_name mini --preset mini`."""
 
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse
 from options.stages import RetrieverOptions
 from utils.errors import run_script
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from options.command_line import parse
 from options.groups import GPU_HELP, check_gpu_id
-from options.schema import option, parse
 from utils.errors import UserError, run_script
+from utils.schema import option
 
 # Section, time limit in seconds (half an hour in all), what yields its rows, and what that is told first.
 SECTIONS: tuple[tuple[str, float, str, tuple[str, ...]], ...] = (

@@ -22,7 +22,8 @@ from models.configs import SamplingSettings
 from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vq.tokenise import decode_motions
 from pipeline import TextToMotion
-from utils.representation import features_to_joints, get_layout
+from utils.formats import get_format
+from utils.representation import features_to_joints
 
 ACTIONS = (
     "walks forward",
@@ -57,7 +58,7 @@ def generated(t2m: TextToMotion, prompts: list[str], steps: int) -> tuple[list[T
     settings = SamplingSettings()
     base = sample_base(t2m.masked, condition, lengths, Noise(range(len(prompts)), lengths), settings)
     codes = sample_residual(t2m.residual, base, condition, lengths, settings)
-    joints = [features_to_joints(rows, t2m.spec.layout) for rows in decode_motions(t2m.vq, codes, lengths)]
+    joints = [features_to_joints(rows, t2m.spec.format) for rows in decode_motions(t2m.vq, codes, lengths)]
     return list(codes.cpu()), joints
 
 
@@ -67,7 +68,7 @@ def generation_rows(tiny: bool, device_name: str) -> Iterator[Row]:
     full_precision()
     prompts = PROMPTS[:TINY_PROMPTS] if tiny else PROMPTS
     reference = TextToMotion.load(device="cpu")
-    steps = (TINY_FRAMES if tiny else FRAMES) // reference.spec.unit_length
+    steps = (TINY_FRAMES if tiny else FRAMES) // reference.spec.format.unit_length
     expected, found = (generated(t2m, prompts, steps) for t2m in (reference, TextToMotion.load(device=device)))
     equal = [float((mine == theirs).float().mean()) for mine, theirs in zip(expected[0], found[0], strict=True)]
     errors = [
@@ -91,7 +92,7 @@ def retrieval_rows(tiny: bool, device_name: str) -> Iterator[Row]:
     full_precision()
     prompts = PROMPTS[:TINY_PROMPTS] if tiny else PROMPTS
     rng = np.random.default_rng(0)
-    width = get_layout("humanml3d").n_features
+    width = get_format("humanml3d").n_features
     motions = [rng.standard_normal((40 + 4 * number, width), dtype=np.float32) for number in range(len(prompts))]
     results, embedded = [], []
     for place in (torch.device("cpu"), device):

@@ -38,7 +38,7 @@ from models.text.encoder import TextFeatures, TowerEncoder
 from models.text.tower import TextTower, TowerConfig
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
-from options.schema import parse, to_dict
+from options.command_line import parse
 from options.stages import (
     EvaluatorOptions,
     LengthOptions,
@@ -50,6 +50,8 @@ from options.stages import (
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
 from pipeline.loader import TokenShape, build_masked, build_residual
+from utils.formats import get_format
+from utils.schema import to_dict
 
 README = Path(__file__).parents[2] / "README.md"
 # Stage -> options, and the command of the README that trains it.
@@ -134,11 +136,11 @@ def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = 
     spec = get_spec(options.run.dataset_name)
     max_frames = TINY_FRAMES if tiny else spec.max_frames
     rng = np.random.default_rng(0)
-    clips = _clips(options.train.batch_size * batches, max_frames, spec.n_features, rng)
+    clips = _clips(options.train.batch_size * batches, max_frames, spec.format.n_features, rng)
     captions = [caption.text for clip in clips for caption in clip.captions]
     towers = dict.fromkeys(TOWERS, TINY_TOWER) if tiny else TOWERS
     if name == "vq":
-        task = VQTask(RVQVAE(options.model), options.loss)
+        task = VQTask(RVQVAE(options.model, get_format("humanml3d")), options.loss)
         windows = WindowDataset(clips, options.data.window_size, stride=max_frames)
         return Stage(name, options, task, windows, collate_motions)
     tower = towers[options.model.text_encoder]
@@ -147,16 +149,16 @@ def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = 
     dataset = MotionTextDataset(clips, max_frames, random_crop=False)
     store = RandomTexts(len(captions), tower.out_width)
     if name == "length":
-        task = LengthTask(LengthEstimator(options.model, tower.out_width), store, spec.unit_length)
+        task = LengthTask(LengthEstimator(options.model, tower.out_width), store, spec.format.unit_length)
     elif name == "evaluator":
         both = with_mirrored(captions)
         texts = CaptionTexts(both, np.arange(len(both)), RandomTexts(len(both), tower.out_width))
-        task = EvaluatorTask(EvaluatorNetwork(options.model, tower.out_width), texts, texts)
+        task = EvaluatorTask(EvaluatorNetwork(options.model, get_format("humanml3d"), tower.out_width), texts, texts)
     else:
         trained = options.model.text_encoder in TRAINED_TEXT_ENCODERS
         encoder = random_text_encoder(options.model.text_encoder, tower) if trained else None
         texts = CaptionTexts(captions, np.arange(len(captions)), None if trained else store)
-        model = RetrieverModel(options.model, tower.out_width, text_encoder=encoder)
+        model = RetrieverModel(options.model, get_format("humanml3d"), tower.out_width, text_encoder=encoder)
         task = RetrieverTask(model, texts, texts, **to_dict(options.rates))
     return Stage(name, options, task, dataset, collate_motions)
 
@@ -183,7 +185,7 @@ def _token_stage(
     tower: TowerConfig,
     rng: np.random.Generator,
 ) -> Stage:
-    vq = RVQVAE(stage_options("vq", tiny).model)
+    vq = RVQVAE(stage_options("vq", tiny).model, get_format("humanml3d"))
     shape = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, "")
     steps = [len(clip.features) // vq.frames_per_step for clip in clips]
     size = (max(steps), shape.n_parts, shape.num_quantizers)

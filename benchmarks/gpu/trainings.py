@@ -21,10 +21,11 @@ from benchmarks.gpu.report import Row
 from benchmarks.gpu.stages import Stage, build_stage
 from engine.harness import Harness
 from engine.schedule import seed_everything
-from options.schema import option, parse
+from options.command_line import parse
 from utils.device import choose_device
 from utils.errors import run_script
 from utils.files import read_json, write_json
+from utils.schema import option
 
 ROOT = Path(__file__).parents[2]
 STEPS, KILLED_AFTER, SAVE_EVERY = 8, 5, 3  # the steps 4 and 5 are lost and taken again

@@ -1,7 +1,7 @@
 """Checks a dataset folder: 0 it is fine, 1 something is wrong (a line each), 2 it cannot be checked at all."""
 
 from options.check import CheckOptions
-from options.schema import parse
+from options.command_line import parse
 from utils.errors import run_script
 
 

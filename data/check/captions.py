@@ -59,10 +59,10 @@ def _faults(spec: DatasetSpec, caption: Caption, n_frames: int | None) -> Iterat
     if caption.end and caption.start >= caption.end:
         yield "reversed-tag", tag
     elif n_frames is not None:
-        seconds = n_frames / spec.fps
+        seconds = n_frames / spec.format.fps
         if caption.start >= seconds or caption.end > seconds + TOLERATED_SECONDS:
             yield "outside-tag", f"{tag}, the clip has {seconds:g} s"
         else:
-            start, end = tag_frames(caption, spec.fps, n_frames)
+            start, end = tag_frames(caption, spec.format.fps, n_frames)
             if end - start < spec.min_frames:
                 yield "short-tag", tag

@@ -152,7 +152,7 @@ def _check_clip(
     used = cut_file(spec, Clip(clip_id, clip_id, features), captions, Skipped(), keep_long=is_training)
     if is_long and not all(each.start or each.end for each in captions):
         findings.append(("too-long", f"{clip_id}: {n_frames} frames, at most {spec.max_clip_frames} fit"))
-    return _Checked(digest, n_frames / spec.fps, sum(len(clip.captions) for clip in used))
+    return _Checked(digest, n_frames / spec.format.fps, sum(len(clip.captions) for clip in used))
 
 
 def _check_statistics(spec: DatasetSpec, sums: MotionSums) -> Iterator[Found]:
@@ -165,8 +165,8 @@ def _check_statistics(spec: DatasetSpec, sums: MotionSums) -> Iterator[Found]:
         except UserError as error:
             yield "statistics", str(error)
             continue
-        if values.shape != (spec.n_features,) or values.dtype.kind not in "fiu":
-            yield "statistics", f"{path}: shape {values.shape}, not ({spec.n_features},)"
+        if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu":
+            yield "statistics", f"{path}: shape {values.shape}, not ({spec.format.n_features},)"
         elif not np.isfinite(values).all():
             yield "statistics", f"{path}: NaN or infinite in column {int(np.argmax(~np.isfinite(values)))}"
         elif path == spec.std_path and (values <= 0).any():

@@ -14,7 +14,9 @@ import numpy as np
 from data.specs import DatasetSpec
 from utils.arrays import read_array
 from utils.errors import UserError
-from utils.representation import FeatureLayout, features_to_joints, get_layout
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
+from utils.representation import features_to_joints
 
 HEIGHTS = (0.03, 4.0)  # metres: what a clip's median root height can be, from lying on the floor to climbing
 USUAL_HEIGHTS = (0.4, 1.15)  # metres: what the median of a whole dataset can be
@@ -41,8 +43,10 @@ def read_motion_file(spec: DatasetSpec, clip_id: str, findings: list[Found]) -> 
     except UserError:
         findings.append(("unreadable-motion", clip_id))
         return None
-    if features.ndim != 2 or features.shape[1] != spec.n_features or features.dtype.kind not in "fiu":
-        findings.append(("wrong-shape", f"{clip_id}: {features.shape} {features.dtype}, not (T, {spec.n_features})"))
+    if features.ndim != 2 or features.shape[1] != spec.format.n_features or features.dtype.kind not in "fiu":
+        findings.append(
+            ("wrong-shape", f"{clip_id}: {features.shape} {features.dtype}, not (T, {spec.format.n_features})")
+        )
         return None
     features = features.astype(np.float32, copy=False)
     finite = np.isfinite(features)
@@ -60,11 +64,11 @@ def motion_digest(features: np.ndarray) -> bytes:
 
 def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Iterator[Found]:
     """What is implausible in a readable motion (T, D); its units of length are judged by `MotionSums`."""
-    layout = get_layout(spec.layout)
+    layout = get_format(spec.format)
     contacts = features[:, layout.contacts]
     if np.abs(contacts * (contacts - 1)).max(initial=0) > 1e-3:
         yield "contacts", f"{clip_id}: {contacts.min():.3g} to {contacts.max():.3g}"
-    ground = features[:, 1:3].astype(np.float64) * spec.fps / layout.units_per_metre
+    ground = features[:, 1:3].astype(np.float64) * spec.format.fps / layout.units_per_metre
     speed = np.hypot(ground[:, 0], ground[:, 1]).max(initial=0)
     if speed > FASTEST:
         yield "speed", f"{clip_id}: {speed:.0f} m/s"
@@ -75,7 +79,7 @@ def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Itera
     yield from _compare_joints(spec, layout, clip_id, features)
 
 
-def _compare_joints(spec: DatasetSpec, layout: FeatureLayout, clip_id: str, features: np.ndarray) -> Iterator[Found]:
+def _compare_joints(spec: DatasetSpec, layout: MotionFormat, clip_id: str, features: np.ndarray) -> Iterator[Found]:
     """The joints of the features and those of the file in new_joints, if there is one."""
     path: Path = spec.joints_dir / f"{clip_id}.npy"
     if not path.is_file() or not len(features):
@@ -94,7 +98,7 @@ def _compare_joints(spec: DatasetSpec, layout: FeatureLayout, clip_id: str, feat
     if joints.dtype.kind not in "fiu" or not np.isfinite(joints).all():
         yield "unreadable-joints", f"{clip_id}: not finite"
         return
-    recovered = features_to_joints(features, spec.layout)
+    recovered = features_to_joints(features, spec.format)
     distance = min(
         float(np.linalg.norm(joints[:frames] / unit - recovered, axis=-1).max())
         for unit in {1.0, layout.units_per_metre}
@@ -107,11 +111,11 @@ class MotionSums:
     """What all motions together say: their unit of length, and whether Mean.npy and Std.npy are theirs."""
 
     def __init__(self, spec: DatasetSpec) -> None:
-        self.layout = get_layout(spec.layout)
+        self.layout = get_format(spec.format)
         self._heights: dict[str, float] = {}
         self._rows = 0
-        self._sum = np.zeros(spec.n_features)
-        self._squares = np.zeros(spec.n_features)
+        self._sum = np.zeros(spec.format.n_features)
+        self._squares = np.zeros(spec.format.n_features)
 
     def add(self, clip_id: str, features: np.ndarray, counted: bool) -> None:
         """One motion (T, D); `counted`: the dataset's statistics are of motions like it (those of training)."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 
-SKELETON = get_skeleton("humanml3d")
+SKELETON = get_format("humanml3d")
 _LENGTHS = SKELETON.bone_lengths
 
 LEFT, RIGHT = 0, 1

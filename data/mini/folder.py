@@ -25,7 +25,8 @@ from data.mini.captions import captions
 from data.mini.motion import make_clip
 from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.representation import feature_statistics, get_layout, joints_to_features
+from utils.formats import get_format
+from utils.representation import feature_statistics, joints_to_features
 
 FORMAT_VERSION = 3  # another number makes `ensure` write the folder anew
 N_CLIPS = 2400
@@ -257,7 +258,7 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
         names[split].append(f"{index:06d}")
         if split == "train":
             train.append(features)
-    statistics = feature_statistics(train, get_layout("mini"))
+    statistics = feature_statistics(train, get_format("mini"))
     for file, values in zip(("Mean.npy", "Std.npy"), statistics, strict=True):
         np.save(folder / file, values, allow_pickle=False)
     for split in SPLITS:

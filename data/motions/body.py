@@ -9,7 +9,8 @@ import numpy as np
 
 from data.motions.settings import METRES
 from utils.errors import UserError
-from utils.skeleton import Skeleton, get_skeleton
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 
 USUAL_SIZE = 1.4  # metres from ankle to head along the bones; bodies from 0.7 to 2.8 are believed
 FLOOR = 0.15  # of a body's size: how far from zero a floor may lie
@@ -28,7 +29,7 @@ TURNS: dict[str, tuple[tuple[int, int], ...]] = {  # (source axis, sign) of x, y
 }
 
 
-def sized_bones(skeleton: Skeleton) -> list[int]:
+def sized_bones(skeleton: MotionFormat) -> list[int]:
     """Joints whose bones add up to a body's size: one leg, and the trunk up to the head."""
     joint, bones = skeleton.left_foot[0], []
     while skeleton.parents[joint] > 0:
@@ -41,15 +42,15 @@ def sized_bones(skeleton: Skeleton) -> list[int]:
     return bones
 
 
-def body_size(joints: np.ndarray, skeleton: str = "humanml3d") -> float:
+def body_size(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> float:
     """Length of a leg and of the trunk up to the head along the bones, medians over time, of joints (T, J, 3)."""
-    known = get_skeleton(skeleton)
+    known = get_format(skeleton)
     ends = np.array(sized_bones(known))
     bones = joints[:, ends] - joints[:, np.array(known.parents)[ends]]
     return float(np.median(np.linalg.norm(bones, axis=-1), axis=0).sum())
 
 
-def likely_unit(joints: np.ndarray, skeleton: str = "humanml3d") -> str:
+def likely_unit(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> str:
     """The unit in which the body of joints (T, J, 3) is nearest to an adult's size.
 
     Raises:
@@ -79,9 +80,9 @@ def turn_back(places: np.ndarray, up: str) -> np.ndarray:
     return turned
 
 
-def upright_axis(joints: np.ndarray, skeleton: str = "humanml3d") -> tuple[str, float]:
+def upright_axis(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> tuple[str, float]:
     """The axis along which the body of joints (T, J, 3) is stretched, and how clearly, 0 to 1."""
-    known = get_skeleton(skeleton)
+    known = get_format(skeleton)
     feet = joints[:, [known.left_foot[0], known.right_foot[0]]].mean(axis=1)
     up = np.median(joints[:, known.joint_names.index("neck")] - feet, axis=0)
     axis = int(np.abs(up).argmax())
@@ -89,7 +90,7 @@ def upright_axis(joints: np.ndarray, skeleton: str = "humanml3d") -> tuple[str, 
     return name, float(abs(up[axis]) / max(np.linalg.norm(up), 1e-12))
 
 
-def likely_up(joints: np.ndarray, skeleton: str = "humanml3d") -> tuple[str, float]:
+def likely_up(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> tuple[str, float]:
     """The axis that points up: that of `upright_axis`, unless the body lies flat on a floor at y = 0."""
     name, clearness = upright_axis(joints, skeleton)
     size = body_size(joints, skeleton)

@@ -11,8 +11,10 @@ from data.motions.body import body_size, sized_bones, turn_back, turn_up, uprigh
 from data.motions.joint_maps import JointMap
 from utils import quaternion
 from utils.bvh import BVH
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 from utils.rig import RigMotion
-from utils.skeleton import Skeleton, get_skeleton, t_pose_directions
+from utils.t_pose import t_pose_directions
 
 NOTHING = 0.005  # of a body's size: a bone that is never longer is none
 STRAIGHT = 0.85  # cosine: how far the legs of a rest pose may stand from straight down
@@ -21,7 +23,7 @@ UP = np.array([0.0, 1.0, 0.0])
 
 
 def complete(
-    joints: np.ndarray, skeleton: str, rig: BVH | None, joint_map: JointMap | None, up: str
+    joints: np.ndarray, skeleton: str | MotionFormat, rig: BVH | None, joint_map: JointMap | None, up: str
 ) -> tuple[np.ndarray, list[str]]:
     """The same joints with a direction for every bone, and a remark on those that the file has not.
 
@@ -31,7 +33,7 @@ def complete(
         rig, joint_map: the file's own skeleton in its own axes, and which of its nodes are joints; None: joints alone.
         up: the axis of the rig that became y.
     """
-    known = get_skeleton(skeleton)
+    known = get_format(skeleton)
     parents = np.array(known.parents)
     size = body_size(joints, skeleton)
     lengths = np.linalg.norm(joints[:, 1:] - joints[:, parents[1:]], axis=-1).max(axis=0)
@@ -65,7 +67,7 @@ def complete(
     ]
 
 
-def _directions(joints: np.ndarray, skeleton: Skeleton, joint: int, rest: np.ndarray) -> np.ndarray:
+def _directions(joints: np.ndarray, skeleton: MotionFormat, joint: int, rest: np.ndarray) -> np.ndarray:
     """(T, 3) where the bone to `joint` points when its parent's bone was swung from the T-pose of a body that faces as
     joints (T, J, 3) do."""
     right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
@@ -85,12 +87,12 @@ def _directions(joints: np.ndarray, skeleton: Skeleton, joint: int, rest: np.nda
     return quaternion.rotate(swing, turned)
 
 
-def _rest_joints(rig: BVH, joint_map: JointMap, skeleton: Skeleton) -> tuple[np.ndarray, str] | None:
+def _rest_joints(rig: BVH, joint_map: JointMap, skeleton: MotionFormat) -> tuple[np.ndarray, str] | None:
     """Joints (1, J, 3) of the file's rest pose, y up, and which of its axes that was; None if it does not stand."""
     quiet = np.zeros((1, len(rig.names), 4))
     quiet[..., 0] = 1
     posed = joint_map.apply(rig.names, RigMotion(rig.names, rig.parents, rig.offsets[None], quiet, rig.fps).positions())
-    axis, _ = upright_axis(posed, skeleton.name)
+    axis, _ = upright_axis(posed, skeleton)
     posed = turn_up(posed, axis)
     legs = [skeleton.parents[foot[0]] for foot in (skeleton.left_foot, skeleton.right_foot)]
     legs += [skeleton.left_foot[0], skeleton.right_foot[0]]
@@ -107,7 +109,7 @@ def _end_direction(rig: BVH, node: int, likely: np.ndarray) -> np.ndarray:
     return end / length if length > 0 and end @ likely > LIKELY * length else likely
 
 
-def _length(joints: np.ndarray, skeleton: Skeleton, joint: int, lacking: set[int], usual: np.ndarray) -> float:
+def _length(joints: np.ndarray, skeleton: MotionFormat, joint: int, lacking: set[int], usual: np.ndarray) -> float:
     """Metres: the usual length, less where the next joint of the file is near."""
     parent, child = skeleton.parents[joint], joint
     way = usual[joint]

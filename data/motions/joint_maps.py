@@ -18,10 +18,10 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.files import read_json
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 
 SHIPPED = Path(__file__).parent / "joint_maps"
-TARGETS = get_skeleton("humanml3d").joint_names
+TARGETS = get_format("humanml3d").joint_names
 
 
 @dataclass(frozen=True)

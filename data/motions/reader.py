@@ -21,8 +21,9 @@ from data.motions.smpl import BodyShape, smpl_motion
 from utils.arrays import read_arrays
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 from utils.rig import Moving, resample_joints
-from utils.skeleton import Skeleton, get_skeleton
 
 JOINTS_KEYS = ("joints", "positions", "joints3d", "keypoints3d", "motion")
 RATE_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
@@ -91,7 +92,7 @@ class MotionReader:
     settings: ReadSettings = ReadSettings()
     fps: float | None = None
     usual_fps: float = 20.0
-    skeleton: str = "humanml3d"
+    skeleton: str | MotionFormat = "humanml3d"
     bodies: Mapping[str, BodyShape] = field(default_factory=dict)
     axes: Mapping[str, Axis] = field(default_factory=dict)
 
@@ -168,7 +169,7 @@ class MotionReader:
             count, rig = len(rig.rotations), self._without_first(rig, 0)
             joints = self._resampled(rig).positions()
             return _Raw(joints, rig.translations[:, 0], self.fps or rig.fps, "smpl", count, rig.fps)
-        skeleton = get_skeleton(self.skeleton)
+        skeleton = get_format(self.skeleton)
         joints, sample = _joints_of(arrays, skeleton), demo_sample(path)
         source_fps = self._rate(arrays, sample)
         kept = joints[self._first(0, len(joints)) :]
@@ -214,13 +215,13 @@ class MotionReader:
         return self.settings.source_fps or float((sample or {}).get("fps", self.usual_fps))
 
     def _only_humanml3d(self, path: Path) -> None:
-        if self.skeleton != "humanml3d":
+        if (form := get_format(self.skeleton)).name != "humanml3d":
             raise UserError(
-                f"a {path.suffix} gives the 22 joints of HumanML3D, {self.skeleton} has others: give joints as .npy"
+                f"a {path.suffix} gives the 22 joints of HumanML3D, {form.name} has others: give joints as .npy"
             )
 
 
-def _joints_of(arrays: Mapping[str, np.ndarray], skeleton: Skeleton) -> np.ndarray:
+def _joints_of(arrays: Mapping[str, np.ndarray], skeleton: MotionFormat) -> np.ndarray:
     """(T, J, 3) float64."""
     named = [arrays[key] for key in ("", *JOINTS_KEYS) if key in arrays]
     candidates = named or [array for array in arrays.values() if array.ndim == 3]

@@ -7,15 +7,16 @@ import numpy as np
 from data.motions.body import STRONGEST, USUAL_SIZE, body_size, upright_axis
 from data.prepare.settings import ClipSettings
 from utils.errors import UserError
+from utils.formats import get_format
+from utils.motion_format import MotionFormat
 from utils.representation import facing
-from utils.skeleton import get_skeleton
 
 SMALLEST_JUMP = 0.1  # metres; less is a tremor of the capture
 SMALLEST_STRETCH = 0.02  # metres
 CLEARLY = 0.8  # how clearly a body stands along another axis
 
 
-def check_motion(joints: np.ndarray, settings: ClipSettings, skeleton: str = "humanml3d") -> list[str]:
+def check_motion(joints: np.ndarray, settings: ClipSettings, skeleton: str | MotionFormat = "humanml3d") -> list[str]:
     """Refuses joints (T, J, 3) in metres, y up, that are no usable motion.
 
     Returns:
@@ -55,9 +56,9 @@ def check_root(root: np.ndarray, settings: ClipSettings) -> None:
         raise UserError(f"teleporting root: {length[frame]:.2f} m from frame {frame} to {frame + 1}")
 
 
-def check_bones(joints: np.ndarray, max_stretch: float, skeleton: str) -> None:
+def check_bones(joints: np.ndarray, max_stretch: float, skeleton: str | MotionFormat) -> None:
     """Raises `UserError` when a bone is ever much longer or shorter than its median."""
-    known = get_skeleton(skeleton)
+    known = get_format(skeleton)
     bones = np.linalg.norm(joints[:, 1:] - joints[:, list(known.parents[1:])], axis=-1)
     usual = np.median(bones, axis=0)
     worst = np.abs(bones - usual).max(axis=0) - np.maximum(max_stretch * usual, SMALLEST_STRETCH)
@@ -68,7 +69,7 @@ def check_bones(joints: np.ndarray, max_stretch: float, skeleton: str) -> None:
         raise UserError(f"bone lengths change: {name} {low:.3f} to {high:.3f} m, usually {usual[bone]:.3f} m")
 
 
-def odd_looks(joints: np.ndarray, skeleton: str) -> list[str]:
+def odd_looks(joints: np.ndarray, skeleton: str | MotionFormat) -> list[str]:
     """Signs of a wrong unit or wrong axes: a giant, a body that lies, toes that point backwards."""
     remarks = []
     size = body_size(joints, skeleton)
@@ -77,7 +78,7 @@ def odd_looks(joints: np.ndarray, skeleton: str) -> list[str]:
     axis, clearness = upright_axis(joints, skeleton)
     if axis != "y" and clearness > CLEARLY:
         remarks.append(f"the body is not upright but along {axis.replace('minus_', '-')}: lying down, or --up_axis?")
-    known = get_skeleton(skeleton)
+    known = get_format(skeleton)
     feet = (known.left_foot, known.right_foot)
     toes = np.stack([joints[:, toe] - joints[:, ankle] for ankle, toe in feet], axis=1)
     toes /= np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-8)

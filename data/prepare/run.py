@@ -31,7 +31,8 @@ from data.specs import SPLITS
 from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
-from utils.representation import feature_statistics, get_layout
+from utils.formats import get_format
+from utils.representation import feature_statistics
 
 FORMAT_VERSION = 1
 AHEAD = 64  # clips a worker that are handed out at a time
@@ -266,7 +267,7 @@ def _finish(job: Preparation, outcome: Outcome) -> None:
     if not train:
         raise UserError("no clip is in the train split: see --split and --split_dir")
     rows = (np.load(job.out / "new_joint_vecs" / f"{clip_id}.npy", allow_pickle=False) for clip_id in train)
-    mean, std = feature_statistics(rows, get_layout("humanml3d"))
+    mean, std = feature_statistics(rows, get_format("humanml3d"))
     write_array(job.out / "Mean.npy", mean)
     write_array(job.out / "Std.npy", std)
     for split in SPLITS:

@@ -20,13 +20,11 @@ from models.configs import EvaluatorConfig
 from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
 from models.transformer.blocks import Attention, FeedForward
 from models.transformer.token_grid import sinusoid
-from options.schema import from_dict
 from utils.checkpoint import load_state, read_model
 from utils.errors import UserError
-from utils.files import read_json
+from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
-from utils.representation import get_layout
-from utils.run_files import resolve_checkpoint
+from utils.run import Run
 
 if TYPE_CHECKING:
     from data.clips import Caption
@@ -63,15 +61,18 @@ class EvaluatorNetwork(nn.Module):
 
     Args:
         config: the architecture.
+        form: what the motions are.
         text_dim: channels of the text encoder's states.
         normalizer: statistics of the training data; none: to be loaded with the weights.
     """
 
-    def __init__(self, config: EvaluatorConfig, text_dim: int, normalizer: Normalizer | None = None) -> None:
+    def __init__(
+        self, config: EvaluatorConfig, form: MotionFormat, text_dim: int, normalizer: Normalizer | None = None
+    ) -> None:
         super().__init__()
-        n_features, width = get_layout(config.layout).n_features, config.latent_dim
+        n_features, width = form.n_features, config.latent_dim
         sizes = {"n_heads": config.n_heads, "dropout": config.dropout, "dimension": config.embed_dim}
-        self.config = config
+        self.config, self.form = config, form
         self.normalizer = normalizer or Normalizer(n_features)
         self.stem = nn.ModuleList([nn.Conv1d(n_features, width, 4, 2, 1), nn.Conv1d(width, width, 4, 2, 1)])
         self.motion_encoder = SequenceEncoder(width, n_layers=config.motion_layers, **sizes)
@@ -115,18 +116,13 @@ class OwnEvaluator(Evaluator):
         Raises:
             UserError: no such run, no weights, or those of something else.
         """
-        run_dir = Path(run_dir)
-        path = run_dir / "config.json"
-        content = read_json(path)
-        if not isinstance(content, dict) or content.get("stage") != "evaluator":
-            raise UserError(f"{path} is not the config of an evaluator")
-        config = from_dict(EvaluatorConfig, content.get("model"), f"{path}: model")
-        weights = resolve_checkpoint(run_dir)
+        run = Run(run_dir, "evaluator")
+        config, weights = run.section("model", EvaluatorConfig), run.checkpoint()
         if text_encoder is None or text_encoder.name != config.text_encoder:
             from models.text_encoder import build_text_encoder
 
             text_encoder = build_text_encoder(config.text_encoder, device=device)
-        network = EvaluatorNetwork(config, text_encoder.dim)
+        network = EvaluatorNetwork(config, run.format, text_encoder.dim)
         load_state(network, read_model(weights), weights)
         return cls(network.to(device), text_encoder)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs import RVQConfig
-from utils.representation import CHANNELS_PER_JOINT, FeatureLayout
+from utils.motion_format import CHANNELS_PER_JOINT, MotionFormat
 
 
 def _at_resolution(mask: Tensor, frames: int) -> Tensor:
@@ -80,10 +80,10 @@ class PartMerge(nn.Module):
     read differently from a head.
     """
 
-    def __init__(self, layout: FeatureLayout, width: int):
+    def __init__(self, form: MotionFormat, width: int):
         super().__init__()
-        self.n_parts = layout.n_parts
-        channels = layout.skeleton.slots_per_part * CHANNELS_PER_JOINT
+        self.n_parts = form.n_parts
+        channels = form.slots_per_part * CHANNELS_PER_JOINT
         self.convolution = nn.Conv1d(
             self.n_parts * channels, self.n_parts * width, 4, stride=2, padding=1, groups=self.n_parts
         )
@@ -98,10 +98,10 @@ class PartMerge(nn.Module):
 class PartSplit(nn.Module):
     """The way back from `PartMerge`: (B, C, T/2, J) -> (B, 12, T, S)."""
 
-    def __init__(self, layout: FeatureLayout, width: int):
+    def __init__(self, form: MotionFormat, width: int):
         super().__init__()
-        self.n_parts = layout.n_parts
-        self.slots = layout.skeleton.slots_per_part
+        self.n_parts = form.n_parts
+        self.slots = form.slots_per_part
         channels = 2 * self.slots * CHANNELS_PER_JOINT
         self.convolution = nn.Conv1d(self.n_parts * width, self.n_parts * channels, 3, padding=1, groups=self.n_parts)
 
@@ -113,22 +113,22 @@ class PartSplit(nn.Module):
         return split.flatten(4, 5).flatten(2, 3)
 
 
-def _stages(config: RVQConfig, layout: FeatureLayout) -> list[tuple[int, int]]:
+def _stages(config: RVQConfig, form: MotionFormat) -> list[tuple[int, int]]:
     """The (time, slot) strides between the stem and the latent grid."""
     if config.merge_parts == "early":
         return [(2, 1)] * (config.down_t - 1)
-    slots = layout.skeleton.slots_per_part
+    slots = form.slots_per_part
     return [(2, slots // 2), (2, 2)] + [(2, 1)] * (config.down_t - 2)
 
 
 class Encoder(nn.Module):
     """Normalised feature grid (B, 12, T, S) -> latent (B, code_dim, N, J)."""
 
-    def __init__(self, config: RVQConfig, layout: FeatureLayout):
+    def __init__(self, config: RVQConfig, form: MotionFormat):
         super().__init__()
-        width, stages = config.width, _stages(config, layout)
+        width, stages = config.width, _stages(config, form)
         if config.merge_parts == "early":
-            blocks: list[nn.Module] = [PartMerge(layout, width), _residual_blocks(config, deepest_first=False)]
+            blocks: list[nn.Module] = [PartMerge(form, width), _residual_blocks(config, deepest_first=False)]
         else:
             blocks = [TimeConvolution(CHANNELS_PER_JOINT, width, 3, padding=1)]
         for time_stride, slot_stride in stages:
@@ -154,14 +154,14 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent (B, code_dim, N, J) -> normalised feature grid (B, 12, T, S)."""
 
-    def __init__(self, config: RVQConfig, layout: FeatureLayout):
+    def __init__(self, config: RVQConfig, form: MotionFormat):
         super().__init__()
         width = config.width
         blocks: list[nn.Module] = [TimeConvolution(config.code_dim2d, width, 3, padding=1)]
-        for stride in reversed(_stages(config, layout)):
+        for stride in reversed(_stages(config, form)):
             blocks += [_residual_blocks(config, deepest_first=True), Upsample(width, stride)]
         if config.merge_parts == "early":
-            blocks += [_residual_blocks(config, deepest_first=True), PartSplit(layout, width)]
+            blocks += [_residual_blocks(config, deepest_first=True), PartSplit(form, width)]
         else:
             blocks += [_Activated(TimeConvolution(width, CHANNELS_PER_JOINT, 3, padding=1))]
         self.blocks = MaskedSequential(*blocks)

@@ -14,8 +14,9 @@ from models.configs import RVQConfig
 from models.vq.convolution import Decoder, Encoder
 from models.vq.quantizer import Quantized, ResidualQuantizer
 from utils.errors import UserError
+from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
-from utils.representation import features_to_grid, get_layout, grid_to_features
+from utils.representation import features_to_grid, grid_to_features
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Reconstruction:
 class RVQVAE(nn.Module):
     """Takes and gives raw features; normalises with its own statistics inside."""
 
-    def __init__(self, config: RVQConfig):
+    def __init__(self, config: RVQConfig, form: MotionFormat):
         super().__init__()
         self.config = config
-        self.layout = get_layout(config.layout)
+        self.form = form
         self.frames_per_step = 2**config.down_t
-        self.normalizer = Normalizer(self.layout.n_features)
-        self.encoder = Encoder(config, self.layout)
-        self.decoder = Decoder(config, self.layout)
+        self.normalizer = Normalizer(self.form.n_features)
+        self.encoder = Encoder(config, self.form)
+        self.decoder = Decoder(config, self.form)
         self.quantizer = ResidualQuantizer(
             config.num_quantizers,
             config.nb_code2d,
@@ -56,21 +57,21 @@ class RVQVAE(nn.Module):
     @property
     def n_parts(self) -> int:
         """J."""
-        return self.layout.n_parts
+        return self.form.n_parts
 
     def _latent(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw features -> normalised features, latent (B, N, J, C), step mask (B, N)."""
         if features.shape[1] % self.frames_per_step:
             raise UserError(f"{features.shape[1]} frames are not a multiple of {self.frames_per_step}")
         normalised = self.normalizer.normalize(features) * mask[..., None]
-        grid = features_to_grid(normalised, self.layout).permute(0, 3, 1, 2)
+        grid = features_to_grid(normalised, self.form).permute(0, 3, 1, 2)
         latent = self.encoder(grid, mask.to(grid.dtype)).permute(0, 2, 3, 1)
         return normalised, latent, mask[:, :: self.frames_per_step]
 
     def _features(self, values: Tensor, frame_mask: Tensor) -> Tensor:
         """Code sums (B, N, J, C) -> normalised features (B, T, D)."""
         grid = self.decoder(values.permute(0, 3, 1, 2), frame_mask.to(values.dtype))
-        return grid_to_features(grid.permute(0, 2, 3, 1), self.layout)
+        return grid_to_features(grid.permute(0, 2, 3, 1), self.form)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Reconstruction:
         """Encodes, quantises and decodes raw features (B, T, D) with mask (B, T)."""

@@ -48,8 +48,8 @@ def build_page(session: AppSession) -> gr.Blocks:
     """The form and its one event."""
     spec, limits = session.t2m.spec, session.options.limits
     estimates = session.t2m.length_estimator is not None
-    unit, defaults = spec.unit_length / spec.fps, SamplingSettings()
-    lowest = -(-spec.min_frames // spec.unit_length) * unit
+    unit, defaults = spec.format.unit_length / spec.format.fps, SamplingSettings()
+    lowest = -(-spec.min_frames // spec.format.unit_length) * unit
 
     def generate(
         prompt: Any,
@@ -81,7 +81,7 @@ def build_page(session: AppSession) -> gr.Blocks:
 
     def frames_of(seconds: Any) -> Any:
         number = isinstance(seconds, (int, float)) and abs(seconds) < 1e6  # NaN and the rest are refused later
-        return round(seconds * spec.fps) if number else seconds
+        return round(seconds * spec.format.fps) if number else seconds
 
     with gr.Blocks(title="ReMoMask", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(
@@ -101,8 +101,8 @@ def build_page(session: AppSession) -> gr.Blocks:
                 estimated = gr.Checkbox(estimates, label="Length from the text", interactive=estimates)
                 seconds = gr.Slider(
                     lowest,
-                    spec.max_frames / spec.fps,
-                    value=round(spec.max_frames * 0.7 / spec.unit_length) * unit,
+                    spec.max_frames / spec.format.fps,
+                    value=round(spec.max_frames * 0.7 / spec.format.unit_length) * unit,
                     step=unit,
                     label="Length in seconds",
                     visible=not estimates,

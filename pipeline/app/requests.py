@@ -53,7 +53,7 @@ def check_request(
     if not isinstance(retrieval, bool):
         raise UserError(f"retrieval must be on or off, not {_shown(retrieval)}")
     if motion_length is not None:
-        seconds = f" ({spec.min_frames / spec.fps:g} to {spec.max_frames / spec.fps:g} s)"
+        seconds = f" ({spec.min_frames / spec.format.fps:g} to {spec.max_frames / spec.format.fps:g} s)"
         motion_length = _whole("the length in frames", motion_length, spec.min_frames, spec.max_frames, seconds)
     return MotionRequest(
         _prompt(prompt, limits.max_prompt_length),

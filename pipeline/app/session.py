@@ -138,7 +138,7 @@ class AppSession:
             neighbours = self._neighbours(motion)
             with self.store.new() as (token, folder):
                 result = Result(token, f"{slugify(motion.text, 40)}_{motion.seed}", request, motion, neighbours)
-                layout, joints, fps = self.t2m.spec.layout, motion.joints, motion.fps
+                layout, joints, fps = self.t2m.spec.format, motion.joints, motion.fps
                 write_array(folder / "joints.npy", joints)
                 write_array(folder / "features.npy", motion.features)
                 progress(0.5, "writing the animation files")
@@ -195,7 +195,7 @@ class AppSession:
             )
         except UserError:
             return None  # no dataset here, and no base tokens of this RVQ-VAE: the caption has to do
-        return features_to_joints(features, t2m.spec.layout)
+        return features_to_joints(features, t2m.spec.format)
 
     def _panels(self, motion: Motion, neighbours: tuple[Neighbour, ...]) -> list[Panel]:
         shown = [

@@ -9,7 +9,6 @@ from typing import Literal
 
 from data.clips import Clip
 from data.specs import get_spec, require_files
-from options.schema import to_dict
 from options.stages import EvalMaskOptions, EvalResOptions
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
@@ -17,6 +16,7 @@ from pipeline.runs import run_folder
 from pipeline.text_to_motion import TextToMotion
 from utils.device import choose_device
 from utils.run_files import EVERY_CHECKPOINT, matching_checkpoints
+from utils.schema import to_dict
 
 TITLES = {
     "mask": "protocol mask (text -> base tokens)",

@@ -17,7 +17,8 @@ from data.oracle.scores import score_attributes, semantic_accuracy
 from models.evaluator.interface import Evaluator
 from pipeline.evaluation.samples import Sample
 from utils import metrics
-from utils.representation import features_to_joints, get_layout
+from utils.formats import get_format
+from utils.representation import features_to_joints
 
 DIVERSITY_PAIRS = 300
 MULTIMODALITY_PAIRS = 10
@@ -81,8 +82,8 @@ class Scorer:
         """Features (T, D_f) of motions that belong to clips; `reconstructed`: frame by frame."""
         embeddings = None if self.evaluator is None else self.evaluator.embed_motion(motions)
         skates, attributes, errors = [], [], []
-        layout = get_layout(self.layout)
-        feet = [*layout.skeleton.left_foot, *layout.skeleton.right_foot]
+        layout = get_format(self.layout)
+        feet = [*layout.left_foot, *layout.right_foot]
         for motion, index in zip(motions, clip_indices, strict=True):
             clip, joints = self.clips[index], features_to_joints(motion, self.layout)
             skates.append(metrics.foot_skate(joints[:, feet], motion[:, layout.contacts] > CONTACT))

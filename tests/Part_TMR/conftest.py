@@ -17,6 +17,7 @@ from models.text_encoder import TextEncoder, TextFeatures, pad_features
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import Retriever
 from utils.files import write_json
+from utils.formats import get_format
 from utils.normalizer import Normalizer
 
 WORDS = ["walks", "jumps", "waves", "sits", "kicks", "turns"]
@@ -63,7 +64,7 @@ def small_config() -> Callable[..., PartTMRConfig]:
 @pytest.fixture
 def retriever(small_config: Callable[..., PartTMRConfig], word_encoder: WordEncoder) -> Retriever:
     torch.manual_seed(0)
-    model = RetrieverModel(small_config(), word_encoder.dim)
+    model = RetrieverModel(small_config(), get_format("humanml3d"), word_encoder.dim)
     model.normalizer = Normalizer(263)
     return Retriever(model, word_encoder, "tmr")
 
@@ -73,7 +74,10 @@ def run_dir(retriever: Retriever, tmp_path: Path) -> Path:
     """A run folder as a training leaves it."""
     folder = tmp_path / "logs" / "tiny" / "tmr"
     (folder / "model").mkdir(parents=True)
-    write_json(folder / "config.json", {"stage": "tmr", "model": asdict(retriever.config)})
+    write_json(
+        folder / "config.json",
+        {"stage": "tmr", "model": asdict(retriever.config), "format": get_format("humanml3d").to_json()},
+    )
     torch.save({"model": retriever.model.state_dict()}, folder / "model" / "net_best_r1.tar")
     return folder
 

@@ -17,9 +17,9 @@ from Part_TMR.library import embed_library, read_motion, read_own_clips
 from Part_TMR.retriever import Retriever
 from pipeline.library import entry_of, library_motion
 from utils.errors import UserError
+from utils.formats import get_format
 from utils.mirror import mirror_features
 from utils.representation import features_to_joints
-from utils.skeleton import get_skeleton
 from visualization.bvh import write_bvh
 
 SPEC = get_spec("humanml3d")
@@ -27,7 +27,7 @@ SPEC = get_spec("humanml3d")
 
 def walk(n_frames: int = 61) -> np.ndarray:
     """The rest pose, carried forward: joints (T, 22, 3)."""
-    skeleton = get_skeleton("humanml3d")
+    skeleton = get_format("humanml3d")
     pose = np.zeros((22, 3))
     for joint, parent in enumerate(skeleton.parents):
         if parent >= 0:
@@ -65,7 +65,7 @@ def test_bvh_is_read_as_joints_are(tmp_path: Path) -> None:
     np.save(tmp_path / "joints.npy", walk())
     spec = SPEC
     expected = read_motion(tmp_path / "joints.npy", spec)
-    features = read_motion(write_bvh(tmp_path / "walk.bvh", walk(), spec.fps), spec)
+    features = read_motion(write_bvh(tmp_path / "walk.bvh", walk(), spec.format.fps), spec)
     assert features.shape == expected.shape
     apart = features_to_joints(features) - features_to_joints(expected)
     assert np.linalg.norm(apart, axis=-1).mean() < 0.02

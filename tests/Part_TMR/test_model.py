@@ -13,6 +13,7 @@ from models.configs import PartTMRConfig
 from models.text.encoder import TowerEncoder
 from models.text.tower import TextTower, TowerConfig
 from Part_TMR.model import LOWEST_TEMPERATURE, RetrieverModel
+from utils.formats import get_format
 
 
 def trainable_encoder() -> TowerEncoder:
@@ -30,7 +31,9 @@ def test_a_trained_text_encoder_belongs_to_the_model(
     small_config: Callable[..., PartTMRConfig], text_layers: int
 ) -> None:
     encoder = trainable_encoder()
-    model = RetrieverModel(small_config(text_layers=text_layers), encoder.dim, text_encoder=encoder)
+    model = RetrieverModel(
+        small_config(text_layers=text_layers), get_format("humanml3d"), encoder.dim, text_encoder=encoder
+    )
     assert "text_backbone.token.weight" in model.state_dict()
     texts = ["a person walks", "a person jumps"]
     rows = model.encode_text(texts)
@@ -47,25 +50,25 @@ def test_a_trained_text_encoder_belongs_to_the_model(
 
 def test_sentences_need_a_trained_text_encoder(small_config: Callable[..., PartTMRConfig]) -> None:
     with pytest.raises(ValueError, match="trained text encoder"):
-        RetrieverModel(small_config(), 8).encode_text(["a person walks"])
+        RetrieverModel(small_config(), get_format("humanml3d"), 8).encode_text(["a person walks"])
 
 
 def test_word_order_reaches_the_embedding(small_config: Callable[..., PartTMRConfig]) -> None:
-    model = RetrieverModel(small_config(), 16, text_encoder=trainable_encoder()).eval()
+    model = RetrieverModel(small_config(), get_format("humanml3d"), 16, text_encoder=trainable_encoder()).eval()
     one, other = model.encode_text(["walks jumps", "jumps walks"])
     assert (one - other).norm() > 1e-3
 
 
 def test_a_learned_temperature_stays_above_its_floor(small_config: Callable[..., PartTMRConfig]) -> None:
-    model = RetrieverModel(small_config(learn_temperature=True), 8)
+    model = RetrieverModel(small_config(learn_temperature=True), get_format("humanml3d"), 8)
     assert model.temperature.item() == pytest.approx(0.07)
     with torch.no_grad():
         model.log_temperature.fill_(-99.0)
     assert model.temperature.item() == pytest.approx(LOWEST_TEMPERATURE)
-    assert RetrieverModel(small_config(), 8).temperature == 0.07
+    assert RetrieverModel(small_config(), get_format("humanml3d"), 8).temperature == 0.07
 
 
 def test_the_whole_body_is_one_part(small_config: Callable[..., PartTMRConfig]) -> None:
-    model = RetrieverModel(small_config(parts="whole"), 8)
+    model = RetrieverModel(small_config(parts="whole"), get_format("humanml3d"), 8)
     encoded = model.encode_motion(torch.randn(2, 8, 263), torch.ones(2, 8, dtype=torch.bool))
     assert encoded.parts.shape == (2, 1, 16)

@@ -9,6 +9,7 @@ from torch import distributed
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.momentum_model import EmbeddingQueue, Keys, MomentumModel
+from utils.formats import get_format
 
 
 def small_config(**changes: object) -> PartTMRConfig:
@@ -49,7 +50,7 @@ def test_queue_continues_from_its_state() -> None:
 
 
 def test_copy_follows_and_stays_in_eval_mode() -> None:
-    online = RetrieverModel(small_config(momentum=0.9), 8)
+    online = RetrieverModel(small_config(momentum=0.9), get_format("humanml3d"), 8)
     momentum = MomentumModel(online)
     momentum.train()
     assert not any(module.training for module in momentum.model.modules())
@@ -67,7 +68,7 @@ def _update_in_process(rank: int, folder: str) -> None:
     """One of two processes."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(0)
-    online = RetrieverModel(small_config(queue_size=7), 8)
+    online = RetrieverModel(small_config(queue_size=7), get_format("humanml3d"), 8)
     momentum = MomentumModel(online)
     for step in range(2):
         numbers = torch.arange(3) + 100 * rank + 10 * step

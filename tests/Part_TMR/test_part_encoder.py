@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from Part_TMR.part_encoder import PartEncoder
-from utils.representation import get_layout
+from utils.formats import get_format
 
 
 def part_encoder(patch_frames: int, layout: str = "humanml3d") -> PartEncoder:
     torch.manual_seed(0)
-    columns = list(get_layout(layout).part_columns.values())
+    columns = list(get_format(layout).part_columns.values())
     sizes = {"width": 16, "layers": 2, "heads": 4, "feed_forward": 24, "dropout": 0.1, "embedding": 12}
     return PartEncoder(columns, patch_frames=patch_frames, **sizes).eval()
 
@@ -18,7 +18,7 @@ def part_encoder(patch_frames: int, layout: str = "humanml3d") -> PartEncoder:
 @pytest.mark.parametrize("patch_frames", [1, 4])
 @pytest.mark.parametrize("layout", ["humanml3d", "kit"])
 def test_shapes_and_unit_length(patch_frames: int, layout: str) -> None:
-    n_features = get_layout(layout).n_features
+    n_features = get_format(layout).n_features
     encoded = part_encoder(patch_frames, layout)(torch.randn(3, 20, n_features), torch.ones(3, 20, dtype=torch.bool))
     assert encoded.motion.shape == (3, 12) and encoded.parts.shape == (3, 6, 16)
     torch.testing.assert_close(encoded.motion.norm(dim=-1), torch.ones(3))
@@ -40,7 +40,7 @@ def test_padding_and_company_change_nothing(patch_frames: int) -> None:
 
 def test_a_part_sees_its_columns_only() -> None:
     model = part_encoder(patch_frames=4)
-    layout = get_layout("humanml3d")
+    layout = get_format("humanml3d")
     motion, mask = torch.randn(1, 8, 263), torch.ones(1, 8, dtype=torch.bool)
     before = model(motion, mask).parts
     for number, columns in enumerate(layout.part_columns.values()):

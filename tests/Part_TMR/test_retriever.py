@@ -69,7 +69,7 @@ def test_what_is_no_retriever_is_refused(run_dir: Path, tmp_path: Path, word_enc
         Retriever.load(tmp_path)
     config = json.loads((run_dir / "config.json").read_text())
     for change, message in (
-        ({"stage": "vq"}, "not the config of a retriever"),
+        ({"stage": "vq"}, "stage 'vq', not of 'tmr'"),
         ({"model": config["model"] | {"wings": 2}}, "unknown keys: wings"),
         ({"model": config["model"] | {"part_dim": 24}}, "motion_encoder"),
     ):

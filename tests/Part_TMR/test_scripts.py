@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from options.command_line import parse
 from options.library import BuildOptions
-from options.schema import parse
 from Part_TMR.retriever import Retriever
 from pipeline.library import build_library
 from utils.errors import run_script

@@ -15,9 +15,9 @@ from data.check.folder import check_folder
 from data.check.report import KINDS, Report, format_report
 from data.specs import DatasetSpec, get_spec, moved
 from utils.errors import UserError, run_script
+from utils.formats import get_format
 from utils.mirror import mirror_features
-from utils.representation import canonicalize, feature_statistics, features_to_joints, get_layout, joints_to_features
-from utils.skeleton import get_skeleton
+from utils.representation import canonicalize, feature_statistics, features_to_joints, joints_to_features
 
 SPLITS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 TEXT = (
@@ -27,7 +27,7 @@ TEXT = (
 
 def walk(number: int, dataset: str, n_frames: int = 61) -> np.ndarray:
     """Features of a stiff walk whose pace, bobbing and turning depend on `number`."""
-    skeleton, time = get_skeleton(dataset), np.linspace(0, 3, n_frames)
+    skeleton, time = get_format(dataset), np.linspace(0, 3, n_frames)
     pose = np.zeros((skeleton.n_joints, 3))
     for joint, parent in enumerate(skeleton.parents):
         if parent >= 0:
@@ -51,7 +51,7 @@ def good_folder(root: Path, dataset: str = "humanml3d") -> DatasetSpec:
             (spec.texts_dir / f"{number:06d}.txt").write_text(TEXT)
             rows += [features] if split == "train" else []
         spec.split_path(split).write_text("".join(f"{number:06d}\n" for number in numbers))
-    mean, std = feature_statistics(rows, get_layout(dataset))
+    mean, std = feature_statistics(rows, get_format(dataset))
     np.save(spec.mean_path, mean)
     np.save(spec.std_path, std)
     return spec
@@ -83,7 +83,7 @@ def test_a_good_folder_has_nothing(spec: DatasetSpec) -> None:
     report = check_folder(spec)
     assert found(report) == {}
     assert report.splits["train"].ids == report.splits["train"].clips == 6 and report.splits["val"].captions == 4
-    assert report.splits["train"].seconds == pytest.approx(6 * 60 / spec.fps, abs=0.01)
+    assert report.splits["train"].seconds == pytest.approx(6 * 60 / spec.format.fps, abs=0.01)
     assert "no problem found" in format_report(report)
 
 
@@ -131,7 +131,7 @@ def test_joints_that_are_not_the_features(spec: DatasetSpec) -> None:
 
 @pytest.mark.parametrize(("factor", "name"), [(100.0, "centimetres"), (1000.0, "millimetres")])
 def test_units_are_guessed(spec: DatasetSpec, factor: float, name: str) -> None:
-    layout = get_layout(spec.layout)
+    layout = get_format(spec.format)
     lengths = [3, *range(layout.positions.start, layout.positions.stop)]
 
     def scale(features: np.ndarray) -> None:
@@ -147,7 +147,7 @@ def test_units_are_guessed(spec: DatasetSpec, factor: float, name: str) -> None:
 def test_one_motion_underground(spec: DatasetSpec) -> None:
     edit(
         spec.features_dir / "000007.npy",
-        lambda x: x.__setitem__((slice(None), 3), -50 * get_layout(spec.layout).units_per_metre),
+        lambda x: x.__setitem__((slice(None), 3), -50 * get_format(spec.format).units_per_metre),
     )
     (spec.joints_dir / "000007.npy").unlink()
     assert found(check_folder(spec)) == {"height": ("000007: -50.00 m",)}
@@ -190,7 +190,7 @@ def test_caption_files_that_are_missing_empty_or_not_text(spec: DatasetSpec) -> 
 
 
 def test_splits_that_share_clips(spec: DatasetSpec) -> None:
-    np.save(spec.features_dir / "M000001.npy", mirror_features(np.load(spec.features_dir / "000001.npy"), spec.layout))
+    np.save(spec.features_dir / "M000001.npy", mirror_features(np.load(spec.features_dir / "000001.npy"), spec.format))
     (spec.texts_dir / "M000001.txt").write_text(TEXT)
     spec.split_path("val").write_text("000006\n000007\nM000001\n000000\n000007\n")
     assert found(check_folder(spec)) == {
@@ -201,7 +201,7 @@ def test_splits_that_share_clips(spec: DatasetSpec) -> None:
 
 
 def test_mirrored_clips_beside_their_originals_are_fine(spec: DatasetSpec) -> None:
-    np.save(spec.features_dir / "M000001.npy", mirror_features(np.load(spec.features_dir / "000001.npy"), spec.layout))
+    np.save(spec.features_dir / "M000001.npy", mirror_features(np.load(spec.features_dir / "000001.npy"), spec.format))
     (spec.texts_dir / "M000001.txt").write_text(TEXT)
     assert found(check_folder(spec)) == {"unlisted": ("M000001",)}
     with open(spec.split_path("train"), "a") as file:
@@ -284,13 +284,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_the_command(
     spec: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (spec.root / "dataset.json").write_text(json.dumps({"fps": spec.fps, "joints": spec.layout, "min_frame": 24}))
+    (spec.root / "dataset.json").write_text(
+        json.dumps({"fps": spec.format.fps, "joints": spec.format.name, "min_frame": 24})
+    )
     command = ["--dataset_name", str(spec.root), "--json", str(tmp_path / "report.json")]
     assert run(monkeypatch, *command) == 0
     assert "1 key of dataset.json means nothing: min_frame" in capsys.readouterr().out
     assert run(monkeypatch, *command, "--strict") == 1
     (spec.root / "dataset.json").unlink()
-    command[:2] = ["--dataset_name", spec.layout, "--dataset_root", str(spec.root)]
+    command[:2] = ["--dataset_name", spec.format, "--dataset_root", str(spec.root)]
     for number in range(10):
         (spec.texts_dir / f"{number:06d}.txt").write_text("a person walks\n")
     capsys.readouterr()

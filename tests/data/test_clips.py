@@ -345,7 +345,7 @@ def test_statistics(spec: DatasetSpec) -> None:
 
 def test_known_datasets_and_aliases() -> None:
     assert get_spec("t2m") is get_spec("humanml3d") is get_spec("HumanML3D")
-    assert get_spec("kit").n_features == 251 and get_spec("kit").fps == 12.5
+    assert get_spec("kit").format.n_features == 251 and get_spec("kit").format.fps == 12.5
     assert get_spec("mini").features_dir == Path("dataset/mini/new_joint_vecs")
     with pytest.raises(UserError, match="unknown dataset 'amass'.*humanml3d, kit, mini"):
         get_spec("amass")
@@ -357,7 +357,13 @@ def test_folder_with_dataset_json(tmp_path: Path) -> None:
     write(tmp_path / "dataset.json", json.dumps({"fps": 30, "joints": "kit", "min_frames": 16, "max_frames": 64}))
     spec = get_spec(str(tmp_path))
     assert not spec.generated
-    assert (spec.fps, spec.layout, spec.n_features, spec.min_frames, spec.max_clip_frames) == (30.0, "kit", 251, 16, 67)
+    assert (spec.format.fps, spec.format.name, spec.format.n_features, spec.min_frames, spec.max_clip_frames) == (
+        30.0,
+        "kit",
+        251,
+        16,
+        67,
+    )
     assert spec.root == tmp_path and spec.name == tmp_path.name
 
 

@@ -18,10 +18,10 @@ from data.mini.captions import TEST_ONLY, captions, tagged
 from data.mini.motion import make_clip
 from data.specs import get_spec, moved
 from utils.errors import UserError
+from utils.formats import get_format
 from utils.representation import canonicalize, facing, features_to_joints
-from utils.skeleton import get_skeleton
 
-SKELETON = get_skeleton("humanml3d")
+SKELETON = get_format("humanml3d")
 N_CLIPS = 120
 
 

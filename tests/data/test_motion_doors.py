@@ -19,10 +19,10 @@ from data.motions.joint_maps import load_joint_map
 from data.motions.reader import MotionReader
 from data.motions.settings import ReadSettings
 from data.specs import get_spec
+from options.command_line import parse
 from options.library import BuildOptions, SearchOptions
 from options.prepare import PrepareOptions
 from options.render import parse_render_options
-from options.schema import parse
 from Part_TMR.library import read_motion, read_own_clips, reader_for
 from pipeline.preparation import prepare_dataset
 from pipeline.render_output import render_all

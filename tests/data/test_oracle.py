@@ -10,8 +10,8 @@ import pytest
 from data.mini.folder import plan
 from data.mini.motion import make_clip
 from data.oracle.scores import attribute_signature, report, score_attributes, semantic_accuracy
+from utils.formats import get_format
 from utils.representation import features_to_joints, joints_to_features
-from utils.skeleton import get_skeleton
 
 Item = tuple[dict, np.ndarray]
 
@@ -32,7 +32,7 @@ def _report(items: list[Item], change: Callable[[np.ndarray], np.ndarray] = lamb
 
 
 def _mirrored(joints: np.ndarray) -> np.ndarray:
-    return (joints * [-1, 1, 1])[:, list(get_skeleton("humanml3d").mirror)]
+    return (joints * [-1, 1, 1])[:, list(get_format("humanml3d").mirror)]
 
 
 def test_real_clips_show_their_attributes(items: list[Item]) -> None:

@@ -23,7 +23,7 @@ from models.evaluator.own import EvaluatorNetwork
 from models.text_encoder import TextFeatures
 from options.groups import TrainSettings
 from utils.errors import run_script
-from utils.representation import get_layout
+from utils.formats import get_format
 
 SETTINGS = TrainSettings(
     batch_size=8, max_epoch=40, lr=2e-3, warm_up_iter=5, schedule="constant", eval_every_e=40, save_every=1000
@@ -54,7 +54,7 @@ def sided_clips(n_clips: int, seed: int) -> list[Clip]:
     for number in range(n_clips):
         side, action = ("left", "right")[number % 2], number // 2 % len(ACTIONS)
         features = 0.1 * generator.normal(size=(16 + 4 * int(generator.integers(3)), 263)).astype(np.float32)
-        height = get_layout("humanml3d").joint_columns(SIDES[side])[1]
+        height = get_format("humanml3d").joint_columns(SIDES[side])[1]
         features[:, height] += np.sin(np.arange(len(features)) * 0.4 * (action + 1)) + 1
         caption = Caption(f"someone {ACTIONS[action]} the {side} hand")
         clips.append(Clip(f"{seed}{number:04d}", f"{seed}{number:04d}", features, (caption,)))
@@ -70,7 +70,7 @@ def make_task() -> tuple[EvaluatorTask, MotionTextDataset, MotionTextDataset]:
     texts = CaptionTexts(captions, np.arange(len(captions)), WordStore(captions))
     val_texts = CaptionTexts(val.captions, np.arange(len(val)), WordStore(captions + val.captions))
     val_texts.store.captions = val.captions
-    return EvaluatorTask(EvaluatorNetwork(config, 12), texts, val_texts), train, val
+    return EvaluatorTask(EvaluatorNetwork(config, get_format("humanml3d"), 12), texts, val_texts), train, val
 
 
 def test_learns_pairs_and_sides(tmp_path: Path) -> None:

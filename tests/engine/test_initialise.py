@@ -16,7 +16,6 @@ from engine.initialise import initialise, start_record
 from engine.run_state import prepare_run
 from models.evaluator.own import OwnEvaluator
 from options.groups import TrainSettings
-from options.schema import to_dict
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_length_estimator, load_masked, load_residual, load_vq
 from tests.engine.test_harness import SETTINGS, Fit, same_state, train
@@ -24,6 +23,7 @@ from tests.engine.test_retriever_task import make_task
 from utils.checkpoint import read_model
 from utils.errors import UserError
 from utils.files import file_hash, read_json
+from utils.schema import to_dict
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained" / "mini"
 MODEL = {"width": 8, "dropout": 0.3}

@@ -19,6 +19,7 @@ from models.configs import PartTMRConfig
 from models.text_encoder import TextFeatures
 from options.groups import TrainSettings
 from Part_TMR.model import RetrieverModel
+from utils.formats import get_format
 
 N_CLIPS = 10
 SETTINGS = TrainSettings(
@@ -52,7 +53,7 @@ def make_task(**changes: object) -> tuple[RetrieverTask, MotionTextDataset]:
     sizes = {"part_dim": 16, "motion_layers": 1, "motion_ff_size": 16, "patch_frames": 4, "embed_dim": 12}
     text = {"text_encoder": "minilm", "text_layers": 1, "text_dim": 16}
     training = {"dropout": 0.0, "queue_size": 12, "momentum": 0.5}
-    model = RetrieverModel(PartTMRConfig(**(sizes | text | training | changes)), 8)
+    model = RetrieverModel(PartTMRConfig(**(sizes | text | training | changes)), get_format("humanml3d"), 8)
     texts = CaptionTexts(dataset.captions, np.arange(N_CLIPS), RandomStore(N_CLIPS))
     return RetrieverTask(model, texts, texts, motion_lr_factor=3.0, text_lr_factor=0.1, head_lr_factor=2.0), dataset
 

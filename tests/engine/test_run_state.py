@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from engine.run_state import best_name, prepare_run
+from options.command_line import parse
 from options.presets import PRESETS
-from options.schema import parse, to_dict
 from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.formats import get_format
+from utils.schema import to_dict
 
 CONFIG = {
     "stage": "vq",
@@ -62,7 +64,8 @@ def test_a_run_of_a_former_version_goes_on_with_the_same_command(stage: str, tmp
     config = to_dict(parse(schema, flags, PRESETS[stage]))
     extra = {name: former[name] for name in ("dims", "tokens") if name in former}
     library = {} if stage == "tmr" else {"library": {"retriever": "0" * 16}}
-    config = {"stage": stage, "command": "b", **config, **extra, **library}
+    form = {"format": get_format("humanml3d").to_json()}
+    config = {"stage": stage, "command": "b", **config, **extra, **library, **form}
     prepare_run(tmp_path, config)
     with pytest.raises(UserError, match="was 3 and is 1|was 1.0 and is 2.0"):
         changes = (

@@ -20,6 +20,7 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from options.stages import VQLossWeights
+from utils.formats import get_format
 from utils.normalizer import Normalizer
 
 CODES, PARTS, LEVELS = 16, 6, 3
@@ -78,15 +79,18 @@ def test_fid_of_generated_motions_picks_checkpoints(kind: str) -> None:
 
 def test_drift_counts_errors_of_one_sign_only() -> None:
     torch.manual_seed(0)
-    model = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
+    model = RVQVAE(
+        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
+        get_format("humanml3d"),
+    )
     task = VQTask(model, VQLossWeights())
-    error = torch.zeros(1, 40, model.layout.n_features)
+    error = torch.zeros(1, 40, model.form.n_features)
     error[..., 1] = 0.01
     assert task._drift(error).item() == pytest.approx(0.01 * np.arange(1, 41).mean() / 3, rel=1e-4)
     error[:, ::2, 1] = -0.01
     assert task._drift(error).item() < 0.01
-    statistics = np.zeros(model.layout.n_features), np.full(model.layout.n_features, 2.0)
-    model.normalizer = Normalizer.from_statistics(*statistics, model.layout)
+    statistics = np.zeros(model.form.n_features), np.full(model.form.n_features, 2.0)
+    model.normalizer = Normalizer.from_statistics(*statistics, model.form)
     error[..., 1] = 0.01
     assert task._drift(error).item() == pytest.approx(0.02 * np.arange(1, 41).mean() / 3, rel=1e-4), "not in metres"
     assert replace(VQLossWeights(), drift_weight=0.0).drift_weight == 0
@@ -94,8 +98,11 @@ def test_drift_counts_errors_of_one_sign_only() -> None:
 
 def test_reconstructions_are_judged() -> None:
     torch.manual_seed(0)
-    model = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
-    motion = 0.01 * torch.randn(4, 16, model.layout.n_features)
+    model = RVQVAE(
+        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
+        get_format("humanml3d"),
+    )
+    motion = 0.01 * torch.randn(4, 16, model.form.n_features)
     mask = torch.ones(4, 16, dtype=torch.bool)
     mask[0, 8:] = False
     model.train()(motion, mask)
@@ -115,7 +122,9 @@ def test_the_tokeniser_reports_its_codebooks_level_by_level() -> None:
     batch = {"motion": motion, "mask": torch.ones(4, 16, dtype=torch.bool)}
     seen = []
     for dropout in (0.0, 1.0):
-        task = VQTask(RVQVAE(RVQConfig(**sizes, quantize_dropout_prob=dropout)), VQLossWeights()).train()
+        task = VQTask(
+            RVQVAE(RVQConfig(**sizes, quantize_dropout_prob=dropout), get_format("humanml3d")), VQLossWeights()
+        ).train()
         for _ in range(20):
             losses = task(batch)
             levels = {name: [float(losses[f"metric/{name}/{level}"]) for level in range(3)] for name in METRICS}

@@ -29,6 +29,7 @@ from models.vq.rvq import RVQVAE
 from options.stages import VQLossWeights
 from tests.engine import test_evaluator_task, test_retriever_task
 from tests.engine.test_stage_tasks import CODES, LEVELS, PARTS, SIZES, Captions, MeanEvaluator, decode
+from utils.formats import get_format
 
 ROOT = Path(__file__).parents[2]
 COUNT, BATCH = 9, 2  # five batches: three and two for two processes
@@ -60,7 +61,10 @@ def stages() -> dict[str, tuple[Task, list[dict[str, Any]]]]:
     retriever.validation_texts.clips = np.arange(COUNT)
     retriever.validation_texts.captions = retriever.validation_texts.captions[:COUNT]
     torch.manual_seed(0)
-    vq = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
+    vq = RVQVAE(
+        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
+        get_format("humanml3d"),
+    )
     vq.train()(batches_of(clips)[0]["motion"])
     store = test_retriever_task.RandomStore(COUNT)
     length = LengthEstimator(LengthEstimatorConfig(latent_dim=8, n_heads=2, n_layers=1), 8)
@@ -98,6 +102,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.engine.test_harness import SETTINGS, Fit, Harness, Points
 from dataclasses import replace
+from utils.formats import get_format
 rank = int(os.environ["RANK"])
 class Stopped(Fit):
     def validate_batch(self, batch, number):

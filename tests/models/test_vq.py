@@ -12,6 +12,7 @@ from models.vq.quantizer import ResidualQuantizer
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import cached_tokens, state_hash, tokenise
 from utils.errors import UserError
+from utils.formats import get_format
 
 SMALL = {"width": 16, "depth": 2, "code_dim2d": 8, "nb_code2d": 16, "num_quantizers": 3}
 
@@ -20,14 +21,14 @@ SMALL = {"width": 16, "depth": 2, "code_dim2d": 8, "nb_code2d": 16, "num_quantiz
 def model(request: pytest.FixtureRequest) -> RVQVAE:
     torch.manual_seed(0)
     layout, merge_parts = request.param
-    model = RVQVAE(RVQConfig(layout=layout, merge_parts=merge_parts, **SMALL))
+    model = RVQVAE(RVQConfig(merge_parts=merge_parts, **SMALL), get_format(layout))
     model.train()
-    model(torch.randn(8, 64, model.layout.n_features))  # initialises the codebooks
+    model(torch.randn(8, 64, model.form.n_features))  # initialises the codebooks
     return model.eval()
 
 
 def test_shapes(model: RVQVAE) -> None:
-    features = torch.randn(2, 40, model.layout.n_features)
+    features = torch.randn(2, 40, model.form.n_features)
     codes = model.encode(features)
     assert codes.shape == (2, 10, 6, 3) and codes.min() >= 0 and codes.max() < 16
     assert model.decode(codes).shape == features.shape
@@ -36,7 +37,7 @@ def test_shapes(model: RVQVAE) -> None:
 
 def test_padding_changes_nothing(model: RVQVAE) -> None:
     torch.manual_seed(1)
-    features = torch.randn(2, 48, model.layout.n_features)
+    features = torch.randn(2, 48, model.form.n_features)
     mask = torch.ones(2, 48, dtype=torch.bool)
     mask[0, 28:] = False
     codes = model.encode(features, mask)
@@ -49,16 +50,16 @@ def test_padding_changes_nothing(model: RVQVAE) -> None:
 
 
 def test_save_and_load_give_identical_codes(model: RVQVAE) -> None:
-    copy = RVQVAE(model.config).eval()
+    copy = RVQVAE(model.config, model.form).eval()
     copy.load_state_dict(model.state_dict())
-    features = torch.randn(2, 40, model.layout.n_features)
+    features = torch.randn(2, 40, model.form.n_features)
     assert torch.equal(copy.encode(features), model.encode(features))
     assert state_hash(copy) == state_hash(model)
 
 
 def test_odd_lengths_are_refused(model: RVQVAE) -> None:
     with pytest.raises(UserError, match="multiple of 4"):
-        model.encode(torch.randn(1, 42, model.layout.n_features))
+        model.encode(torch.randn(1, 42, model.form.n_features))
 
 
 def test_straight_through_gradient_is_one() -> None:
@@ -121,7 +122,7 @@ def test_processes_drop_the_same_levels_and_share_their_codebooks(tmp_path: Path
 
 
 def test_tokenising_is_the_same_alone_together_and_from_the_cache(model: RVQVAE, tmp_path, monkeypatch) -> None:
-    motions = [torch.randn(length, model.layout.n_features).numpy() for length in (40, 64, 52)]
+    motions = [torch.randn(length, model.form.n_features).numpy() for length in (40, 64, 52)]
     together = tokenise(model, motions)
     for motion, codes in zip(motions, together, strict=True):
         assert torch.equal(codes, model.encode(torch.from_numpy(motion)[None])[0])

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from options.schema import flags_of, from_dict, option, parse, to_dict
+from options.command_line import flags_of, parse
 from utils.errors import UserError
+from utils.schema import from_dict, option, to_dict
 
 
 @dataclass(frozen=True)

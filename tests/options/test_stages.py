@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from options import app, export, library, prepare, stages
+from options.command_line import flags_of, parse
 from options.presets import PRESETS
-from options.schema import flags_of, from_dict, parse, to_dict
+from utils.formats import get_format
+from utils.schema import from_dict, to_dict
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = {
@@ -137,10 +139,12 @@ def test_length_classes_are_enough_for_the_datasets_longest_motion(tmp_path: Pat
 
 
 @pytest.mark.parametrize("schema", [stages.VQOptions, stages.RetrieverOptions])
-def test_layout_and_alias_follow_the_dataset(schema: type) -> None:
-    assert parse(schema, ["--dataset_name", "kit"]).model.layout == "kit"
+def test_format_and_alias_follow_the_dataset(schema: type) -> None:
+    kit = stages.run_config(parse(schema, ["--dataset_name", "kit"]), "any")
+    assert kit["format"] == get_format("kit").to_json()
     options = parse(schema, ["--dataset_name", "t2m"])
-    assert (options.run.dataset_name, options.model.layout) == ("humanml3d", "humanml3d")
+    assert options.run.dataset_name == "humanml3d"
+    assert stages.run_config(options, "any")["format"] == get_format("humanml3d").to_json()
 
 
 @pytest.mark.parametrize(

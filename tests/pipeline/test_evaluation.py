@@ -14,7 +14,7 @@ import torch
 from data.clips import Caption, Clip
 from models.configs import RVQConfig, SamplingSettings
 from models.vq.rvq import RVQVAE
-from options.schema import parse
+from options.command_line import parse
 from options.stages import EvalResOptions, ProtocolOptions
 from pipeline.evaluation.generators import _sources, _targets
 from pipeline.evaluation.protocols import Fixed, Generated, GroundTruthBase
@@ -23,6 +23,7 @@ from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
 from utils import metrics
 from utils.errors import UserError
+from utils.formats import get_format
 
 WIDTH = 263
 
@@ -139,7 +140,10 @@ def test_captions_and_scores_draw_from_streams_of_their_own(
 def test_clips_are_decoded_in_batches(evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The row `vq`: the same numbers as clip by clip, in few passes."""
     torch.manual_seed(0)
-    vq = RVQVAE(RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"))
+    vq = RVQVAE(
+        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
+        get_format("humanml3d"),
+    )
     vq.train()(torch.randn(4, 40, WIDTH))
     vq.eval()
     generator = np.random.default_rng(0)
@@ -150,7 +154,7 @@ def test_clips_are_decoded_in_batches(evaluation: Evaluation, tmp_path: Path, mo
     monkeypatch.setattr(Evaluation, "_load_evaluator", lambda *_, **__: evaluation.evaluator)
     calls, decode = [], vq.decode
     monkeypatch.setattr(vq, "decode", lambda *inputs: calls.append(inputs) or decode(*inputs))
-    spec = SimpleNamespace(root=tmp_path, layout="humanml3d", fps=20, max_frames=196)
+    spec = SimpleNamespace(root=tmp_path, format=get_format("humanml3d"), max_frames=196)
     made = Evaluation(spec, evaluation.protocol, vq, "logs", torch.device("cpu"))
     assert len(calls) == 1
     for expected, row in zip(alone, made.references[1].motions, strict=True):

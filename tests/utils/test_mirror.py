@@ -8,13 +8,14 @@ import torch
 
 from utils import quaternion
 from utils.errors import UserError
+from utils.formats import get_format
 from utils.mirror import mirror_caption, mirror_features, mirror_joints
-from utils.representation import canonicalize, features_to_joints, get_layout, joints_to_features, yaw_quaternion
+from utils.representation import canonicalize, features_to_joints, joints_to_features, yaw_quaternion
 
 
 def asymmetric_body(dataset: str, frames: int = 50) -> np.ndarray:
     """A canonical body that wobbles differently on both sides, turns and walks sideways."""
-    skeleton = get_layout(dataset).skeleton
+    skeleton = get_format(dataset)
     generator = np.random.default_rng(1)
     time = np.linspace(0, 1, frames)[:, None, None]
     rest = np.zeros((skeleton.n_joints, 3))
@@ -36,7 +37,7 @@ def test_features_of_mirrored_joints_are_the_mirrored_features(dataset: str) -> 
     features = joints_to_features(joints, dataset)
     mirrored = mirror_features(features, dataset)
     expected = joints_to_features(mirror_joints(joints, dataset), dataset)
-    scale = get_layout(dataset).units_per_metre
+    scale = get_format(dataset).units_per_metre
     np.testing.assert_allclose(mirrored, expected, atol=1e-5 * scale)
     np.testing.assert_allclose(
         features_to_joints(mirrored, dataset), mirror_joints(features_to_joints(features, dataset), dataset), atol=1e-5
@@ -46,12 +47,12 @@ def test_features_of_mirrored_joints_are_the_mirrored_features(dataset: str) -> 
 
 @pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
 def test_twice_is_nothing_in_numpy_and_torch(dataset: str) -> None:
-    rows = np.random.default_rng(0).normal(size=(2, 7, get_layout(dataset).n_features)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(2, 7, get_format(dataset).n_features)).astype(np.float32)
     once = mirror_features(rows, dataset)
     assert once.dtype == np.float32 and not np.array_equal(once, rows)
     np.testing.assert_array_equal(mirror_features(once, dataset), rows)
     np.testing.assert_array_equal(mirror_features(torch.from_numpy(rows), dataset).numpy(), once)
-    joints = np.random.default_rng(0).normal(size=(5, get_layout(dataset).n_joints, 3))
+    joints = np.random.default_rng(0).normal(size=(5, get_format(dataset).n_joints, 3))
     np.testing.assert_array_equal(mirror_joints(mirror_joints(joints, dataset), dataset), joints)
 
 

@@ -8,13 +8,13 @@ import torch
 
 from utils import quaternion
 from utils.errors import UserError
+from utils.formats import get_format
 from utils.normalizer import Normalizer
 from utils.representation import (
     canonicalize,
     facing,
     features_to_grid,
     features_to_joints,
-    get_layout,
     grid_to_features,
     joints_to_features,
     yaw_quaternion,
@@ -26,7 +26,7 @@ needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the publish
 
 def moving_body(dataset: str, frames: int = 60, turn: float = 0.0, seed: int = 0) -> np.ndarray:
     """A canonical body that wobbles, walks and turns by `turn` radians in all."""
-    skeleton = get_layout(dataset).skeleton
+    skeleton = get_format(dataset)
     generator = np.random.default_rng(seed)
     time = np.linspace(0, 1, frames)[:, None, None]
     bones = skeleton.directions * skeleton.bone_lengths[:, None]
@@ -63,7 +63,7 @@ def test_canonical_joints_stay_as_they_are() -> None:
 def test_joints_features_joints(dataset: str, turn: float) -> None:
     joints = moving_body(dataset, turn=turn)
     features = joints_to_features(joints, dataset)
-    assert features.shape == (59, get_layout(dataset).n_features) and features.dtype == np.float32
+    assert features.shape == (59, get_format(dataset).n_features) and features.dtype == np.float32
     np.testing.assert_allclose(features_to_joints(features, dataset), joints[:-1], atol=2e-5)
 
 
@@ -84,7 +84,7 @@ def test_canonicalize_undoes_place_heading_and_size() -> None:
 
 def test_bone_lengths_after_retargeting() -> None:
     generator = np.random.default_rng(0)
-    skeleton = get_layout("humanml3d").skeleton
+    skeleton = get_format("humanml3d")
     stretched = moving_body("humanml3d") * generator.uniform(0.8, 1.3)
     stretched = canonicalize(stretched + generator.normal(scale=0.01, size=stretched.shape))
     lengths = np.linalg.norm(stretched[:, 1:] - stretched[:, list(skeleton.parents[1:])], axis=-1)
@@ -93,7 +93,7 @@ def test_bone_lengths_after_retargeting() -> None:
 
 @pytest.mark.parametrize("dataset, n_features, slots", [("humanml3d", 263, 24), ("kit", 251, 36)])
 def test_grid_is_exact_and_complete(dataset: str, n_features: int, slots: int) -> None:
-    layout = get_layout(dataset)
+    layout = get_format(dataset)
     features = torch.randn(3, 8, n_features)
     grid = features_to_grid(features, layout)
     assert grid.shape == (3, 8, slots, 12)
@@ -102,7 +102,7 @@ def test_grid_is_exact_and_complete(dataset: str, n_features: int, slots: int) -
 
 
 def test_the_grid_copies_nothing_to_the_device_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    layout, features = get_layout("humanml3d"), torch.randn(1, 4, 263, requires_grad=True)
+    layout, features = get_format("humanml3d"), torch.randn(1, 4, 263, requires_grad=True)
     with torch.inference_mode():
         grid_to_features(features_to_grid(features, layout), layout)
     monkeypatch.setattr(torch, "as_tensor", lambda *_, **__: pytest.fail("an index was made again"))
@@ -112,16 +112,16 @@ def test_the_grid_copies_nothing_to_the_device_twice(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("dataset, widths", [("humanml3d", [7, 50, 50, 60, 60, 60]), ("kit", [7, 62, 62, 48, 48, 48])])
 def test_retriever_parts_have_the_published_widths(dataset: str, widths: list[int]) -> None:
-    columns = get_layout(dataset).part_columns
+    columns = get_format(dataset).part_columns
     assert [len(columns[part]) for part in columns] == widths
-    assert set(np.concatenate(list(columns.values()))) == set(range(get_layout(dataset).n_features))
+    assert set(np.concatenate(list(columns.values()))) == set(range(get_format(dataset).n_features))
 
 
 @pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
 def test_every_joint_has_one_slot(dataset: str) -> None:
-    skeleton = get_layout(dataset).skeleton
+    skeleton = get_format(dataset)
     assert sorted(joint for joint in skeleton.slots if joint >= 0) == list(range(skeleton.n_joints))
-    assert len({len(part) for part in skeleton.part_slots}) == 1
+    assert len({skeleton.slots_per_part}) == 1
     assert [skeleton.mirror[skeleton.mirror[joint]] for joint in range(skeleton.n_joints)] == list(
         range(skeleton.n_joints)
     )
@@ -141,7 +141,7 @@ def test_bad_joints_are_refused(joints: np.ndarray, words: str) -> None:
 
 
 def test_normalizer_round_trip_and_bias() -> None:
-    layout = get_layout("humanml3d")
+    layout = get_format("humanml3d")
     generator = np.random.default_rng(0)
     mean, std = generator.normal(size=263), generator.uniform(0.5, 2, 263)
     normalizer = Normalizer.from_statistics(mean, std, layout, feat_bias=5.0)

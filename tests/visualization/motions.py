@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from utils import quaternion
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 from visualization.kinematics import fit_rig, forward
 
 X, Y, Z = np.eye(3)
@@ -13,7 +13,7 @@ X, Y, Z = np.eye(3)
 
 def t_pose(dataset: str) -> np.ndarray:
     """(J, 3) joints of a T-pose with the skeleton's published bone lengths."""
-    skeleton = get_skeleton(dataset)
+    skeleton = get_format(dataset)
     joints = np.zeros((skeleton.n_joints, 3))
     for joint in range(1, skeleton.n_joints):
         name = skeleton.joint_names[joint]
@@ -74,6 +74,6 @@ def make_walk(
     direction = np.stack([np.sin(np.deg2rad(heading)), np.zeros(frames), np.cos(np.deg2rad(heading))], axis=-1)
     root = pose[0] + np.cumsum(direction, axis=0) * speed / fps
     joints = forward(rig, root, local)[:, rig.node_of_joint]
-    feet = joints[:, [*get_skeleton(dataset).left_foot, *get_skeleton(dataset).right_foot], 1].min(axis=1)
+    feet = joints[:, [*get_format(dataset).left_foot, *get_format(dataset).right_foot], 1].min(axis=1)
     joints[..., 1] -= feet[:, None]  # the lower foot is always on the ground
     return joints

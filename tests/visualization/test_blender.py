@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.visualization.motions import make_walk
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 from visualization.bvh import write_bvh
 from visualization.gltf import write_glb
 
@@ -61,7 +61,7 @@ def test_blender_shows_the_motion(tmp_path: Path, suffix: str, dataset: str) -> 
     result = subprocess.run(command, timeout=550, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     with np.load(tmp_path / "read.npz", allow_pickle=False) as read:
-        order = [list(read["names"]).index(name) for name in get_skeleton(dataset).joint_names]
+        order = [list(read["names"]).index(name) for name in get_format(dataset).joint_names]
         blender, lowest = read["positions"][:, order], read["lowest"]
         assert read["rate"] == pytest.approx(20)
     # Blender's z is up and its -y is our +z: the figure faces the viewer of the front view.

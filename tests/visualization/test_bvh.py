@@ -12,7 +12,7 @@ from tests.visualization.motions import make_walk
 from utils import quaternion
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 from visualization.bvh import rig_motion, write_bvh
 from visualization.contacts import detect_contacts
 from visualization.euler import to_euler
@@ -22,7 +22,7 @@ from visualization.kinematics import forward
 def export(path: Path, joints: np.ndarray, dataset: str = "humanml3d", **options) -> tuple[BVH, np.ndarray]:
     """The written file and its joints (T, J, 3) in metres by forward kinematics."""
     motion = read_bvh(write_bvh(path, joints, 20, dataset, **options))
-    order = [motion.names.index(name) for name in get_skeleton(dataset).joint_names]
+    order = [motion.names.index(name) for name in get_format(dataset).joint_names]
     return motion, motion.positions()[:, order] / 100
 
 
@@ -127,7 +127,7 @@ def test_angles_take_the_nearer_of_two_names_of_a_rotation() -> None:
 def test_straight_limbs_do_not_spin(tmp_path: Path) -> None:
     """Arms and legs that pass through straight have no bending plane there: their twist must stay calm."""
     joints = make_walk(frames=60, speed=0)
-    skeleton = get_skeleton("humanml3d")
+    skeleton = get_format("humanml3d")
     for shoulder, elbow, wrist in ((16, 18, 20), (17, 19, 21)):
         upper = joints[:, elbow] - joints[:, shoulder]
         straight = upper / np.linalg.norm(upper, axis=-1, keepdims=True)
@@ -150,7 +150,7 @@ def test_a_deformed_chest_does_not_swing_the_head() -> None:
 def test_noisy_joints_do_not_swing_a_short_spine(noise: float, joint: str) -> None:
     """A bone of 6 cm whose ends are noisy would turn by tens of degrees a frame; what a clean clip does is kept."""
     joints = make_walk(turns=0.4)
-    chosen = slice(None) if joint == "all" else get_skeleton("humanml3d").joint_names.index(joint)
+    chosen = slice(None) if joint == "all" else get_format("humanml3d").joint_names.index(joint)
     noisy = joints.copy()
     noisy[:, chosen] += noise * np.random.default_rng(0).standard_normal(noisy[:, chosen].shape)
     rig, pose = rig_motion(noisy, 20)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from data.motions.reader import MotionReader
+from options.command_line import parse
 from options.export import Comparison, MotionExportOptions
-from options.schema import parse
 from pipeline.motion_folder import read_motion_folder
 from tests.visualization.motions import make_walk
 from utils.bvh import read_bvh

@@ -12,7 +12,7 @@ import pytest
 from tests.visualization.motions import make_walk
 from utils import quaternion
 from utils.errors import UserError
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 from visualization.body import get_body
 from visualization.gltf import write_glb
 
@@ -72,7 +72,7 @@ def test_animation_and_skin_follow_the_joints(tmp_path: Path, dataset: str) -> N
     joints = make_walk(dataset, frames=30, turns=0.8)
     document, arrays = read_glb(write_glb(tmp_path / "walk.glb", joints, 20, dataset))
     names = [node["name"] for node in document["nodes"]]
-    nodes = [names.index(name) for name in get_skeleton(dataset).joint_names]
+    nodes = [names.index(name) for name in get_format(dataset).joint_names]
     body = get_body(dataset)
     points = body.display_points(joints)
     skin = document["skins"][0]

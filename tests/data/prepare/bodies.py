@@ -9,9 +9,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from data.motions.joint_maps import load_joint_map
-from utils.skeleton import get_skeleton
+from utils.formats import get_format
 
-SKELETON = get_skeleton("humanml3d")
+SKELETON = get_format("humanml3d")
 PACK = Path(__file__).resolve().parents[4] / "shared" / "mocap"
 
 

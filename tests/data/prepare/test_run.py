@@ -14,13 +14,14 @@ from data.clips import load_split, load_statistics, read_captions
 from data.datasets import MotionTextDataset, WindowDataset
 from data.prepare.clip import make_clip
 from data.specs import get_spec
+from options.command_line import parse
 from options.prepare import PrepareOptions
-from options.schema import parse
 from pipeline.preparation import prepare_dataset
 from tests.data.prepare.bodies import named_like, walking_body, write_bvh
 from utils.errors import UserError
+from utils.formats import get_format
 from utils.mirror import mirror_joints
-from utils.representation import canonicalize, features_to_joints, get_layout
+from utils.representation import canonicalize, features_to_joints
 
 N_CLIPS = 6
 
@@ -67,7 +68,7 @@ def test_dataset_is_one_for_every_other_command(
     assert "joint map mixamo" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
     spec = get_spec("mine")
-    assert spec == get_spec("dataset/mine") and (spec.name, spec.fps, spec.min_frames) == ("mine", 20.0, 40)
+    assert spec == get_spec("dataset/mine") and (spec.name, spec.format.fps, spec.min_frames) == ("mine", 20.0, 40)
     clips = {split: load_split(spec, split) for split in ("train", "val", "test")}
     assert sum(map(len, clips.values())) == N_CLIPS and all(clips.values())
     assert all(len(clip.captions) == 2 for members in clips.values() for clip in members)
@@ -76,7 +77,7 @@ def test_dataset_is_one_for_every_other_command(
     mean, std = load_statistics(spec)
     together = np.concatenate(rows).astype(np.float64)
     np.testing.assert_allclose(mean, together.mean(axis=0), atol=1e-6)
-    positions = get_layout("humanml3d").positions
+    positions = get_format("humanml3d").positions
     np.testing.assert_allclose(std[positions], together[:, positions].std(axis=0).mean(), rtol=1e-5)
     for clip, features in zip(clips["train"], rows, strict=True):
         joints = np.load(spec.joints_dir / f"{clip.id}.npy")
@@ -257,7 +258,7 @@ def test_other_settings_are_refused(sources: Path, tmp_path: Path) -> None:
         run(sources, out, "--fps", "30")
     assert content(out) == before
     assert run(sources, out, "--fps", "30", "--restart") == 0
-    assert get_spec(str(out)).fps == 30
+    assert get_spec(str(out)).format.fps == 30
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="was not made by prepare_dataset.py"):

@@ -75,12 +75,12 @@ def test_files_are_found_and_the_batch_changes_nothing(
     guo_files: Callable[..., Path], dataset: str, folder: str, meta: str
 ) -> None:
     spec = get_spec(dataset)
-    guo_files(folder, spec.n_features, meta)
+    guo_files(folder, spec.format.n_features, meta)
     evaluator = load_evaluator(spec, "logs")
-    assert (evaluator.name, evaluator.dimension, evaluator.n_features) == ("guo", 5, spec.n_features)
-    text, motion = evaluator.embed_text(CAPTIONS), evaluator.embed_motion(motions(spec.n_features))
+    assert (evaluator.name, evaluator.dimension, evaluator.n_features) == ("guo", 5, spec.format.n_features)
+    text, motion = evaluator.embed_text(CAPTIONS), evaluator.embed_motion(motions(spec.format.n_features))
     assert text.dtype == motion.dtype == np.float32 and text.shape == (3, 5) and motion.shape == (5, 5)
-    alone = np.concatenate([evaluator.embed_motion([each]) for each in motions(spec.n_features)])
+    alone = np.concatenate([evaluator.embed_motion([each]) for each in motions(spec.format.n_features)])
     np.testing.assert_allclose(motion, alone, atol=1e-5)
     np.testing.assert_allclose(text, np.concatenate([evaluator.embed_text([each]) for each in CAPTIONS]), atol=1e-5)
     assert evaluator.embed_text([]).shape == (0, 5) and evaluator.embed_motion([]).shape == (0, 5)

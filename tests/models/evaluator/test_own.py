@@ -19,9 +19,11 @@ from models.text_encoder import TextEncoder, TextFeatures, pad_features
 from pipeline.export import export_run
 from utils.errors import UserError
 from utils.files import write_json
+from utils.formats import get_format
 from utils.mirror import mirror_features
 from utils.normalizer import Normalizer
 
+FORMAT = get_format("humanml3d")
 CONFIG = EvaluatorConfig(latent_dim=16, n_heads=2, text_layers=1, motion_layers=2, embed_dim=6)
 LENGTHS = (40, 43, 12, 64, 5, 40)
 CAPTIONS = [Caption("a person walks"), Caption("someone jumps twice"), Caption("left"), Caption("a person walks")]
@@ -51,7 +53,7 @@ class WordEncoder(TextEncoder):
 
 def network(config: EvaluatorConfig = CONFIG) -> EvaluatorNetwork:
     torch.manual_seed(0)
-    model = EvaluatorNetwork(config, 8)
+    model = EvaluatorNetwork(config, get_format("humanml3d"), 8)
     model.normalizer = Normalizer(len(model.normalizer.mean))
     model.normalizer.mean += 0.3
     return model
@@ -72,7 +74,7 @@ def logs(tmp_path: Path) -> Path:
     """A folder of runs with the evaluator of `mini` as a training leaves it."""
     run_dir = tmp_path / "logs" / "mini" / "evaluator"
     (run_dir / "model").mkdir(parents=True)
-    write_json(run_dir / "config.json", {"stage": "evaluator", "model": asdict(CONFIG)})
+    write_json(run_dir / "config.json", {"stage": "evaluator", "model": asdict(CONFIG), "format": FORMAT.to_json()})
     torch.save({"model": network().state_dict()}, run_dir / "model" / "net_best_r_precision_top1.tar")
     return tmp_path / "logs"
 
@@ -143,14 +145,14 @@ def test_what_does_not_fit_is_refused(logs: Path, monkeypatch: pytest.MonkeyPatc
             load_evaluator(spec, checkpoints_dir, text_encoder=WordEncoder())
 
     refused("it belongs at elsewhere/mini/evaluator or pretrained/mini/evaluator.*train_evaluator.py", "elsewhere")
-    config = {"stage": "evaluator", "model": asdict(CONFIG)}
+    config = {"stage": "evaluator", "model": asdict(CONFIG), "format": FORMAT.to_json()}
     write_json(run_dir / "config.json", config | {"stage": "vq"})
-    refused("is not the config of an evaluator")
+    refused("stage 'vq', not of 'evaluator'")
     write_json(run_dir / "config.json", config | {"model": asdict(CONFIG) | {"widht": 3}})
     refused("widht")
     write_json(run_dir / "config.json", config | {"model": asdict(CONFIG) | {"motion_layers": 1}})
     refused("unexpected motion_encoder.attention.1")
-    write_json(run_dir / "config.json", config | {"model": asdict(CONFIG) | {"layout": "kit"}})
+    write_json(run_dir / "config.json", config | {"format": get_format("kit").to_json()})
     refused("normalizer.mean .263,. instead of .251,.")
     write_json(run_dir / "config.json", config)
     state = network().state_dict()

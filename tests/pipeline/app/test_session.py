@@ -16,7 +16,7 @@ import torch
 from data.specs import get_spec
 from models.configs import SamplingSettings
 from options.app import AppOptions, ModelOptions, ServerOptions
-from options.schema import parse
+from options.command_line import parse
 from options.stages import DemoOptions
 from pipeline.app.markup import show_error, show_result
 from pipeline.app.results import FILES, ResultStore

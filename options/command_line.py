@@ -1,0 +1,170 @@
+"""Dataclass <-> command line. One schema a script, see `utils.schema`.
+
+Groups are flattened (`--num_quantizers 6`). A schema may have a method `resolve` that returns what the command line
+means (aliases replaced, values that follow from others set): `parse` calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NoReturn
+
+from utils.errors import UserError
+from utils.schema import Schema, build, checked, describe, field_types, optional_inner
+
+NONE_WORD = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """One flattened option. `path` is where it lives in the schema, e.g. ("model", "num_quantizers")."""
+
+    path: tuple[str, ...]
+    annotation: Any
+    default: Any
+    metadata: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path[-1]
+
+
+def flags_of(schema: type) -> dict[str, Flag]:
+    """Every flag of `schema` by name.
+
+    Raises:
+        TypeError: two groups use one name.
+    """
+    flags: dict[str, Flag] = {}
+
+    def collect(kind: type, path: tuple[str, ...], defaults: Any) -> None:
+        for field in dataclasses.fields(kind):
+            annotation = field_types(kind)[field.name]
+            default = field.default
+            if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            if defaults is not None:
+                default = getattr(defaults, field.name)
+            here = (*path, field.name)
+            if dataclasses.is_dataclass(annotation):
+                collect(annotation, here, None if default is dataclasses.MISSING else default)
+            elif field.name in flags:
+                raise TypeError(f"two groups of {schema.__name__} have a flag --{field.name}")
+            else:
+                flags[field.name] = Flag(here, annotation, default, field.metadata)
+
+    collect(schema, (), None)
+    return flags
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake as one line instead of the whole usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def _convert_item(kind: Any, text: str) -> Any:
+    """A value from the command line's text. Raises ValueError, from which argparse makes its message."""
+    if typing.get_origin(kind) is Literal:
+        for choice in typing.get_args(kind):
+            if str(choice) == text:
+                return choice
+        raise argparse.ArgumentTypeError(f"must be {describe(kind)}, not {text!r}")
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {describe(kind)}, not {text!r}") from error
+
+
+def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
+    inner, optional = optional_inner(flag.annotation)
+    shown = flag.default
+    if isinstance(shown, (list, tuple)):
+        shown = " ".join(map(str, shown)) or "nothing"
+    suffix = "required" if shown is dataclasses.MISSING else f"default: {NONE_WORD if shown is None else shown}"
+    arguments: dict[str, Any] = {
+        "dest": flag.name,
+        "default": argparse.SUPPRESS,
+        "help": f"{flag.metadata.get('help', '')} ({suffix})".strip().replace("%", "%%"),
+    }
+    item = inner
+    if inner is bool:
+        arguments["action"] = argparse.BooleanOptionalAction
+    else:
+        if typing.get_origin(inner) is tuple:
+            kinds = typing.get_args(inner)
+            item = kinds[0]
+            arguments["nargs"] = "*" if kinds[-1] is Ellipsis else len(kinds)
+        names = typing.get_args(item) if typing.get_origin(item) is Literal else None
+        arguments["metavar"] = "{" + ",".join(map(str, names)) + "}" if names else item.__name__.upper()
+
+        def convert(text: str) -> Any:
+            return None if optional and text.lower() == NONE_WORD else _convert_item(item, text)
+
+        arguments["type"] = convert
+    parser.add_argument(f"--{flag.name}", **arguments)
+
+
+def parse(
+    schema: type[Schema],
+    argv: Sequence[str] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    description: str | None = None,
+) -> Schema:
+    """Reads the command line into `schema`. Later wins: field defaults, `--preset`, explicit flags.
+
+    Args:
+        schema: the dataclass of the script's options.
+        argv: the arguments without the program's name; default `sys.argv[1:]`.
+        presets: name -> {flag name: value}; adds `--preset`.
+        description: what the script does, for --help.
+
+    Exits:
+        with code 2 and one line on stderr for unknown flags, bad values and values outside their limits.
+
+    Raises:
+        ValueError: a preset names a flag that the schema lacks (a mistake of the program).
+    """
+    parser = _Parser(description=description, allow_abbrev=False)
+    flags = flags_of(schema)
+    for name, overrides in (presets or {}).items():
+        if unknown := [key for key in overrides if key not in flags]:
+            raise ValueError(f"preset {name} of {schema.__name__} sets unknown flags: {', '.join(unknown)}")
+    if presets:
+        parser.add_argument(
+            "--preset",
+            choices=sorted(presets),
+            help="a set of defaults; explicit flags win (default: the published settings)",
+        )
+    groups: dict[tuple[str, ...], argparse._ArgumentGroup] = {}
+    for flag in flags.values():
+        owner = flag.path[:-1]
+        groups.setdefault(owner, parser.add_argument_group(".".join(owner) or "script"))
+        _add_argument(groups[owner], flag)
+    given = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
+    preset = given.pop("preset", None)
+    chosen = {**(presets[preset] if presets and preset else {}), **given}
+
+    def group(kind: type, path: tuple[str, ...]) -> Any:
+        values = {}
+        for field in dataclasses.fields(kind):
+            annotation = field_types(kind)[field.name]
+            if dataclasses.is_dataclass(annotation):
+                values[field.name] = group(annotation, (*path, field.name))
+                continue
+            value = chosen.get(field.name, flags[field.name].default)
+            if value is dataclasses.MISSING:
+                raise UserError(f"--{field.name} is required")
+            values[field.name] = checked(annotation, value, f"--{field.name}", flags[field.name].metadata)
+        return build(kind, values, "")
+
+    try:
+        options = group(schema, ())
+        return options.resolve() if hasattr(options, "resolve") else options
+    except UserError as error:
+        parser.error(str(error))

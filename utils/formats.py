@@ -1,0 +1,245 @@
+"""Formats of motions as files: the two published ones by name, a user's own by its path.
+
+A format is one JSON file; `utils/motion_formats` holds the two published ones, which show what a user's own says:
+
+    {"name": "studio", "fps": 30,
+     "joints": [{"name": "pelvis", "parent": null, "offset": [0, 0, 0]},
+                {"name": "left_hip", "parent": "pelvis", "offset": [0.1, 0, 0]}, ...],
+     "parts": {"spine": ["pelvis", ...], "left_leg": [...], "right_leg": [...], "left_arm": [...], ...},
+     "facing": {"left_hip": "left_hip", "right_hip": ..., "left_shoulder": ..., "right_shoulder": ...},
+     "feet": {"left": ["left_ankle", "left_toe"], "right": ["right_ankle", "right_toe"]}}
+
+Offsets are those of the rest pose in metres, y up, the body facing +z and its left at +x. Optional keys:
+`units_per_metre` (of the feature files, 1), `contact_speed` (metres a second below which a foot is in contact, 0.9),
+`heading_seconds` (how far the heading is smoothed, 1), `mirror` (the joint on the other side; else told by left and
+right in names), `chains` (of inverse kinematics), `retriever_parts` (else the body parts without the root).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files import read_json
+from utils.motion_format import FACING, MotionFormat
+
+PUBLISHED = Path(__file__).with_name("motion_formats")
+ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "mini": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
+
+REQUIRED = ("name", "fps", "joints", "parts", "facing", "feet")
+DEFAULTS = {"units_per_metre": 1.0, "contact_speed": 0.9, "heading_seconds": 1.0}
+OPTIONAL = (*DEFAULTS, "mirror", "chains", "retriever_parts")
+SIDES = ("left", "right")
+
+
+def get_format(dataset: str | MotionFormat) -> MotionFormat:
+    """The format of a published dataset's name ("humanml3d", "t2m", "mini", "kit"); a format is its own.
+
+    Raises:
+        UserError: there is no such format.
+    """
+    if isinstance(dataset, MotionFormat):
+        return dataset
+    name = ALIASES.get(dataset.lower(), dataset.lower())
+    if not (PUBLISHED / f"{name}.json").is_file():
+        known = sorted(path.stem for path in PUBLISHED.glob("*.json"))
+        raise UserError(f"no skeleton is called {dataset!r}; there are {', '.join([*known, *ALIASES])}")
+    return read_format(PUBLISHED / f"{name}.json")
+
+
+@lru_cache
+def read_format(path: Path) -> MotionFormat:
+    """The format in a JSON file.
+
+    Raises:
+        UserError: the file cannot be read, or contradicts itself; the joint or value is named.
+    """
+    return format_of(read_json(path), str(path))
+
+
+def format_of(content: Any, where: str) -> MotionFormat:
+    """A format from what its JSON file holds, see the module.
+
+    Args:
+        where: what is named in errors.
+
+    Raises:
+        UserError: it contradicts itself: a cycle, a missing parent, a part with an unknown joint, and the like.
+    """
+    return _Reading(where).format(content)
+
+
+class _Reading:
+    """Turns the content of a format file into a format, checking as it goes; every error starts with the file."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.numbers: dict[str, int] = {}
+
+    def format(self, content: Any) -> MotionFormat:
+        self.keys(content, REQUIRED, OPTIONAL, "the format")
+        numbers = {key: self.number(content.get(key, default), key) for key, default in DEFAULTS.items()}
+        if not isinstance(content["name"], str) or not content["name"]:
+            raise self.error(f'"name" must be a word, not {content["name"]!r}')
+        names, parents, offsets = self.tree(content["joints"])
+        facing = self.keys(content["facing"], FACING, (), '"facing"')
+        feet = self.keys(content["feet"], SIDES, (), '"feet"')
+        parts = self.joint_lists(content["parts"], '"parts"')
+        self.once_each(parts)
+        own_parts = (("root", (0,)), *((part, tuple(joint for joint in joints if joint)) for part, joints in parts))
+        chains = content.get("chains")
+        retriever_parts = content.get("retriever_parts")
+        return MotionFormat(
+            name=content["name"],
+            fps=self.number(content["fps"], "fps"),
+            joint_names=names,
+            parents=parents,
+            offsets=offsets,
+            parts=parts,
+            face_joints=tuple(self.joint(facing[role], f'"facing": {role}') for role in FACING),
+            left_foot=self.foot(feet["left"], "left"),
+            right_foot=self.foot(feet["right"], "right"),
+            mirror=self.mirrored(content.get("mirror"), names),
+            chains=_chains(parents) if chains is None else self.walks(chains, parents),
+            retriever_parts=tuple((part, joints) for part, joints in own_parts if joints)
+            if retriever_parts is None
+            else self.joint_lists(retriever_parts, '"retriever_parts"'),
+            **numbers,
+        )
+
+    def error(self, problem: str) -> UserError:
+        return UserError(f"{self.where}: {problem}")
+
+    def keys(self, content: Any, required: Sequence[str], optional: Sequence[str], what: str) -> Mapping[str, Any]:
+        if not isinstance(content, dict):
+            raise self.error(f"{what} must be an object with {', '.join(required)}, not {type(content).__name__}")
+        if missing := [key for key in required if key not in content]:
+            raise self.error(f"{what} lacks {', '.join(missing)}")
+        if unknown := [key for key in content if key not in (*required, *optional)]:
+            raise self.error(f"{what} has unknown keys: {', '.join(map(str, unknown))[:200]}")
+        return content
+
+    def number(self, value: Any, key: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+            raise self.error(f'"{key}" must be a positive number, not {str(value)[:40]!r}')
+        return value
+
+    def tree(self, joints: Any) -> tuple[tuple[str, ...], tuple[int, ...], tuple[tuple[float, float, float], ...]]:
+        if not isinstance(joints, list) or len(joints) < 2:
+            raise self.error('"joints" must be a list of at least two joints')
+        for place, joint in enumerate(joints):
+            self.keys(joint, ("name", "parent", "offset"), (), f"joint {place}")
+            if not isinstance(joint["name"], str) or not joint["name"]:
+                raise self.error(f"joint {place} has no name")
+            if joint["name"] in self.numbers:
+                raise self.error(f"two joints are called {joint['name']}")
+            self.numbers[joint["name"]] = place
+        names = tuple(self.numbers)
+        parents = tuple(self.parent(joint, place) for place, joint in enumerate(joints))
+        offsets = tuple(self.offset(joint, place) for place, joint in enumerate(joints))
+        return names, parents, offsets
+
+    def parent(self, joint: Mapping[str, Any], place: int) -> int:
+        name, parent = joint["name"], joint["parent"]
+        if parent is None:
+            if place:
+                raise self.error(f"{name} has no parent, but only the first joint is the root")
+            return -1
+        number = self.joint(parent, f"the parent of {name}")
+        if not place:
+            raise self.error(f"the first joint is the root, but {name} has the parent {parent}")
+        if number >= place:
+            raise self.error(f"{name} stands before its parent {parent}: no joint is above itself, parents come first")
+        return number
+
+    def offset(self, joint: Mapping[str, Any], place: int) -> tuple[float, float, float]:
+        offset = joint["offset"]
+        numbers = isinstance(offset, list) and len(offset) == 3
+        if not numbers or not all(type(each) in (int, float) and -100 < each < 100 for each in offset):
+            raise self.error(f"the offset of {joint['name']} must be three numbers in metres, not {str(offset)[:60]}")
+        if place and not any(offset):
+            raise self.error(f"{joint['name']} lies on its parent {joint['parent']}: its offset is zero")
+        return tuple(map(float, offset))
+
+    def joint(self, name: Any, what: str) -> int:
+        if not isinstance(name, str) or name not in self.numbers:
+            raise self.error(f"{what} is {str(name)[:60]!r}, which is no joint")
+        return self.numbers[name]
+
+    def joint_lists(self, content: Any, what: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        if not isinstance(content, dict) or not content:
+            raise self.error(f"{what} must be an object of lists of joints")
+        for part, joints in content.items():
+            if not isinstance(joints, list) or not joints:
+                raise self.error(f"{what}: {part} must be a list of joints")
+        return tuple(
+            (part, tuple(self.joint(joint, f"{what}: a joint of {part}") for joint in joints))
+            for part, joints in content.items()
+        )
+
+    def once_each(self, parts: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+        names = list(self.numbers)
+        uses = Counter(joint for _, joints in parts for joint in joints)
+        if twice := [names[joint] for joint, count in uses.items() if count > 1]:
+            raise self.error(f'"parts": {twice[0]} stands in more than one place')
+        if lost := [name for name, joint in self.numbers.items() if joint not in uses]:
+            raise self.error(f'"parts": {lost[0]} is in no part')
+
+    def foot(self, content: Any, side: str) -> tuple[int, int]:
+        if not isinstance(content, list) or len(content) != 2:
+            raise self.error(f'"feet": {side} must be an ankle and a toe')
+        ankle, toe = (self.joint(name, f'"feet": {side}') for name in content)
+        return ankle, toe
+
+    def mirrored(self, content: Any, names: Sequence[str]) -> tuple[int, ...]:
+        """The joint on the other side: as given, else the one whose name has left and right exchanged."""
+        pairs = content if content is not None else {name: _other_side(name) for name in names}
+        if not isinstance(pairs, dict):
+            raise self.error('"mirror" must be an object of joints')
+        for name in pairs:
+            self.joint(name, '"mirror": a joint')
+        others = tuple(self.joint(pairs.get(name, name), f'"mirror": the other side of {name}') for name in names)
+        for joint, other in enumerate(others):
+            if others[other] != joint:
+                raise self.error(f'"mirror": {names[joint]} and {names[other]} are not each other\'s other side')
+        return others
+
+    def walks(self, content: Any, parents: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        if not isinstance(content, list) or not all(isinstance(chain, list) and len(chain) > 1 for chain in content):
+            raise self.error('"chains" must be a list of lists of joints')
+        chains = tuple(tuple(self.joint(name, '"chains": a joint') for name in chain) for chain in content)
+        names = list(self.numbers)
+        reached = Counter(child for chain in chains for child in chain[1:])
+        for chain in chains:
+            for parent, child in zip(chain, chain[1:], strict=False):
+                if parents[child] != parent:
+                    raise self.error(f'"chains": {names[parent]} is not the parent of {names[child]}')
+        if wrong := [name for name, joint in self.numbers.items() if joint and reached[joint] != 1]:
+            raise self.error(f'"chains": {wrong[0]} must be reached once')
+        return chains
+
+
+def _other_side(name: str) -> str:
+    """A joint's name with left and right exchanged, in any of the usual ways to write them."""
+    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
+        if left in name:
+            return name.replace(left, right)
+        if right in name:
+            return name.replace(right, left)
+    return name
+
+
+def _chains(parents: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Walks down the tree, along the first child, one anew from each joint that branches."""
+    chains: list[list[int]] = []
+    for joint in range(1, len(parents)):
+        chain = next((chain for chain in chains if chain[-1] == parents[joint]), None)
+        if chain is None or not parents[joint]:
+            chains.append([parents[joint], joint])
+        else:
+            chain.append(joint)
+    return tuple(map(tuple, chains))

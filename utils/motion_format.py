@@ -1,0 +1,242 @@
+"""What a motion is made of: joints, body parts, feet, rates, units. One value that every layer takes.
+
+A format is a file, see `utils.formats`. Needs neither torch nor NumPy to be read, so that `--help` stays instant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+EMPTY_SLOT = -1
+CHANNELS_PER_JOINT = 12  # 3 position, 6 rotation, 3 velocity
+ROOT_COLUMNS, CONTACT_COLUMNS = 4, 4
+
+NUMBERS = ("units_per_metre", "contact_speed", "heading_seconds")
+FACING = ("right_hip", "left_hip", "right_shoulder", "left_shoulder")
+
+
+@dataclass(frozen=True)
+class MotionFormat:
+    """A skeleton with J joints and what features of its motions mean; joint 0 is the root.
+
+    Attributes:
+        name: "humanml3d", "kit", or that of a user's own.
+        fps: frames a second.
+        joint_names: unique.
+        parents: parent of each joint, -1 for the root; a parent comes before its children.
+        offsets: rest position of each joint relative to its parent, metres.
+        parts: body parts and their joints, each joint once: the rows of the token grid.
+        face_joints: right hip, left hip, right shoulder, left shoulder.
+        left_foot, right_foot: (ankle, toe).
+        mirror: the joint on the other side.
+        chains: inverse kinematics walk along these; each starts anew from the root's rotation, as the published do.
+        retriever_parts: joints that each part encoder of the retriever sees.
+        contact_speed: metres a second below which a foot is in contact.
+        heading_seconds: standard deviation by which the heading of features is smoothed.
+        units_per_metre: lengths in features are metres times this.
+        unit_length: frames a token step, the same for all; lengths are cut down to multiples of it.
+    """
+
+    name: str
+    fps: float
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: tuple[tuple[float, float, float], ...]
+    parts: tuple[tuple[str, tuple[int, ...]], ...]
+    face_joints: tuple[int, int, int, int]
+    left_foot: tuple[int, int]
+    right_foot: tuple[int, int]
+    mirror: tuple[int, ...]
+    chains: tuple[tuple[int, ...], ...]
+    retriever_parts: tuple[tuple[str, tuple[int, ...]], ...]
+    contact_speed: float
+    heading_seconds: float
+    units_per_metre: float
+
+    unit_length: ClassVar[int] = 4
+
+    @property
+    def n_joints(self) -> int:
+        """J."""
+        return len(self.parents)
+
+    @property
+    def feet(self) -> tuple[int, int, int, int]:
+        """Left ankle, left toe, right ankle, right toe: the order of the contact columns."""
+        return (*self.left_foot, *self.right_foot)
+
+    @cached_property
+    def bone_lengths(self) -> np.ndarray:
+        """(J,) metres, of the bone that ends in each joint; 0 for the root."""
+        import numpy as np
+
+        return np.linalg.norm(np.array(self.offsets), axis=-1)
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """(J, 3) unit rest direction of the bone that ends in each joint; 0 for the root."""
+        import numpy as np
+
+        return np.array(self.offsets) / np.maximum(self.bone_lengths, 1e-12)[:, None]
+
+    # Body parts: the rows of the grids.
+
+    @property
+    def n_parts(self) -> int:
+        """Body parts, the rows of the token grid."""
+        return len(self.parts)
+
+    @property
+    def slots_per_part(self) -> int:
+        """Joint slots of a body part, the same for all: an even number, which halves exactly."""
+        longest = max(len(joints) for _, joints in self.parts)
+        return longest + longest % 2
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The joints of all part slots in row order, `EMPTY_SLOT` where free: the rows of the input grid."""
+        free = (EMPTY_SLOT,) * self.slots_per_part
+        return tuple(slot for _, joints in self.parts for slot in (*joints, *free)[: self.slots_per_part])
+
+    # Columns of a feature row, those of Guo et al. (CVPR 2022).
+
+    @property
+    def n_features(self) -> int:
+        """D: 4 root columns, 12 a joint less the root's position and rotation, 4 contacts."""
+        return self.contacts.stop
+
+    @property
+    def root(self) -> slice:
+        """Yaw velocity (half angle, rad a frame), velocity x and z, height."""
+        return slice(0, ROOT_COLUMNS)
+
+    @property
+    def positions(self) -> slice:
+        """Positions of joints 1..J-1 relative to the root in x and z, absolute in y, heading removed."""
+        return slice(ROOT_COLUMNS, ROOT_COLUMNS + 3 * (self.n_joints - 1))
+
+    @property
+    def rotations(self) -> slice:
+        """6D rotations of joints 1..J-1."""
+        return slice(self.positions.stop, self.positions.stop + 6 * (self.n_joints - 1))
+
+    @property
+    def velocities(self) -> slice:
+        """Velocities a frame of joints 0..J-1, heading removed."""
+        return slice(self.rotations.stop, self.rotations.stop + 3 * self.n_joints)
+
+    @property
+    def contacts(self) -> slice:
+        """Left ankle, left toe, right ankle, right toe: 1 in contact, 0 not."""
+        return slice(self.velocities.stop, self.velocities.stop + CONTACT_COLUMNS)
+
+    @property
+    def groups(self) -> dict[str, slice]:
+        """Columns of one kind, which the published `Std.npy` gives one value each."""
+        return {
+            "yaw velocity": slice(0, 1),
+            "root velocity": slice(1, 3),
+            "root height": slice(3, 4),
+            "positions": self.positions,
+            "rotations": self.rotations,
+            "velocities": self.velocities,
+            "contacts": self.contacts,
+        }
+
+    def joint_columns(self, joint: int) -> list[int]:
+        """The columns of one joint in the order position, rotation, velocity (the root has its velocity only)."""
+        velocity = [self.velocities.start + 3 * joint + axis for axis in range(3)]
+        if joint == 0:
+            return velocity
+        position = [self.positions.start + 3 * (joint - 1) + axis for axis in range(3)]
+        rotation = [self.rotations.start + 6 * (joint - 1) + axis for axis in range(6)]
+        return position + rotation + velocity
+
+    @cached_property
+    def part_columns(self) -> dict[str, np.ndarray]:
+        """Columns that each part encoder of the retriever sees; root columns and contacts go with root and feet."""
+        import numpy as np
+
+        def columns(joints: tuple[int, ...]) -> list[int]:
+            first = self.contacts.start
+            root = list(range(ROOT_COLUMNS)) if 0 in joints else []
+            left = [first, first + 1] if self.left_foot[1] in joints else []
+            right = [first + 2, first + 3] if self.right_foot[1] in joints else []
+            return root + [column for joint in joints for column in self.joint_columns(joint)] + left + right
+
+        return {part: np.array(columns(joints)) for part, joints in self.retriever_parts}
+
+    @cached_property
+    def grid_columns(self) -> np.ndarray:
+        """(slots, 12) feature column in each cell of the grid, D where a cell is empty.
+
+        The root's row has no position and rotation: the four root columns and the four contacts live there, so that no
+        feature is left out.
+        """
+        import numpy as np
+
+        table = np.full((len(self.slots), CHANNELS_PER_JOINT), self.n_features)
+        for row, joint in enumerate(self.slots):
+            if joint == 0:
+                table[row, :4] = range(4)
+                table[row, 4:8] = range(self.contacts.start, self.contacts.stop)
+                table[row, 9:] = self.joint_columns(0)
+            elif joint != EMPTY_SLOT:
+                table[row] = self.joint_columns(joint)
+        return table
+
+    @cached_property
+    def grid_cells(self) -> np.ndarray:
+        """(D,) the flat grid cell of each feature column: the inverse of `grid_columns`."""
+        import numpy as np
+
+        flat = self.grid_columns.ravel()
+        cells = np.empty(self.n_features, dtype=np.int64)
+        used = flat < self.n_features
+        cells[flat[used]] = np.flatnonzero(used)
+        return cells
+
+    def to_json(self) -> dict[str, Any]:
+        """What its file holds; `read_format` of that gives the same format."""
+        names = self.joint_names
+
+        def named(joints: Sequence[int]) -> list[str]:
+            return [names[joint] for joint in joints]
+
+        return {
+            "name": self.name,
+            "fps": self.fps,
+            **{key: getattr(self, key) for key in NUMBERS},
+            "joints": [
+                {"name": name, "parent": None if parent < 0 else names[parent], "offset": list(offset)}
+                for name, parent, offset in zip(names, self.parents, self.offsets, strict=True)
+            ],
+            "parts": {part: named(joints) for part, joints in self.parts},
+            "facing": dict(zip(FACING, named(self.face_joints), strict=True)),
+            "feet": {"left": named(self.left_foot), "right": named(self.right_foot)},
+            "mirror": dict(zip(names, named(self.mirror), strict=True)),
+            "chains": [named(chain) for chain in self.chains],
+            "retriever_parts": {part: named(joints) for part, joints in self.retriever_parts},
+        }
+
+    def difference(self, other: MotionFormat) -> str | None:
+        """In one line what the other format has otherwise; None where motions of both are of one kind.
+
+        Names alone are no difference.
+        """
+        if self.joint_names != other.joint_names:
+            unlike = Counter(self.joint_names) - Counter(other.joint_names) or Counter(other.joint_names)
+            return f"{self.n_joints} joints, not {other.n_joints} ({', '.join(list(unlike)[:3])})"
+        own, others = replace(self, name="").to_json(), replace(other, name="").to_json()
+        key = next((key for key in own if own[key] != others[key]), None)
+        if key is None:
+            return None
+        short = isinstance(own[key], (int, float))
+        return f"{key} {own[key]:g}, not {others[key]:g}" if short else f"other {key}"

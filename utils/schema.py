@@ -1,0 +1,149 @@
+"""Dataclass <-> JSON. Unknown names and wrong types are errors everywhere.
+
+A schema is a frozen dataclass. Its fields are plain values or further frozen dataclasses ("groups"), e.g.
+`VQOptions(run: RunOptions, model: RVQConfig, train: TrainSettings)`, which JSON nests: `{"model": {"width": 6}}`.
+
+Value types: str, int, float, bool, Literal, Optional of these, and tuples (`tuple[int, ...]`, `tuple[float, float]`).
+Field metadata: `help`, and optionally `minimum` and `maximum` (inclusive). A schema may check its values in
+`__post_init__` (raising `UserError`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union
+
+from utils.errors import UserError
+
+Schema = TypeVar("Schema")
+
+
+def option(
+    default: Any = dataclasses.MISSING, help: str = "", minimum: float | None = None, maximum: float | None = None
+) -> Any:
+    """A dataclass field with help text and inclusive limits; without `default` the value must be given."""
+    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+
+
+@functools.cache
+def field_types(schema: type) -> dict[str, Any]:
+    """The types of a schema's fields, by name."""
+    return typing.get_type_hints(schema)
+
+
+def optional_inner(annotation: Any) -> tuple[Any, bool]:
+    """(`X`, True) for `Optional[X]`, else (`annotation`, False)."""
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        inner = [item for item in typing.get_args(annotation) if item is not type(None)]
+        if len(inner) != 1 or len(inner) == len(typing.get_args(annotation)):
+            raise TypeError(f"unsupported option type {annotation}")
+        return inner[0], True
+    return annotation, False
+
+
+def describe(annotation: Any) -> str:
+    """What values of a type are, in words."""
+    inner, optional = optional_inner(annotation)
+    if optional:
+        return f"{describe(inner)} or none"
+    if typing.get_origin(inner) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(inner)))
+    if typing.get_origin(inner) is tuple:
+        items = typing.get_args(inner)
+        count = "" if items[-1] is Ellipsis else f"{len(items)} "
+        return f"a list of {count}{describe(items[0])} values"
+    return inner.__name__
+
+
+def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]) -> Any:
+    """Returns `value` in its declared type (whole numbers become floats where a float is meant, lists become tuples).
+
+    Raises:
+        UserError: another type, not finite, out of the field's limits.
+    """
+    inner, optional = optional_inner(annotation)
+    if value is None and optional:
+        return None
+    origin = typing.get_origin(inner)
+    if origin is tuple:
+        items = typing.get_args(inner)
+        variable = items[-1] is Ellipsis
+        if not isinstance(value, (list, tuple)) or not (variable or len(value) == len(items)):
+            raise UserError(f"{where} must be {describe(annotation)}, not {value!r}")
+        kinds = [items[0]] * len(value) if variable else items
+        return tuple(checked(kind, item, where, metadata) for kind, item in zip(kinds, value, strict=True))
+    if origin is Literal:
+        fits = any(type(value) is type(choice) and value == choice for choice in typing.get_args(inner))
+    elif inner is float:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+    elif inner is int:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif inner in (str, bool):
+        fits = isinstance(value, inner)
+    else:
+        raise TypeError(f"unsupported option type {annotation} of {where}")
+    if not fits:
+        raise UserError(f"{where} must be {describe(annotation)}, not {value!r}")
+    if inner is float:
+        value = float(value)
+        if not math.isfinite(value):
+            raise UserError(f"{where} must be a finite number, not {value}")
+    minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
+    if minimum is not None and value < minimum:
+        raise UserError(f"{where} must be at least {minimum}, not {value}")
+    if maximum is not None and value > maximum:
+        raise UserError(f"{where} must be at most {maximum}, not {value}")
+    return value
+
+
+def from_dict(schema: type[Schema], content: Any, source: str = "config") -> Schema:
+    """Builds `schema` (nested) from plain JSON values, strictly.
+
+    Args:
+        schema: the dataclass.
+        content: what `to_dict` gave, perhaps through a JSON file.
+        source: how error messages call the whole, usually the file name.
+
+    Raises:
+        UserError: an unknown or missing key, a value of another type or outside its limits; the key is named.
+    """
+    if not isinstance(content, Mapping):
+        raise UserError(f"{source} must be a set of named values, not {content!r:.80}")
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    unknown, missing = [key for key in content if key not in fields], [name for name in fields if name not in content]
+    if unknown:
+        raise UserError(f"{source} has unknown keys: {', '.join(map(str, unknown))}")
+    if missing:
+        raise UserError(f"{source} lacks the keys: {', '.join(missing)}")
+    values = {}
+    for name, field in fields.items():
+        annotation = field_types(schema)[name]
+        if dataclasses.is_dataclass(annotation):
+            values[name] = from_dict(annotation, content[name], f"{source}.{name}")
+        else:
+            values[name] = checked(annotation, content[name], f"{source}.{name}", field.metadata)
+    return build(schema, values, source)
+
+
+def build(schema: type[Schema], values: Mapping[str, Any], source: str) -> Schema:
+    """The schema of checked values; errors of its own checks name the source."""
+    try:
+        return schema(**values)
+    except (ValueError, UserError) as error:
+        raise UserError(f"{source}: {error}" if source else str(error)) from error
+
+
+def to_dict(instance: Any) -> dict[str, Any]:
+    """The values as plain JSON types: groups become dictionaries, tuples lists. `from_dict` is its inverse."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return plain(instance)
