@@ -11,6 +11,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from utils.errors import UserError
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.bvh import write_bvh
 from visualization.checks import check_fps, check_joints
 from visualization.gltf import write_glb
@@ -28,7 +30,7 @@ class ExportSettings:
 
     Attributes:
         fps: frames per second of joints that tell no rate of their own.
-        dataset: whose skeleton the joints are of.
+        form: of the joints.
         frame_rate: frames per second of the files; None: as the joints.
         foot_locking: animation files (bvh, glb) keep planted feet in place.
         unit: of lengths in a .bvh.
@@ -36,7 +38,7 @@ class ExportSettings:
     """
 
     fps: float
-    dataset: str = "humanml3d"
+    form: MotionFormat = HUMANML3D
     frame_rate: float | None = None
     foot_locking: bool = False
     unit: Literal["cm", "m"] = "cm"
@@ -63,7 +65,7 @@ def _animation(writer: Callable[..., Path]) -> Writer:
             path,
             motion.joints,
             settings.written_fps,
-            settings.dataset,
+            settings.form,
             foot_locking=settings.foot_locking,
             **options,
         )
@@ -78,7 +80,7 @@ def _picture(writer: Callable[..., Path]) -> Writer:
             motion.joints,
             settings.written_fps,
             title=motion.prompt,
-            dataset=settings.dataset,
+            form=settings.form,
             **settings.picture,
         )
 
@@ -86,7 +88,7 @@ def _picture(writer: Callable[..., Path]) -> Writer:
 
 
 def _page(path: Path, motion: Panel, settings: ExportSettings) -> Path:
-    return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.dataset, title=motion.prompt)
+    return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.form, title=motion.prompt)
 
 
 WRITERS: dict[str, Writer] = {
@@ -158,11 +160,11 @@ def write_comparison(
         path = stem.with_name(f"{stem.name}.{kind}")
         if kind == "html":
             panels = [replace(motion, prompt="") for motion in motions] if one_prompt else motions
-            written[kind] = write_html(path, panels, settings.written_fps, settings.dataset, title=title)
+            written[kind] = write_html(path, panels, settings.written_fps, settings.form, title=title)
         else:
             joints = [motion.joints for motion in motions]
             written[kind] = render_comparison(
-                path, joints, settings.written_fps, labels, title, settings.dataset, **settings.picture
+                path, joints, settings.written_fps, labels, title, settings.form, **settings.picture
             )
     return written
 
@@ -188,5 +190,5 @@ def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writ
 
 def _prepare(motion: Panel, settings: ExportSettings) -> Panel:
     """The motion checked, at the frame rate of the files."""
-    joints = check_joints(motion.joints, settings.dataset)
+    joints = check_joints(motion.joints, settings.form)
     return replace(motion, joints=resample(joints, motion.fps or settings.fps, settings.written_fps))
