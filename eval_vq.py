@@ -19,7 +19,7 @@ def main() -> None:
     spec = get_spec(options.run.dataset_name)
     require_files(spec, spec.split_path(options.protocol.split))
     device = choose_device(options.run.gpu_id)
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
+    run_dir = run_folder(options.run.checkpoints_dir, spec, options.run.name)
     vq = load_vq(run_dir, options.which_epoch, device)
     evaluation = Evaluation(spec, options.protocol, vq, options.run.checkpoints_dir, device)
     evaluation.run([], "protocol vq (reconstruction)", run_dir / "eval", to_dict(options))

@@ -78,6 +78,15 @@ class DatasetSpec:
         """File of the feature standard deviations, (D,)."""
         return self.root / "Std.npy"
 
+    def check_format(self, form: MotionFormat, what: object) -> None:
+        """Refuses a run, a library, an evaluator, `what`, that knows motions of another format than the dataset's.
+
+        Raises:
+            UserError: says which joint or value differs.
+        """
+        if difference := form.difference(self.format):
+            raise UserError(f"{what} is of another motion format than the dataset {self.root}: {difference}")
+
     def split_path(self, split: str) -> Path:
         """File that lists a split's clip ids, one a line."""
         return self.root / f"{split}.txt"

@@ -12,14 +12,15 @@ from typing import Any
 
 from torch import nn
 
-from engine.differences import MISSING, differences, listed
+from engine.differences import MISSING, differences, format_difference, listed
 from utils.checkpoint import fitting, load_state, read_model
 from utils.errors import UserError
 from utils.files import file_hash, read_json
+from utils.run import upgraded
 from utils.run_files import resolve_checkpoint
 
 RECORD = "initialised_from"  # in the config
-ARCHITECTURE = ("stage", "model", "format", "dims", "tokens", "text_dim")
+ARCHITECTURE = ("stage", "model", "dims", "tokens", "text_dim")
 # What only training and sampling read: it may differ from the run that the weights come from.
 TRAINING_KEYS = {
     "dropout",
@@ -72,8 +73,8 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(other, Mapping) or other.get("stage") != config["stage"]:
         stage = other.get("stage") if isinstance(other, Mapping) else None
         raise UserError(f"--init_from {weights} is of stage {stage!r}, not of {config['stage']!r}")
-    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other, config))
-    found = list(differences(old, new, TRAINING_KEYS))
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (upgraded(other), config))
+    found = [*format_difference(upgraded(other), config), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)

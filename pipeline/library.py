@@ -39,7 +39,7 @@ Built = tuple[Path, RAGDatabase]
 def _start(options: BuildOptions) -> tuple[DatasetSpec, Path, Retriever]:
     """Dataset, folder of the database, retriever."""
     spec = get_spec(options.run.dataset_name)
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
+    run_dir = run_folder(options.run.checkpoints_dir, spec, options.run.name)
     checkpoint = resolve_checkpoint(run_dir, options.which_epoch)
     retriever = Retriever.load(run_dir, choose_device(options.run.gpu_id), checkpoint=checkpoint)
     return spec, Path(options.output) / spec.name, retriever
@@ -55,7 +55,7 @@ def _tokens(
     """The tokeniser as a fact of the manifest, and the motions' codes (N, J, Q); nothing without a tokeniser."""
     if vq_name is None:
         return {}, None
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, vq_name)
+    run_dir = run_folder(options.run.checkpoints_dir, spec, vq_name)
     vq = load_vq(run_dir, options.vq_checkpoint, choose_device(options.run.gpu_id))
     codes = cached_tokens(vq, motions, spec.cache_dir) if cached else tokenise(vq, motions)
     return {"tokenizer": {"name": vq_name, "hash": state_hash(vq)}}, codes
@@ -82,6 +82,7 @@ def build_library(options: BuildOptions) -> Built:
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
         "dataset": spec.name,
+        "format": spec.format.to_json(),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         **({} if options.shard is None else {"shard": options.shard}),
     }
@@ -115,7 +116,8 @@ def add_clips(options: BuildOptions) -> Built:
     """
     spec, folder, retriever = _start(options)
     is_there = (folder / MANIFEST).is_file()
-    source = folder if is_there else find_database(options.run.checkpoints_dir, spec, None, options.output)
+    given = folder if is_there else None
+    source = find_database(options.run.checkpoints_dir, spec, given, options.output)
     database = RAGDatabase.load(source, retriever.hash)
     reader = reader_for(spec, options.reading, read_bodies(options.body_model))
     clips = read_own_clips(options.add, options.caption, spec, reader)
@@ -175,7 +177,7 @@ def library_motion(
     if tokenizer is None:
         raise UserError(f"motion {entry.id} cannot be shown: {path} does not exist, and the database holds no tokens")
     if vq is None:
-        vq = load_vq(run_folder(checkpoints_dir, spec.name, tokenizer["name"]), None, device)
+        vq = load_vq(run_folder(checkpoints_dir, spec, tokenizer["name"]), None, device)
     if state_hash(vq) != tokenizer["hash"]:
         raise UserError(
             f"motion {entry.id} cannot be shown: {path} does not exist, and its tokens are of another RVQ-VAE"

@@ -8,6 +8,8 @@ from typing import Any
 from data.specs import DatasetSpec
 from utils.errors import UserError
 from utils.files import read_json
+from utils.formats import format_of
+from utils.run import Run
 from utils.run_files import MANIFEST
 
 USUAL_DATABASE = "database"
@@ -30,14 +32,19 @@ def list_runs(checkpoints_dir: Path | str, dataset_name: str) -> list[str]:
     return sorted(path.parent.name for path in folder.glob("*/config.json")) if folder.is_dir() else []
 
 
-def run_folder(checkpoints_dir: Path | str, dataset_name: str, name: str) -> Path:
+def run_folder(checkpoints_dir: Path | str, spec: DatasetSpec, name: str) -> Path:
     """The folder of an existing run.
 
     Raises:
-        UserError: there is no such run; those that there are get listed.
+        UserError: there is no such run, those that there are get listed; or its motions are of another format than the
+            dataset's.
     """
+    dataset_name = spec.name
     path = run_path(checkpoints_dir, dataset_name, name)
     if (path / "config.json").is_file():
+        run = Run(path)
+        if "format" in run.config:
+            spec.check_format(run.format, path)
         return path
     if path.is_dir():
         raise UserError(f"{path} is no run: config.json is missing in it")
@@ -71,7 +78,7 @@ def find_database(
         usual: the same, where nothing is given; None: `database`.
 
     Raises:
-        UserError: there is none; the place where it belongs is named.
+        UserError: there is none, the place where it belongs is named; or its motions are of another format.
     """
     if given is not None:
         places = [Path(given) / spec.name, Path(given)]
@@ -82,5 +89,8 @@ def find_database(
         problem = f"there is no RAG database of {spec.name}: it belongs at {usual / spec.name};"
     for place in places:
         if (place / MANIFEST).is_file():
+            told = read_json(place / MANIFEST)
+            if isinstance(told, dict) and "format" in told:  # former ones are taken as their dataset's
+                spec.check_format(format_of(told["format"], f"{place / MANIFEST}: format"), place)
             return place
     raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {spec.name}")

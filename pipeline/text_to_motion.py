@@ -122,7 +122,7 @@ class TextToMotion:
         spec = get_spec(dataset_name)
 
         def folder(name: str) -> Path:
-            return run_folder(checkpoints_dir, spec.name, name)
+            return run_folder(checkpoints_dir, spec, name)
 
         mtrans_dir = folder(mtrans_name)
         masked = load_masked(mtrans_dir, which_mtrans, device)
@@ -132,8 +132,8 @@ class TextToMotion:
         transformers = {mtrans_name: masked} | ({rtrans_name: residual} if residual is not None else {})
         for name in transformers:
             check_tokens(vq, vq_dir, token_shape(folder(name)).vq_hash, name)
-        length_dir = Path(checkpoints_dir) / spec.name / length_name
-        length_estimator = load_length_estimator(length_dir, None, device) if length_dir.is_dir() else None
+        has_length = (Path(checkpoints_dir) / spec.name / length_name).is_dir()
+        length_estimator = load_length_estimator(folder(length_name), None, device) if has_length else None
         check_text_encoders(transformers | ({length_name: length_estimator} if length_estimator is not None else {}))
         text_encoder = build_text_encoder(masked.config.text_encoder, device=device)
         retriever, library = None, None

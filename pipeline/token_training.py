@@ -44,7 +44,7 @@ def token_harness(
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)
     train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
-    vq_dir = run_folder(options.run.checkpoints_dir, spec.name, options.inputs.vq_name)
+    vq_dir = run_folder(options.run.checkpoints_dir, spec, options.inputs.vq_name)
     vq = load_vq(vq_dir, options.inputs.vq_checkpoint, device)
     tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, state_hash(vq))
 
@@ -53,7 +53,7 @@ def token_harness(
     texts = TextFeatureStore(encoder, captions, spec.cache_dir)
     dims, database, retrieved = ConditionDims(encoder.dim), None, None
     if options.model.retrieved != "none":
-        retriever_dir = run_folder(options.run.checkpoints_dir, spec.name, options.retrieval.retriever_name)
+        retriever_dir = run_folder(options.run.checkpoints_dir, spec, options.retrieval.retriever_name)
         retriever = Retriever.load(retriever_dir, device=device, text_encoder=encoder)
         library_dir = find_database(options.run.checkpoints_dir, spec, options.retrieval.database)
         database = RAGDatabase.load(library_dir, retriever_hash=retriever.hash, device=device)

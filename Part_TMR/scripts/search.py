@@ -29,7 +29,7 @@ def main() -> None:
     spec, device = get_spec(options.run.dataset_name), choose_device(options.run.gpu_id)
     if options.video is not None:
         check_suffix(Path(options.video))
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
+    run_dir = run_folder(options.run.checkpoints_dir, spec, options.run.name)
     folder = find_database(options.run.checkpoints_dir, spec, options.database)
     retriever = Retriever.load(run_dir, device, checkpoint=resolve_checkpoint(run_dir, options.which_epoch))
     database = RAGDatabase.load(folder, retriever.hash)

@@ -23,7 +23,7 @@ def main() -> None:
 
     spec = get_spec(options.run.dataset_name)
     device = choose_device(options.run.gpu_id)
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
+    run_dir = run_folder(options.run.checkpoints_dir, spec, options.run.name)
     # Says which captions mean about the same, whatever encoder the run has.
     sentences = build_text_encoder("minilm", device=device)
     checkpoint = resolve_checkpoint(run_dir, options.which_epoch)

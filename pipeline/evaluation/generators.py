@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.clips import Clip
-from data.specs import get_spec, require_files
+from data.specs import DatasetSpec, get_spec, require_files
 from options.stages import EvalMaskOptions, EvalResOptions
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
@@ -34,7 +34,7 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
     spec = get_spec(options.run.dataset_name)
     require_files(spec, spec.split_path(options.protocol.split))
     device = choose_device(options.run.gpu_id)
-    for which_rtrans, folder in _targets(options, protocol, spec.name):
+    for which_rtrans, folder in _targets(options, protocol, spec):
         t2m = TextToMotion.load(
             options.run.checkpoints_dir,
             options.run.dataset_name,  # not the spec's name, which says nothing of where an own dataset lies
@@ -71,12 +71,12 @@ def _sources(
 
 
 def _targets(
-    options: EvalMaskOptions | EvalResOptions, protocol: str, dataset_name: str
+    options: EvalMaskOptions | EvalResOptions, protocol: str, spec: DatasetSpec
 ) -> list[tuple[str | None, Path]]:
     """(residual checkpoint, folder of the report) of each evaluation."""
     if protocol == "mask":
-        return [(None, run_folder(options.run.checkpoints_dir, dataset_name, options.mtrans_name) / "eval")]
-    run_dir = run_folder(options.run.checkpoints_dir, dataset_name, options.rtrans_name)
+        return [(None, run_folder(options.run.checkpoints_dir, spec, options.mtrans_name) / "eval")]
+    run_dir = run_folder(options.run.checkpoints_dir, spec, options.rtrans_name)
     if not options.traverse_res:
         return [(options.which_epoch, run_dir / "eval")]
     paths = matching_checkpoints(run_dir, options.which_epoch or EVERY_CHECKPOINT)

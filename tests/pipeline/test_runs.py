@@ -30,14 +30,14 @@ def put(run_dir: Path, *names: str) -> Path:
 
 
 def test_run_folder(logs: Path) -> None:
-    assert run_folder(logs, "mini", "vq") == logs / "mini" / "vq"
-    assert read_config(run_folder(logs, "mini", "vq")) == {"stage": "vq"}
+    assert run_folder(logs, get_spec("mini"), "vq") == logs / "mini" / "vq"
+    assert read_config(run_folder(logs, get_spec("mini"), "vq")) == {"stage": "vq"}
     with pytest.raises(UserError, match="run mtrans does not exist.*the runs there are: vq, vq_small"):
-        run_folder(logs, "mini", "mtrans")
+        run_folder(logs, get_spec("mini"), "mtrans")
     with pytest.raises(UserError, match="there is no run at all"):
-        run_folder(logs, "kit", "vq")
+        run_folder(logs, get_spec("kit"), "vq")
     with pytest.raises(UserError, match="broken is no run: config.json is missing"):
-        run_folder(logs, "mini", "broken")
+        run_folder(logs, get_spec("mini"), "broken")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../vq", "/tmp"])
