@@ -73,8 +73,9 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(other, Mapping) or other.get("stage") != config["stage"]:
         stage = other.get("stage") if isinstance(other, Mapping) else None
         raise UserError(f"--init_from {weights} is of stage {stage!r}, not of {config['stage']!r}")
-    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (upgraded(other), config))
-    found = [*format_difference(upgraded(other), config), *differences(old, new, TRAINING_KEYS)]
+    former, wanted = upgraded(other), upgraded(config)
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (former, wanted))
+    found = [*format_difference(former, wanted), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)

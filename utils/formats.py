@@ -42,6 +42,7 @@ REQUIRED = ("name", "fps", "joints", "parts", "facing", "feet")
 DEFAULTS = {"units_per_metre": 1.0, "contact_speed": 0.9, "heading_seconds": 1.0}
 OPTIONAL = (*DEFAULTS, "mirror", "chains", "retriever_parts", "landmarks", "rest")
 FASTEST = 240  # frames a second
+LETTER = re.compile(r"(?<![A-Za-z])[LlRr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z][a-z])")  # Hip_L, l_hip, LHip
 WORD = re.compile(r"[^\s{}\"/\\]{1,60}")
 
 
@@ -147,7 +148,7 @@ class _Reading:
             face_joints=tuple(self.joint(facing[role], f'"facing": {role}') for role in FACING),
             left_foot=self.foot(feet["left"], "left", parents),
             right_foot=self.foot(feet["right"], "right", parents),
-            mirror=self.mirrored(content.get("mirror"), names),
+            mirror=self.mirrored(content.get("mirror"), names, parents),
             chains=_chains(parents) if chains is None else self.walks(chains, parents),
             retriever_parts=tuple((part, joints) for part, joints in own_parts if joints)
             if retriever_parts is None
@@ -271,6 +272,11 @@ class _Reading:
             rest.append(
                 [at + step for at, step in zip(rest[parent], directed.get(joint, form.offsets[joint]), strict=True)]
             )
+        sides = zip((*form.face_joints[1::2], *form.left_foot), (*form.face_joints[::2], *form.right_foot), strict=True)
+        for left, right in sides:
+            if left == right or form.mirror[left] != right:
+                names = (form.joint_names[left], form.joint_names[right])
+                raise self.error(f'"mirror": {" and ".join(names)} must be each other\'s other side')
         right, left = form.face_joints[:2]
         for hip, foot, side in ((left, form.left_foot, "left"), (right, form.right_foot, "right")):
             if not form.way(hip, foot[1]):
@@ -308,9 +314,10 @@ class _Reading:
                 raise self.error(f'"landmarks": {told} do not follow {form.joint_names[start]} along the {limb}')
         return tuple((role, found[role]) for role in LANDMARKS if role in found)
 
-    def mirrored(self, content: Any, names: Sequence[str]) -> tuple[int, ...]:
+    def mirrored(self, content: Any, names: Sequence[str], parents: Sequence[int]) -> tuple[int, ...]:
         """The joint on the other side: as given, else the one whose name has left and right exchanged."""
-        pairs = content if content is not None else {name: _other_side(name) for name in names}
+        told = {name: _other_side(name) for name in names}
+        pairs = content if content is not None else {name: told[name] for name in names if told[name] in self.numbers}
         if not isinstance(pairs, dict):
             raise self.error('"mirror" must be an object of joints')
         for name in pairs:
@@ -319,6 +326,12 @@ class _Reading:
         for joint, other in enumerate(others):
             if others[other] != joint:
                 raise self.error(f'"mirror": {names[joint]} and {names[other]} are not each other\'s other side')
+            above, wanted = parents[other], others[parents[joint]] if joint else -1
+            if above != wanted:
+                place = names[wanted] if wanted >= 0 else "no joint"
+                raise self.error(
+                    f'"mirror": {names[other]}, the other side of {names[joint]}, does not hang on {place}'
+                )
         return others
 
     def walks(self, content: Any, parents: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -343,6 +356,9 @@ def _child(form: MotionFormat, joint: int | None) -> int | None:
 
 def _other_side(name: str) -> str:
     """A joint's name with left and right exchanged, in any of the usual ways to write them."""
+    if (letter := LETTER.search(name)) is not None:
+        other = {"L": "R", "R": "L", "l": "r", "r": "l"}[letter.group()]
+        return name[: letter.start()] + other + name[letter.end() :]
     for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
         if left in name:
             return name.replace(left, right)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from data.clips import Caption, Clip
+from data.specs import get_spec
 from models.configs import RVQConfig, SamplingSettings
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
@@ -23,7 +24,7 @@ from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
 from utils import metrics
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.formats import HUMANML3D, get_format
 
 WIDTH = 263
 
@@ -71,7 +72,7 @@ def evaluation() -> Evaluation:
     made.spec = SimpleNamespace(name="mini", max_frames=196)
     made.protocol = ProtocolOptions(repeat_times=3, report=True)
     made.device, made.clips, made.evaluator, made.codebook_use = torch.device("cpu"), clips, ColumnEvaluator(), 0.5
-    made.scorer = Scorer(clips, "humanml3d", 20, made.evaluator, None)
+    made.scorer = Scorer(clips, HUMANML3D, made.evaluator, None)
     features = [clip.features for clip in clips]
     made.references = [Fixed("real", features), Fixed("vq", [row + 0.01 for row in features], reconstructed=True)]
     return made
@@ -209,7 +210,9 @@ def test_traversing_takes_every_checkpoint_or_those_of_a_name(tmp_path: Path) ->
 
     def targets(*flags: str) -> list[tuple[str | None, str]]:
         found = parse(EvalResOptions, ["--dataset_name", "mini", "--checkpoints_dir", str(tmp_path), *flags])
-        return [(which, str(folder.relative_to(model.parent))) for which, folder in _targets(found, "res", "mini")]
+        return [
+            (which, str(folder.relative_to(model.parent))) for which, folder in _targets(found, "res", get_spec("mini"))
+        ]
 
     with pytest.raises(UserError, match="it has none at all"):
         targets("--traverse_res")
