@@ -117,13 +117,13 @@ def stage_options(stage: str, dataset: str, folder: Path, options: HealthOptions
     more = options.flags if measured else ""
     chosen = parse(SCHEMAS[stage], [*shlex.split(PUBLISHED[stage]), *given, *shlex.split(more)])
     changes = Changes([more] if more else [])
-    train, model, batch, steps = chosen.train, chosen.model, options.batch_size, options.steps
+    train, model, batch = chosen.train, chosen.model, options.batch_size
+    steps = TRUE_STEPS if options.true_widths else options.steps
+    if options.true_widths and _on_cpu(options.gpu_id):
+        batch = batch or CPU_SAMPLES
     if hasattr(model, "text_encoder"):
         model = changes.set(model, "needs no download", text_encoder="minilm")
-    if measured and options.true_widths:
-        steps = TRUE_STEPS
-        batch = batch or (CPU_SAMPLES if _on_cpu(options.gpu_id) else 0)
-    else:
+    if not (measured and options.true_widths):
         model = narrowed(model, options.width_share, changes)
         train = changes.set(train, "narrow layers learn as fast at a higher rate", lr=train.lr / options.width_share)
         train = changes.set(train, "a tenth of the steps", warm_up_iter=min(train.warm_up_iter, steps // 10))
