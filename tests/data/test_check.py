@@ -292,7 +292,7 @@ def test_the_command(
     assert "1 key of dataset.json means nothing: min_frame" in capsys.readouterr().out
     assert run(monkeypatch, *command, "--strict") == 1
     (spec.root / "dataset.json").unlink()
-    command[:2] = ["--dataset_name", spec.format, "--dataset_root", str(spec.root)]
+    command[:2] = ["--dataset_name", spec.format.name, "--dataset_root", str(spec.root)]
     for number in range(10):
         (spec.texts_dir / f"{number:06d}.txt").write_text("a person walks\n")
     capsys.readouterr()
