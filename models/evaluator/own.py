@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from models.configs import EvaluatorConfig
-from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
+from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, Evaluator, chunks_by_length
 from models.transformer.blocks import Attention, FeedForward
 from models.transformer.token_grid import sinusoid
 from options.schema import from_dict
@@ -31,8 +31,6 @@ from utils.run_files import resolve_checkpoint
 if TYPE_CHECKING:
     from data.clips import Caption
     from models.text_encoder import TextEncoder, TextFeatures
-
-MOTIONS_AT_ONCE = 32
 
 
 class SequenceEncoder(nn.Module):
