@@ -46,10 +46,15 @@ def _encode(model: RVQVAE, motions: Sequence[np.ndarray | Row], chosen: Sequence
     device = model.normalizer.mean.device
     rows = [torch.from_numpy(np.asarray(motions[index])) for index in chosen]
     features = pad_sequence(rows, batch_first=True).to(device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    mask = torch.arange(features.shape[1], device=device) < lengths[:, None]
-    codes = model.encode(features, mask).cpu().numpy()
+    codes = model.encode(features, _mask(features, [len(row) for row in rows])).cpu().numpy()
     return [each[: len(row) // model.frames_per_step].copy() for each, row in zip(codes, rows, strict=True)]
+
+
+def _mask(padded: Tensor, lengths: Sequence[int]) -> Tensor | None:
+    """(B, L): where rows (B, L, ...) of these lengths are valid. None: everywhere."""
+    if min(lengths) == padded.shape[1]:
+        return None
+    return torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
 
 
 def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = MOTIONS_AT_ONCE) -> list[np.ndarray]:
@@ -69,8 +74,7 @@ def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = MOTIONS
 @torch.no_grad()
 def decode_motions(model: RVQVAE, codes: Tensor, steps: Tensor) -> list[np.ndarray]:
     """Codes (B, N, J, q) of motions of `steps` (B,) token steps -> raw features (T, D) each."""
-    step_mask = torch.arange(codes.shape[1]) < steps[:, None].cpu()
-    features = model.decode(codes, step_mask.to(codes.device)).cpu().numpy()
+    features = model.decode(codes, _mask(codes, steps.tolist())).cpu().numpy()
     return [row[: int(n) * model.frames_per_step] for row, n in zip(features, steps, strict=True)]
 
 
