@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,14 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
+from utils.batches import Batches
 from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
 from utils.row_store import Row
 from utils.run import Run
 
 if TYPE_CHECKING:
-    from models.text_encoder import TextEncoder, TextFeatureStore
+    from models.text_encoder import TextEncoder
 
 # Numbers in one activation of all part encoders: on a CPU what its cache holds, on a GPU what keeps it busy.
 ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
@@ -85,70 +86,60 @@ class Retriever:
         """Where it runs, and where embeddings come out."""
         return self.model.normalizer.mean.device
 
-    @property
-    def frames_at_once(self) -> int:
-        """Frames of one batch of `encode_motion`, padding counted."""
+    def batches(self, frames: Sequence[int]) -> Batches:
+        """How motions of so many frames are put into batches."""
         numbers = ACTIVATION_AT_ONCE.get(self.device.type, ACTIVATION_AT_ONCE["cpu"])
-        return numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
+        at_once = numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
+        return Batches(frames, self.device, at_once=at_once)
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> Tensor:
-        """Sentences -> (B, D) of unit length. Repeated ones are computed once. `progress`: see `encode_motion`."""
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> (B, D) of unit length. Repeated ones are computed once."""
         distinct = list(dict.fromkeys(texts))
         number = {text: row for row, text in enumerate(distinct)}
         rows = [torch.empty(0, self.config.embed_dim, device=self.device)]
         for start in range(0, len(distinct), TEXTS_AT_ONCE):
             chunk: Any = distinct[start : start + TEXTS_AT_ONCE]
-            if progress is not None:
-                progress(len(chunk))
             if self.model.text_encoder is None:
                 chunk = self.text_encoder.features(chunk).to(self.device)
             rows.append(self.model.encode_text(chunk))
-        if progress is not None:
-            progress(len(texts) - len(distinct))
         return torch.cat(rows)[[number[text] for text in texts]]
 
-    @torch.no_grad()
-    def encode_store(
-        self, store: TextFeatureStore, rows: Tensor, progress: Callable[[int], object] | None = None
-    ) -> Tensor:
-        """Captions `rows` (C,) of features that this retriever's frozen text encoder made before -> (C, D)."""
-        encoded = []
-        for chunk in rows.split(TEXTS_AT_ONCE):
-            encoded.append(self.model.encode_text(store.rows(chunk).to(self.device)))
-            if progress is not None:
-                progress(len(chunk))
-        return torch.cat(encoded)
+    def caption_encoder(self, captions: Sequence[str], cache_dir: Path) -> Callable[[Tensor], Tensor]:
+        """What embeds captions by their numbers, (B,) -> (B, D).
 
-    @torch.no_grad()
-    def encode_motion(
-        self, motions: Sequence[np.ndarray | Row | Tensor], progress: Callable[[int], object] | None = None
-    ) -> MotionEmbedding:
+        The features of a frozen text encoder are those that are kept in `cache_dir`, where a training made them.
+        """
+        if self.model.text_encoder is not None:
+            return lambda numbers: self.encode_text([captions[number] for number in numbers.tolist()])
+        from models.text_encoder import TextFeatureStore
+
+        store = TextFeatureStore(self.text_encoder, captions, cache_dir)
+
+        @torch.no_grad()
+        def encode(numbers: Tensor) -> Tensor:
+            return self.model.encode_text(store.rows(numbers).to(self.device))
+
+        return encode
+
+    def encode_motion(self, motions: Sequence[np.ndarray | Row | Tensor]) -> MotionEmbedding:
         """Raw features, (T, D_features) each of any length -> motion (B, D), parts (B, G, C), in the given order.
 
-        Motions of like length are encoded together, so that little is padded; that changes nothing in the result.
-
-        Args:
-            motions: the features.
-            progress: called with the number of those that were just done.
         Raises:
             UserError: a motion without frames, of another width, or not finite; says which.
         """
-        motions = [self._checked(motion, number) for number, motion in enumerate(motions)]
-        order = sorted(range(len(motions)), key=lambda number: len(motions[number]))
+
+        @torch.no_grad()
+        def encode(numbers: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+            rows = [self._checked(motions[number], number) for number in numbers]
+            padded = pad_sequence(rows, batch_first=True)
+            mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+            return zip(*self.model.encode_motion(padded.to(self.device), mask.to(self.device)), strict=True)
+
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
-        frames_at_once = self.frames_at_once
-        while order:
-            count = max(1, frames_at_once // len(motions[order[-1]]))
-            numbers, order = order[-count:], order[:-count]
-            lengths = torch.tensor([len(motions[number]) for number in numbers])
-            padded = pad_sequence([motions[number] for number in numbers], batch_first=True)
-            mask = torch.arange(padded.shape[1]) < lengths[:, None]
-            encoded = self.model.encode_motion(padded.to(self.device), mask.to(self.device))
-            motion_rows[numbers], part_rows[numbers] = encoded.motion, encoded.parts
-            if progress is not None:
-                progress(len(numbers))
+        for number, (motion, parts) in self.batches([len(motion) for motion in motions]).map(encode):
+            motion_rows[number], part_rows[number] = motion, parts
         return MotionEmbedding(motion_rows, part_rows)
 
     def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:

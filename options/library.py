@@ -28,7 +28,6 @@ class BuildOptions:
     index: Literal["exact", "hnsw", "ivfpq"] = option(
         "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
     )
-    part_size: int = option(4096, "motions between two saves: an interrupted build goes on after the last", minimum=1)
     shard: str | None = option(None, "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge")
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(

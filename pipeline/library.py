@@ -15,11 +15,10 @@ from torch import Tensor
 from data.clips import Clip, load_split
 from data.specs import DatasetSpec, get_spec
 from models.rag.database import Entry, RAGDatabase
-from models.text_encoder import TextFeatureStore
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import cached_tokens, decode_motions, state_hash, tokenise
 from options.library import BuildOptions
-from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_folder, share_of
+from Part_TMR.building import merge_shards, shard_folder, share_of
 from Part_TMR.library import embed_library, read_own_clips, reader_for
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_vq
@@ -69,14 +68,12 @@ def build_library(options: BuildOptions) -> Built:
     """
     spec, folder, retriever = _start(options)
     clips = load_split(spec, options.split, windows=True)
-    captions = [caption.text for clip in clips for caption in clip.captions]
     number, count = options.share
     share = share_of(len(clips), number, count)
     if not share:
         raise UserError(f"--shard {options.shard} is empty: there are only {len(clips)} motions")
     if options.shard is not None:
         clips, folder = clips[share.start : share.stop], shard_folder(folder, number, count)
-        captions = [caption.text for clip in clips for caption in clip.captions]
     entries = [entry_of(clip) for clip in clips]
     motions = [clip.features for clip in clips]
     facts = {
@@ -86,13 +83,8 @@ def build_library(options: BuildOptions) -> Built:
         **({} if options.shard is None else {"shard": options.shard}),
     }
     tokenizer, tokens = _tokens(options, spec, options.vq_name, motions, cached=True)
-    store = None
-    if retriever.model.text_encoder is None:
-        # The captions of the training split: their features are there since the retriever was trained.
-        store = TextFeatureStore(retriever.text_encoder, captions, spec.cache_dir)
-    parts = folder.with_name(f".{folder.name}.parts")
-    embedded = embed_in_parts(retriever, entries, motions, tokens, store, facts | tokenizer, parts, options.part_size)
-    return _finish(options, folder, RAGDatabase(embedded, facts | tokenizer), parts)
+    embedded = embed_library(retriever, entries, motions, tokens, spec.cache_dir)
+    return _finish(options, folder, RAGDatabase(embedded, facts | tokenizer))
 
 
 def merge_library(options: BuildOptions) -> Built:
@@ -130,7 +122,7 @@ def add_clips(options: BuildOptions) -> Built:
     return finished
 
 
-def _finish(options: BuildOptions, folder: Path, database: RAGDatabase, parts: Path | None = None) -> Built:
+def _finish(options: BuildOptions, folder: Path, database: RAGDatabase) -> Built:
     """Makes the index that was asked for, says how good it is, and writes the folder."""
     if options.index != "exact" and options.shard is None:
         database = database.with_index(options.index)
@@ -140,8 +132,6 @@ def _finish(options: BuildOptions, folder: Path, database: RAGDatabase, parts: P
         recall = 100 * database.index.recall(queries, k)
         print(f"index {options.index}: {recall:.1f} % of the exact top {k} of {len(queries)} captions are found")
     database.save(folder)
-    if parts is not None:
-        remove_parts(parts)
     return folder, database
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from data.clips import Clip, load_split
 from data.specs import get_spec
@@ -19,7 +18,7 @@ from engine.token_tasks import TokenTask
 from models.rag.conditions import ConditionSource
 from models.rag.database import RAGDatabase
 from models.rag.pool import training_pool
-from models.text_encoder import TextEncoder, TextFeatureStore, build_text_encoder
+from models.text_encoder import TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
 from models.vq.tokenise import cached_tokens, decode_motions, state_hash
 from options.stages import TransformerOptions, run_config
@@ -63,7 +62,7 @@ def token_harness(
         dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
         takes = [clip.take for clip in train + val for _ in clip.captions]
         count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
-        embed = _query_encoder(retriever, encoder, texts, captions, spec.cache_dir)
+        embed = retriever.caption_encoder(captions, spec.cache_dir)
         retrieved = training_pool(database, embed, captions, takes, count, spec.cache_dir)
         if not retrieved.shape[1]:
             print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")
@@ -85,13 +84,3 @@ def token_harness(
     harness = Harness(run_dir, stage_task, train_tokens, val_tokens, options.train, collate_tokens, device)
     prepare_run(run_dir, run_config(options, stage) | token_config(dims, tokens, database))
     return harness
-
-
-def _query_encoder(
-    retriever: Retriever, encoder: TextEncoder, texts: TextFeatureStore, captions: Sequence[str], cache_dir: Path
-) -> Callable[[Tensor], Tensor]:
-    """Caption numbers (B,) -> the retriever's embeddings, from text features that are there where it can be."""
-    if retriever.model.text_encoder is not None:
-        return lambda rows: retriever.encode_text([captions[row] for row in rows.tolist()])
-    own = retriever.text_encoder
-    return partial(retriever.encode_store, texts if own is encoder else TextFeatureStore(own, captions, cache_dir))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from models.configs import EvaluatorConfig
-from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
+from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, Evaluator, chunks_by_length
 from models.transformer.blocks import Attention, FeedForward
 from models.transformer.token_grid import sinusoid
 from utils.checkpoint import load_state, read_model
@@ -29,8 +29,6 @@ from utils.run import Run
 if TYPE_CHECKING:
     from data.clips import Caption
     from models.text_encoder import TextEncoder, TextFeatures
-
-MOTIONS_AT_ONCE = 32
 
 
 class SequenceEncoder(nn.Module):

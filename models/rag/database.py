@@ -23,7 +23,7 @@ from models.rag.search import MotionRows, SearchResult
 from models.transformer.condition import Retrieved
 from utils.errors import UserError
 
-FACTS = ("retriever", "dataset", "tokenizer", "command", "index", "shard", "content")
+FACTS = ("retriever", "dataset", "tokenizer", "command", "index", "shard")
 
 SearchBy = Literal["motion", "text", "both"]
 

@@ -123,8 +123,7 @@ class TextEncoder(ABC):
             yield text, *features
         missing = sorted((text for text in dict.fromkeys(texts) if text not in known), key=self._size)
         chunks = [missing[start : start + CHUNK_SIZE] for start in range(0, len(missing), CHUNK_SIZE)]
-        results = map_on_cores(self._compute, chunks) if self.device.type == "cpu" else map(self._compute, chunks)
-        for chunk, computed in zip(chunks, results, strict=True):
+        for chunk, computed in zip(chunks, map_on_cores(self._compute, chunks, self.device), strict=True):
             if self.frozen:
                 self._remember(dict(zip(chunk, computed, strict=True)))
             for text, features in zip(chunk, computed, strict=True):

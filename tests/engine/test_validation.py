@@ -52,7 +52,7 @@ def token_batches() -> list[dict[str, torch.Tensor]]:
 def stages() -> dict[str, tuple[Task, list[dict[str, Any]]]]:
     """A tiny task of every stage with its validation batches, always the same."""
     rng = np.random.default_rng(0)
-    judge = FrechetJudge(MeanEvaluator(), [rng.normal(size=(12, 3)) for _ in range(8)])
+    judge = FrechetJudge(MeanEvaluator(), rng.normal(size=(8, 2)))
     dims, tokens = ConditionDims(text=8), token_batches()
     retriever, clips = test_retriever_task.make_task()
     evaluator, _, val = test_evaluator_task.make_task()
