@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
-from utils.checkpoint import load_state, read_model, to_half
+from utils.checkpoint import to_half
 from utils.errors import UserError
 from utils.row_store import Row
 from utils.run import Run
@@ -54,31 +53,26 @@ class Retriever:
     @classmethod
     def load(
         cls,
-        run_dir: Path | str,
+        run: Run,
         device: torch.device | str = "cpu",
         text_encoder: TextEncoder | None = None,
-        checkpoint: Path | None = None,
+        which: str | None = None,
     ) -> Retriever:
         """Loads a run.
 
         Args:
-            run_dir: holds config.json and model/.
+            run: of stage tmr.
             device: where to run.
             text_encoder: shared with others if the run was trained with the same; else the run's own is built.
-            checkpoint: a file of the run; none: the exported weights, else the best, else the latest.
+            which: checkpoint of the run; none: the exported weights, else the best, else the latest.
         Raises:
-            UserError: no such run, no weights, a config or weights of something else.
+            UserError: no weights, or a config or weights of something else.
         """
-        if not (Path(run_dir) / "config.json").is_file():
-            raise UserError(f"{run_dir} is no trained retriever (config.json is missing): see Part_TMR.scripts.train")
-        run = Run(run_dir, "tmr")
-        config = run.section("model", PartTMRConfig)
+        config = run.of_stage("tmr").section("model", PartTMRConfig)
         text_encoder = text_encoder_of(config, device, text_encoder)
         trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
         model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=trained)
-        path = checkpoint or run.checkpoint()
-        load_state(model, read_model(path), path)
-        return cls(model.to(device), text_encoder, run.name)
+        return cls(run.filled(model, which, device), text_encoder, run.name)
 
     @property
     def device(self) -> torch.device:

@@ -1,7 +1,7 @@
 """Dataclass <-> command line. One schema a script, see `utils.schema`.
 
 Groups are flattened (`--num_quantizers 6`). A schema may have a method `resolve` that returns what the command line
-means (aliases replaced, values that follow from others set): `parse` calls it.
+means (values that follow from others set): `parse` calls it.
 """
 
 from __future__ import annotations
@@ -160,7 +160,9 @@ def parse(
             value = chosen.get(field.name, flags[field.name].default)
             if value is dataclasses.MISSING:
                 raise UserError(f"--{field.name} is required")
-            values[field.name] = checked(annotation, value, f"--{field.name}", flags[field.name].metadata)
+            values[field.name] = checked(annotation, value, f"--{field.name}", field.metadata)
+            if (means := field.metadata.get("means")) is not None:
+                values[field.name] = means(values[field.name])
         return build(kind, values, "")
 
     try:

@@ -20,10 +20,10 @@ from engine.health import (
     transformer_ranges,
 )
 from engine.probes import GradientNorms, SavedForBackward, attention_to_memory, slope, token_spread
+from engine.settings import TrainSettings
 from engine.task import Task
 from models.transformer.blocks import Attention
 from models.transformer.condition import EVERY_PART, Memory
-from options.groups import TrainSettings
 
 LATE = 10_000  # a step at which everything is looked at
 CASES = [
