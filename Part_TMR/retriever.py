@@ -5,8 +5,6 @@ Legend: B batch, T frames, G parts, D embedding, C part width.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
-from utils.checkpoint import to_half
 from utils.errors import UserError
+from utils.fingerprint import retriever_hash
 from utils.row_store import Row
 from utils.run import Run
 
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
-# What decides an embedding and does not show in names and shapes of the weights.
-HASHED_SETTINGS = ("parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
 
 
 class Retriever:
@@ -48,7 +44,7 @@ class Retriever:
         self.text_encoder = text_encoder
         self.name = name
         self.config = model.config
-        self.hash = retriever_hash(model)
+        self.hash = retriever_hash(vars(model.config), model.form.name, model.state_dict())
 
     @classmethod
     def load(
@@ -164,13 +160,3 @@ def text_encoder_of(
     from models.text_encoder import build_text_encoder
 
     return build_text_encoder(config.text_encoder, device=device)
-
-
-def retriever_hash(model: RetrieverModel) -> str:
-    """Tells one retriever from another by architecture and weights; a half-precision export keeps its hash."""
-    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS} | {"layout": model.form.name}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(to_half(value.detach().cpu()).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -107,7 +107,10 @@ def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
             return None if optional and text.lower() == NONE_WORD else _convert_item(item, text)
 
         arguments["type"] = convert
-    parser.add_argument(f"--{flag.name}", **arguments)
+    if flag.metadata.get("positional"):
+        parser.add_argument(arguments.pop("dest"), **arguments | {"metavar": flag.name.upper()})
+    else:
+        parser.add_argument(f"--{flag.name}", **arguments)
 
 
 def parse(

@@ -15,3 +15,11 @@ class ExportOptions:
     run: str = option(help="folder of the trained run, e.g. logs/mini/vq")
     out: str = option(help="folder that is written, e.g. pretrained/mini/vq")
     which_epoch: str | None = checkpoint_option()
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """pipeline/inspect.py"""
+
+    folder: str = option(help="folder of a run or of a database, e.g. pretrained/mini/mtrans", positional=True)
+    json: bool = option(False, "print everything as JSON")

@@ -37,6 +37,21 @@ def check_text_encoders(runs: Iterable[Run]) -> None:
         raise UserError(f"these runs do not work together, they were trained with different text encoders: {told}")
 
 
+def check_one_vq(run: Run, other: Run) -> None:
+    """Raises `UserError` unless both transformers were trained on tokens of one RVQ-VAE."""
+    if run.tokens is not None and other.tokens is not None and run.tokens.vq_hash != other.tokens.vq_hash:
+        raise UserError(
+            f"{run.name} was trained on tokens of the RVQ-VAE {run.tokens.vq_hash}, {other.name} on those of"
+            f" {other.tokens.vq_hash}"
+        )
+
+
+def check_formats(run: Run, other: Run) -> None:
+    """Raises `UserError` when the motions of two runs are of different formats."""
+    if difference := run.format.difference(other.format):
+        raise UserError(f"the motions of {run.name} and {other.name} are of different formats: {difference}")
+
+
 def check_library_retriever(folder: Path, manifest: Mapping[str, Any], expected: str | None) -> None:
     """Raises `UserError` when another retriever than the expected one (None: any) made the database in `folder`."""
     retriever = manifest.get("retriever")

@@ -120,6 +120,16 @@ class Run:
         """The one checkpoint that `which` means, see `resolve_checkpoint`."""
         return resolve_checkpoint(self.folder, which)
 
+    @cached_property
+    def hash(self) -> str:
+        """What those that were trained with it know it by: the fingerprint of the weights that it has by default."""
+        from utils.fingerprint import read_arrays, retriever_hash, weights_hash
+
+        state = read_arrays(self.checkpoint())
+        if self.stage == "tmr":
+            return retriever_hash(self.config["model"], self.format.name, state)
+        return weights_hash(state)
+
     def filled(self, model: Model, which: str | None = None, device: torch.device | str = "cpu") -> Model:
         """The model with the weights of the checkpoint that `which` means, strictly; frozen, in evaluation mode.
 

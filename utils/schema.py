@@ -38,6 +38,7 @@ def option(
     maximum: float | None = None,
     pattern: Pattern | None = None,
     means: Callable[[Any], Any] | None = None,
+    positional: bool = False,
 ) -> Any:
     """A dataclass field; without `default` the value must be given.
 
@@ -46,9 +47,10 @@ def option(
         minimum, maximum: inclusive limits.
         pattern: of a text.
         means: what the command line replaces the value by, e.g. an alias by the name.
+        positional: given without its name on the command line.
     """
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "pattern": pattern, "means": means}
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "pattern": pattern}
+    return dataclasses.field(default=default, metadata=metadata | {"means": means, "positional": positional})
 
 
 @functools.cache

@@ -5,7 +5,6 @@ Letters: T frames, N = T / 4 token steps, J part rows, Q quantisers, D feature c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.vq.rvq import RVQVAE
+from utils.fingerprint import weights_hash
 from utils.progress import progress_bar
 from utils.row_store import Row, RowStore, identity
 
-# State that says nothing about tokens, and that files of former versions lack.
-UNHASHED = ".code_use"
 FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
 
 
@@ -81,16 +79,9 @@ def decode_motions(model: RVQVAE, codes: Tensor, steps: Tensor) -> list[np.ndarr
     return [row[: int(n) * model.frames_per_step] for row, n in zip(features, steps, strict=True)]
 
 
-def state_hash(module: torch.nn.Module, length: int = 16) -> str:
+def state_hash(module: torch.nn.Module) -> str:
     """A fingerprint of a model's weights in half precision, the same before and after export."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith(UNHASHED):
-            continue
-        digest.update(name.encode())
-        rounded = tensor.detach().cpu()
-        digest.update((rounded.half() if rounded.is_floating_point() else rounded).numpy().tobytes())
-    return digest.hexdigest()[:length]
+    return weights_hash(module.state_dict())
 
 
 def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> list[Tensor]:

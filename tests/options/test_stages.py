@@ -34,6 +34,7 @@ SCHEMAS = {
     "eval_res.py": evaluation.EvalResOptions,
     "demo.py": demo.DemoOptions,
     "export_run.py": inspect.ExportOptions,
+    "pipeline.inspect": inspect.InspectOptions,
     "prepare_dataset.py": prepare.PrepareOptions,
     "visualization.export": export.MotionExportOptions,
     "app.py": app.AppOptions,
