@@ -18,7 +18,7 @@ from models.rag.database import Entry, RAGDatabase
 from models.rag.manifest import MANIFEST
 from models.text_encoder import TextFeatureStore
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import cached_tokens, decode_motions, state_hash, tokenise
+from models.vq.tokenise import cached_tokens, decode_motions, tokenise
 from options.library import BuildOptions
 from Part_TMR.building import embed_in_parts, merge_shards, remove_parts, shard_folder, share_of
 from Part_TMR.library import embed_library, read_own_clips, reader_for
@@ -29,6 +29,7 @@ from pipeline.runs import Runs, runs_of
 from utils.arrays import read_array
 from utils.device import choose_device
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.row_store import Row
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
@@ -55,7 +56,7 @@ def _tokens(
         return {}, None
     vq = load_run(runs.open(vq_name, "vq"), options.vq_checkpoint, choose_device(options.run.gpu_id))
     codes = cached_tokens(vq, motions, runs.spec.cache_dir) if cached else tokenise(vq, motions)
-    return {"tokenizer": {"name": vq_name, "hash": state_hash(vq)}}, codes
+    return {"tokenizer": {"name": vq_name, "hash": weights_hash(vq.state_dict())}}, codes
 
 
 def build_library(options: BuildOptions) -> Built:
@@ -170,7 +171,7 @@ def library_motion(
     if made_by is None:
         raise UserError(f"motion {entry.id} cannot be shown: {path} does not exist, and the database holds no tokens")
     vq = tokenizer(made_by["name"])
-    if state_hash(vq) != made_by["hash"]:
+    if weights_hash(vq.state_dict()) != made_by["hash"]:
         raise UserError(
             f"motion {entry.id} cannot be shown: {path} does not exist, and its tokens are of another RVQ-VAE"
         )

@@ -25,13 +25,14 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import decode_motions, state_hash
+from models.vq.tokenise import decode_motions
 from options.groups import RetrievalOptions
 from options.stages import TokenInputs
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_library, load_run
 from pipeline.runs import Runs
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.fits import check_text_encoders, check_tokens
 from utils.representation import features_to_joints
 from utils.run import Run
@@ -128,7 +129,7 @@ class TextToMotion:
         check_text_encoders(run for run in used.values() if run.text_encoder is not None)
         which = {"mtrans": which_mtrans, "rtrans": which_rtrans}
         models = {stage: load_run(run, which.get(stage), device) for stage, run in used.items()}
-        vq_hash = state_hash(models["vq"])
+        vq_hash = weights_hash(models["vq"].state_dict())
         for run in transformers:
             check_tokens(run, used["vq"], vq_hash)
         text_encoder = build_text_encoder(used["mtrans"].text_encoder, device=device)

@@ -19,7 +19,7 @@ from models.rag.conditions import ConditionSource
 from models.rag.pool import training_pool
 from models.text_encoder import TextEncoder, TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
-from models.vq.tokenise import cached_tokens, decode_motions, state_hash
+from models.vq.tokenise import cached_tokens, decode_motions
 from options.stages import TransformerOptions
 from Part_TMR.retriever import Retriever
 from pipeline.judging import find_judge
@@ -27,6 +27,7 @@ from pipeline.loader import load_library, load_run, token_config
 from pipeline.runs import Runs
 from pipeline.training import harness_of
 from utils.device import choose_device
+from utils.fingerprint import weights_hash
 from utils.run import TokenShape
 
 
@@ -46,7 +47,7 @@ def token_harness(
     train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
     runs = Runs(options.run.checkpoints_dir, spec)
     vq = load_run(runs.open(options.inputs.vq_name, "vq"), options.inputs.vq_checkpoint, device)
-    tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, state_hash(vq))
+    tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, weights_hash(vq.state_dict()))
 
     encoder = build_text_encoder(options.model.text_encoder, device=device)
     captions = [caption.text for clip in train + val for caption in clip.captions]

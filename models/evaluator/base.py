@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.vq.tokenise import state_hash
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 
 if TYPE_CHECKING:
     from data.clips import Caption
@@ -35,7 +35,7 @@ class Evaluator(ABC):
     def __init__(self, name: str, network: nn.Module, n_features: int, dimension: int) -> None:
         self.name, self.n_features, self.dimension = name, n_features, dimension
         self.network = network.eval().requires_grad_(False)
-        self.fingerprint = state_hash(network)
+        self.fingerprint = weights_hash(network.state_dict())
 
     @abstractmethod
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:

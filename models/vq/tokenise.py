@@ -79,14 +79,11 @@ def decode_motions(model: RVQVAE, codes: Tensor, steps: Tensor) -> list[np.ndarr
     return [row[: int(n) * model.frames_per_step] for row, n in zip(features, steps, strict=True)]
 
 
-def state_hash(module: torch.nn.Module) -> str:
-    """A fingerprint of a model's weights in half precision, the same before and after export."""
-    return weights_hash(module.state_dict())
-
-
 def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> list[Tensor]:
     """`tokenise`, each motion once for these weights: the codes are kept in a folder of `cache_dir`."""
-    store = RowStore(cache_dir / f"tokens_{state_hash(model)}", (model.n_parts, model.config.num_quantizers), np.int16)
+    store = RowStore(
+        cache_dir / f"tokens_{weights_hash(model.state_dict())}", (model.n_parts, model.config.num_quantizers), np.int16
+    )
     keys = [identity(motion) for motion in motions]
     numbers = {key: number for number, key in enumerate(keys)}
 
