@@ -5,8 +5,6 @@ Legend: B batch, T frames, G parts, D embedding, C part width.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +18,8 @@ from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
 from utils.batches import Batches
-from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
+from utils.fingerprint import retriever_hash
 from utils.row_store import Row
 from utils.run import Run
 
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
-# What decides an embedding and does not show in names and shapes of the weights.
-HASHED_SETTINGS = ("parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
 
 
 class Retriever:
@@ -50,36 +46,31 @@ class Retriever:
         self.text_encoder = text_encoder
         self.name = name
         self.config = model.config
-        self.hash = retriever_hash(model)
+        self.hash = retriever_hash(vars(model.config), model.form.name, model.state_dict())
 
     @classmethod
     def load(
         cls,
-        run_dir: Path | str,
+        run: Run,
         device: torch.device | str = "cpu",
         text_encoder: TextEncoder | None = None,
-        checkpoint: Path | None = None,
+        which: str | None = None,
     ) -> Retriever:
         """Loads a run.
 
         Args:
-            run_dir: holds config.json and model/.
+            run: of stage tmr.
             device: where to run.
             text_encoder: shared with others if the run was trained with the same; else the run's own is built.
-            checkpoint: a file of the run; none: the exported weights, else the best, else the latest.
+            which: checkpoint of the run; none: the exported weights, else the best, else the latest.
         Raises:
-            UserError: no such run, no weights, a config or weights of something else.
+            UserError: no weights, or a config or weights of something else.
         """
-        if not (Path(run_dir) / "config.json").is_file():
-            raise UserError(f"{run_dir} is no trained retriever (config.json is missing): see Part_TMR.scripts.train")
-        run = Run(run_dir, "tmr")
-        config = run.section("model", PartTMRConfig)
+        config = run.of_stage("tmr").section("model", PartTMRConfig)
         text_encoder = text_encoder_of(config, device, text_encoder)
         trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
         model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=trained)
-        path = checkpoint or run.checkpoint()
-        load_state(model, read_model(path), path)
-        return cls(model.to(device), text_encoder, run.name)
+        return cls(run.filled(model, which, device), text_encoder, run.name)
 
     @property
     def device(self) -> torch.device:
@@ -161,13 +152,3 @@ def text_encoder_of(
     from models.text_encoder import build_text_encoder
 
     return build_text_encoder(config.text_encoder, device=device)
-
-
-def retriever_hash(model: RetrieverModel) -> str:
-    """Tells one retriever from another by architecture and weights; a half-precision export keeps its hash."""
-    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS} | {"layout": model.form.name}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(to_half(value.detach().cpu()).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

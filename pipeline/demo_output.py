@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from options.stages import DemoOptions
+from options.demo import DemoOptions
 from pipeline.text_to_motion import Motion
 from utils.arrays import write_array
 from utils.files import slugify, write_json

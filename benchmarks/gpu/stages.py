@@ -49,8 +49,9 @@ from options.stages import (
 )
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.loader import TokenShape, build_masked, build_residual
+from pipeline.loader import build_masked, build_residual
 from utils.formats import get_format
+from utils.run import TokenShape
 from utils.schema import to_dict
 
 README = Path(__file__).parents[2] / "README.md"

@@ -190,9 +190,7 @@ class AppSession:
     def _library_joints(self, number: int) -> np.ndarray | None:
         t2m = self.t2m
         try:
-            features = library_motion(
-                t2m.database, number, t2m.spec, self.options.models.checkpoints_dir, t2m.device, t2m.vq
-            )
+            features = library_motion(t2m.database, number, t2m.spec, lambda name: t2m.vq)
         except UserError:
             return None  # no dataset here, and no base tokens of this RVQ-VAE: the caption has to do
         return features_to_joints(features, t2m.spec.format)
