@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.row_store import Row
 from utils.run_files import resolve_checkpoint
+from utils.threads import map_on_cores
 
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder
@@ -130,16 +131,17 @@ class Retriever:
         """
 
         @torch.no_grad()
-        def encode(numbers: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        def encode(numbers: list[int]) -> MotionEmbedding:
             rows = [self._checked(motions[number], number) for number in numbers]
             padded = pad_sequence(rows, batch_first=True)
             mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-            return zip(*self.model.encode_motion(padded.to(self.device), mask.to(self.device)), strict=True)
+            return self.model.encode_motion(padded.to(self.device), mask.to(self.device))
 
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
-        for number, (motion, parts) in self.batches([len(motion) for motion in motions]).map(encode):
-            motion_rows[number], part_rows[number] = motion, parts
+        batches = self.batches([len(motion) for motion in motions]).of(range(len(motions)))
+        for numbers, encoded in zip(batches, map_on_cores(encode, batches, self.device), strict=True):
+            motion_rows[numbers], part_rows[numbers] = encoded
         return MotionEmbedding(motion_rows, part_rows)
 
     def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:
