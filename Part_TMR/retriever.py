@@ -5,7 +5,7 @@ Legend: B batch, T frames, G parts, D embedding, C part width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from utils.errors import UserError
 from utils.fingerprint import retriever_hash
 from utils.row_store import Row
 from utils.run import Run
+from utils.threads import map_on_cores
 
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder
@@ -121,16 +122,17 @@ class Retriever:
         """
 
         @torch.no_grad()
-        def encode(numbers: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        def encode(numbers: list[int]) -> MotionEmbedding:
             rows = [self._checked(motions[number], number) for number in numbers]
             padded = pad_sequence(rows, batch_first=True)
             mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-            return zip(*self.model.encode_motion(padded.to(self.device), mask.to(self.device)), strict=True)
+            return self.model.encode_motion(padded.to(self.device), mask.to(self.device))
 
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
-        for number, (motion, parts) in self.batches([len(motion) for motion in motions]).map(encode):
-            motion_rows[number], part_rows[number] = motion, parts
+        batches = self.batches([len(motion) for motion in motions]).of(range(len(motions)))
+        for numbers, encoded in zip(batches, map_on_cores(encode, batches, self.device), strict=True):
+            motion_rows[numbers], part_rows[numbers] = encoded
         return MotionEmbedding(motion_rows, part_rows)
 
     def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:

@@ -34,6 +34,11 @@ def test_shapes(model: RVQVAE) -> None:
     assert codes.shape == (2, 10, 6, 3) and codes.min() >= 0 and codes.max() < 16
     assert model.decode(codes).shape == features.shape
     assert model.decode(codes[..., :1]).shape == features.shape
+    everywhere = torch.ones(2, 40, dtype=torch.bool)
+    assert torch.equal(model.encode(features, everywhere), codes)
+    assert torch.equal(model.decode(codes, everywhere[:, ::4]), model.decode(codes))
+    with torch.no_grad():
+        assert torch.equal(model(features, everywhere).quantized.codes, codes)
 
 
 def test_padding_changes_nothing(model: RVQVAE) -> None:
