@@ -20,8 +20,8 @@ from utils.fingerprint import weights_hash
 from utils.progress import with_bar
 from utils.row_store import Row, RowStore, identity
 
-MOTIONS_AT_ONCE = 64
-FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
+MOTIONS_AT_ONCE = 16
+FRAMES_AT_ONCE = 16 * 200  # of a batch with its padding: neither long motions nor many cores should fill the memory
 
 
 def tokenise(model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = MOTIONS_AT_ONCE) -> list[Tensor]:
