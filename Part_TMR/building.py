@@ -1,28 +1,12 @@
-"""Building a RAG database in parts that survive an interruption, and in shards on many machines.
-
-Legend: M motions, T frames, D_f feature columns, N token steps, J part rows, Q quantisers.
-"""
+"""Building a RAG database in shards on many machines."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from models.rag.database import Embedded, Entry, RAGDatabase
-from models.text_encoder import TextFeatureStore
-from Part_TMR.library import embed_library
-from Part_TMR.retriever import Retriever
+from models.rag.database import Embedded, RAGDatabase
 from utils.errors import UserError
-from utils.progress import progress_bar
-from utils.row_store import Row, identity
 
 SHARD_NAME = re.compile(r"(.+)\.shard-(\d+)-of-(\d+)")
 
@@ -35,74 +19,6 @@ def shard_folder(folder: Path, number: int, count: int) -> Path:
 def share_of(total: int, number: int, count: int) -> range:
     """The motions of share `number` (from 1) of `count` equal ones."""
     return range(total * (number - 1) // count, total * number // count)
-
-
-def embed_in_parts(
-    retriever: Retriever,
-    entries: Sequence[Entry],
-    motions: Sequence[np.ndarray | Row],
-    tokens: Sequence[Tensor] | None,
-    store: TextFeatureStore | None,
-    facts: Mapping[str, Any],
-    parts: Path,
-    part_size: int,
-) -> Embedded:
-    """Embeds M motions; what was done before an interruption is read back from the folder `parts`.
-
-    Args:
-        entries, motions, tokens, store: see `embed_library`.
-        facts: of the database.
-        parts: folder of finished parts, removed by the caller once the database is written.
-        part_size: motions of a part. A build of one part keeps none.
-    """
-    done: list[Embedded] = []
-    first_caption = 0
-    n_captions = sum(len(entry.captions) for entry in entries)
-    with progress_bar(len(motions) + n_captions, "embedding motions and captions", "row") as bar:
-        for start in range(0, len(motions), part_size):
-            rows = slice(start, start + part_size)
-            captions = sum(len(entry.captions) for entry in entries[rows])
-            chosen_tokens = None if tokens is None else tokens[rows]
-            digest = _digest(entries[rows], motions[rows], chosen_tokens)
-            path = parts / f"{start:09d}"
-            part = _finished(path, retriever.hash, digest)
-            if part is None:
-                texts = None
-                if store is not None:
-                    texts_of_part = torch.arange(first_caption, first_caption + captions)
-                    texts = retriever.encode_store(store, texts_of_part, bar.update)
-                part = embed_library(retriever, entries[rows], motions[rows], chosen_tokens, texts, bar.update)
-                if len(motions) > part_size:
-                    RAGDatabase(part, {**facts, "content": digest}).save(path)
-            else:
-                bar.update(len(part.entries) + captions)
-            done.append(part)
-            first_caption += captions
-    return Embedded.join(done)
-
-
-def _digest(entries: Sequence[Entry], motions: Sequence[np.ndarray | Row], tokens: Sequence[Tensor] | None) -> str:
-    """What a part was made from, besides the retriever."""
-    digest = hashlib.sha256()
-    for entry, motion in zip(entries, motions, strict=True):
-        digest.update("\0".join([entry.id, entry.take, *entry.captions]).encode())
-        digest.update(identity(motion))
-    for codes in tokens or ():
-        digest.update(codes.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _finished(path: Path, retriever_hash: str, digest: str) -> Embedded | None:
-    try:
-        part = RAGDatabase.load(path, retriever_hash)
-    except UserError:
-        return None
-    return part.embedded if part.facts.get("content") == digest else None
-
-
-def remove_parts(parts: Path) -> None:
-    """After the database was written."""
-    shutil.rmtree(parts, ignore_errors=True)
 
 
 def merge_shards(folder: Path, retriever_hash: str) -> RAGDatabase:

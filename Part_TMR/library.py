@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from data.captions import Caption, read_captions
@@ -18,10 +19,13 @@ from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
-from Part_TMR.retriever import Retriever
+from Part_TMR.part_encoder import MotionEmbedding
+from Part_TMR.retriever import TEXTS_AT_ONCE, Retriever
 from utils.arrays import read_array
+from utils.batches import Batches
 from utils.errors import UserError
 from utils.representation import canonicalize, joints_to_features
+from utils.row_store import Row, RowStore, digest, identity
 
 BASE_LEVEL = 0
 
@@ -29,10 +33,9 @@ BASE_LEVEL = 0
 def embed_library(
     retriever: Retriever,
     entries: Sequence[Entry],
-    motions: Sequence[np.ndarray],
+    motions: Sequence[np.ndarray | Row],
     tokens: Sequence[Tensor] | None = None,
-    texts: Tensor | None = None,
-    progress: Callable[[int], object] | None = None,
+    cache_dir: Path | None = None,
 ) -> Embedded:
     """Embeds motions and their captions, each once.
 
@@ -41,14 +44,50 @@ def embed_library(
         entries: ids, takes and captions of M motions.
         motions: their raw features, (T, D) each.
         tokens: their codes, (N, J, Q) each; the base level is kept.
-        texts: (R, D) embeddings of all captions in order, where there are any already.
-        progress: called with the number of motions and captions that were just done.
+        cache_dir: folder where embeddings are kept for these weights, in half precision; what is there is not computed.
     """
-    encoded = retriever.encode_motion(motions, progress)
-    if texts is None:
-        texts = retriever.encode_text([caption for entry in entries for caption in entry.captions], progress)
+    captions = [caption for entry in entries for caption in entry.captions]
+    if cache_dir is None:
+        encoded, texts = retriever.encode_motion(motions), retriever.encode_text(captions)
+    else:
+        encoded, texts = kept_motions(retriever, motions, cache_dir), kept_captions(retriever, captions, cache_dir)
     padded = pad_tokens([each[..., BASE_LEVEL] for each in tokens]) if tokens is not None else (None, None)
     return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
+
+
+def kept_motions(retriever: Retriever, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> MotionEmbedding:
+    """`Retriever.encode_motion`, each motion once for these weights."""
+    config = retriever.config
+    widths = [config.embed_dim, retriever.model.n_parts * config.part_dim]
+    store = RowStore(cache_dir / f"embedded_motions_{retriever.hash}", (sum(widths),), np.float16)
+
+    def embed(numbers: list[int]) -> np.ndarray:
+        motion, parts = retriever.encode_motion([motions[number] for number in numbers])
+        return torch.cat([motion, parts.flatten(1)], dim=1)[:, None].half().cpu().numpy()
+
+    batches = retriever.batches([len(motion) for motion in motions])
+    rows = batches.kept(store, [identity(motion) for motion in motions], embed, "embedding motions", "frame")
+    motion, parts = _tensor(rows, retriever).split(widths, dim=1)
+    return MotionEmbedding(motion, parts.unflatten(1, (-1, config.part_dim)))
+
+
+def kept_captions(retriever: Retriever, captions: Sequence[str], cache_dir: Path) -> Tensor:
+    """`Retriever.encode_text`, each caption once for these weights and those of the text encoder: (R, D)."""
+    name = f"embedded_captions_{retriever.hash}_{retriever.text_encoder.fingerprint}"
+    store = RowStore(cache_dir / name, (retriever.config.embed_dim,), np.float16)
+    encode = retriever.caption_encoder(captions, cache_dir)
+
+    def embed(numbers: list[int]) -> np.ndarray:
+        return encode(torch.tensor(numbers))[:, None].half().cpu().numpy()
+
+    batches = Batches([len(caption) for caption in captions], retriever.device, most=TEXTS_AT_ONCE)
+    rows = batches.kept(store, [digest(caption) for caption in captions], embed, "embedding captions", "letter")
+    return _tensor(rows, retriever)
+
+
+def _tensor(rows: Sequence[np.ndarray], retriever: Retriever) -> Tensor:
+    """n rows (1, width) of a store -> (n, width), as the retriever makes them."""
+    return torch.from_numpy(np.concatenate(rows)).to(retriever.device, torch.float32)
 
 
 def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None = None) -> np.ndarray:

@@ -5,8 +5,6 @@ Legend: B batch, T frames, G parts, D embedding, C part width.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +17,20 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
-from utils.checkpoint import load_state, read_model, to_half
+from utils.batches import Batches
 from utils.errors import UserError
+from utils.fingerprint import retriever_hash
 from utils.row_store import Row
 from utils.run import Run
+from utils.threads import map_on_cores
 
 if TYPE_CHECKING:
-    from models.text_encoder import TextEncoder, TextFeatureStore
+    from models.text_encoder import TextEncoder
 
 # Numbers in one activation of all part encoders: on a CPU what its cache holds, on a GPU what keeps it busy.
 ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
-# What decides an embedding and does not show in names and shapes of the weights.
-HASHED_SETTINGS = ("parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
 
 
 class Retriever:
@@ -49,106 +47,92 @@ class Retriever:
         self.text_encoder = text_encoder
         self.name = name
         self.config = model.config
-        self.hash = retriever_hash(model)
+        self.hash = retriever_hash(vars(model.config), model.form.name, model.state_dict())
 
     @classmethod
     def load(
         cls,
-        run_dir: Path | str,
+        run: Run,
         device: torch.device | str = "cpu",
         text_encoder: TextEncoder | None = None,
-        checkpoint: Path | None = None,
+        which: str | None = None,
     ) -> Retriever:
         """Loads a run.
 
         Args:
-            run_dir: holds config.json and model/.
+            run: of stage tmr.
             device: where to run.
             text_encoder: shared with others if the run was trained with the same; else the run's own is built.
-            checkpoint: a file of the run; none: the exported weights, else the best, else the latest.
+            which: checkpoint of the run; none: the exported weights, else the best, else the latest.
         Raises:
-            UserError: no such run, no weights, a config or weights of something else.
+            UserError: no weights, or a config or weights of something else.
         """
-        if not (Path(run_dir) / "config.json").is_file():
-            raise UserError(f"{run_dir} is no trained retriever (config.json is missing): see Part_TMR.scripts.train")
-        run = Run(run_dir, "tmr")
-        config = run.section("model", PartTMRConfig)
+        config = run.of_stage("tmr").section("model", PartTMRConfig)
         text_encoder = text_encoder_of(config, device, text_encoder)
         trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
         model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=trained)
-        path = checkpoint or run.checkpoint()
-        load_state(model, read_model(path), path)
-        return cls(model.to(device), text_encoder, run.name)
+        return cls(run.filled(model, which, device), text_encoder, run.name)
 
     @property
     def device(self) -> torch.device:
         """Where it runs, and where embeddings come out."""
         return self.model.normalizer.mean.device
 
-    @property
-    def frames_at_once(self) -> int:
-        """Frames of one batch of `encode_motion`, padding counted."""
+    def batches(self, frames: Sequence[int]) -> Batches:
+        """How motions of so many frames are put into batches."""
         numbers = ACTIVATION_AT_ONCE.get(self.device.type, ACTIVATION_AT_ONCE["cpu"])
-        return numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
+        at_once = numbers * self.config.patch_frames // (self.model.n_parts * self.config.part_dim)
+        return Batches(frames, self.device, at_once=at_once)
 
     @torch.no_grad()
-    def encode_text(self, texts: Sequence[str], progress: Callable[[int], object] | None = None) -> Tensor:
-        """Sentences -> (B, D) of unit length. Repeated ones are computed once. `progress`: see `encode_motion`."""
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> (B, D) of unit length. Repeated ones are computed once."""
         distinct = list(dict.fromkeys(texts))
         number = {text: row for row, text in enumerate(distinct)}
         rows = [torch.empty(0, self.config.embed_dim, device=self.device)]
         for start in range(0, len(distinct), TEXTS_AT_ONCE):
             chunk: Any = distinct[start : start + TEXTS_AT_ONCE]
-            if progress is not None:
-                progress(len(chunk))
             if self.model.text_encoder is None:
                 chunk = self.text_encoder.features(chunk).to(self.device)
             rows.append(self.model.encode_text(chunk))
-        if progress is not None:
-            progress(len(texts) - len(distinct))
         return torch.cat(rows)[[number[text] for text in texts]]
 
-    @torch.no_grad()
-    def encode_store(
-        self, store: TextFeatureStore, rows: Tensor, progress: Callable[[int], object] | None = None
-    ) -> Tensor:
-        """Captions `rows` (C,) of features that this retriever's frozen text encoder made before -> (C, D)."""
-        encoded = []
-        for chunk in rows.split(TEXTS_AT_ONCE):
-            encoded.append(self.model.encode_text(store.rows(chunk).to(self.device)))
-            if progress is not None:
-                progress(len(chunk))
-        return torch.cat(encoded)
+    def caption_encoder(self, captions: Sequence[str], cache_dir: Path) -> Callable[[Tensor], Tensor]:
+        """What embeds captions by their numbers, (B,) -> (B, D).
 
-    @torch.no_grad()
-    def encode_motion(
-        self, motions: Sequence[np.ndarray | Row | Tensor], progress: Callable[[int], object] | None = None
-    ) -> MotionEmbedding:
+        The features of a frozen text encoder are those that are kept in `cache_dir`, where a training made them.
+        """
+        if self.model.text_encoder is not None:
+            return lambda numbers: self.encode_text([captions[number] for number in numbers.tolist()])
+        from models.text_encoder import TextFeatureStore
+
+        store = TextFeatureStore(self.text_encoder, captions, cache_dir)
+
+        @torch.no_grad()
+        def encode(numbers: Tensor) -> Tensor:
+            return self.model.encode_text(store.rows(numbers).to(self.device))
+
+        return encode
+
+    def encode_motion(self, motions: Sequence[np.ndarray | Row | Tensor]) -> MotionEmbedding:
         """Raw features, (T, D_features) each of any length -> motion (B, D), parts (B, G, C), in the given order.
 
-        Motions of like length are encoded together, so that little is padded; that changes nothing in the result.
-
-        Args:
-            motions: the features.
-            progress: called with the number of those that were just done.
         Raises:
             UserError: a motion without frames, of another width, or not finite; says which.
         """
-        motions = [self._checked(motion, number) for number, motion in enumerate(motions)]
-        order = sorted(range(len(motions)), key=lambda number: len(motions[number]))
+
+        @torch.no_grad()
+        def encode(numbers: list[int]) -> MotionEmbedding:
+            rows = [self._checked(motions[number], number) for number in numbers]
+            padded = pad_sequence(rows, batch_first=True)
+            mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+            return self.model.encode_motion(padded.to(self.device), mask.to(self.device))
+
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
-        frames_at_once = self.frames_at_once
-        while order:
-            count = max(1, frames_at_once // len(motions[order[-1]]))
-            numbers, order = order[-count:], order[:-count]
-            lengths = torch.tensor([len(motions[number]) for number in numbers])
-            padded = pad_sequence([motions[number] for number in numbers], batch_first=True)
-            mask = torch.arange(padded.shape[1]) < lengths[:, None]
-            encoded = self.model.encode_motion(padded.to(self.device), mask.to(self.device))
-            motion_rows[numbers], part_rows[numbers] = encoded.motion, encoded.parts
-            if progress is not None:
-                progress(len(numbers))
+        batches = self.batches([len(motion) for motion in motions]).of(range(len(motions)))
+        for numbers, encoded in zip(batches, map_on_cores(encode, batches, self.device), strict=True):
+            motion_rows[numbers], part_rows[numbers] = encoded
         return MotionEmbedding(motion_rows, part_rows)
 
     def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:
@@ -170,13 +154,3 @@ def text_encoder_of(
     from models.text_encoder import build_text_encoder
 
     return build_text_encoder(config.text_encoder, device=device)
-
-
-def retriever_hash(model: RetrieverModel) -> str:
-    """Tells one retriever from another by architecture and weights; a half-precision export keeps its hash."""
-    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS} | {"layout": model.form.name}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(to_half(value.detach().cpu()).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

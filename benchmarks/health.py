@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from data.specs import get_spec
 from options.command_line import parse
-from options.groups import DATASET_HELP, GPU_HELP, check_gpu_id
+from options.groups import dataset_option, device_option
 from options.library import BuildOptions
 from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions, VQOptions
 from utils.errors import run_script
@@ -52,7 +52,7 @@ class HealthOptions:
     """python -m benchmarks.health"""
 
     stage: Literal["vq", "tmr", "mtrans", "rtrans"] = option(help="what is trained")
-    dataset_name: str = option("mini", DATASET_HELP)
+    dataset_name: str = dataset_option("mini")
     steps: int = option(300, "steps of each training", minimum=1)
     width_share: float = option(0.125, "share of the published widths and heads", minimum=0.001, maximum=1)
     true_widths: bool = option(False, f"{TRUE_STEPS} steps at the published widths: shapes, finite numbers, memory")
@@ -61,10 +61,7 @@ class HealthOptions:
     flags: str = option("", "more flags of the measured stage, in quotes, e.g. '--mu 0.999'")
     folder: str | None = option(None, "where the runs are kept; none: a temporary folder")
     json: str | None = option(None, "file for the numbers; none: no file")
-    gpu_id: str = option("auto", GPU_HELP)
-
-    def __post_init__(self) -> None:
-        check_gpu_id(self.gpu_id)
+    gpu_id: str = device_option()
 
 
 @dataclass
@@ -117,13 +114,13 @@ def stage_options(stage: str, dataset: str, folder: Path, options: HealthOptions
     more = options.flags if measured else ""
     chosen = parse(SCHEMAS[stage], [*shlex.split(PUBLISHED[stage]), *given, *shlex.split(more)])
     changes = Changes([more] if more else [])
-    train, model, batch, steps = chosen.train, chosen.model, options.batch_size, options.steps
+    train, model, batch = chosen.train, chosen.model, options.batch_size
+    steps = TRUE_STEPS if options.true_widths else options.steps
+    if options.true_widths and _on_cpu(options.gpu_id):
+        batch = batch or CPU_SAMPLES
     if hasattr(model, "text_encoder"):
         model = changes.set(model, "needs no download", text_encoder="minilm")
-    if measured and options.true_widths:
-        steps = TRUE_STEPS
-        batch = batch or (CPU_SAMPLES if _on_cpu(options.gpu_id) else 0)
-    else:
+    if not (measured and options.true_widths):
         model = narrowed(model, options.width_share, changes)
         train = changes.set(train, "narrow layers learn as fast at a higher rate", lr=train.lr / options.width_share)
         train = changes.set(train, "a tenth of the steps", warm_up_iter=min(train.warm_up_iter, steps // 10))
@@ -174,7 +171,7 @@ def main() -> int:
     from benchmarks.health_probes import Recorder
     from benchmarks.health_report import report
     from benchmarks.long_clips import write_long_clips
-    from pipeline.runs import run_path
+    from pipeline.runs import runs_of
 
     spec = get_spec(options.dataset_name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -187,7 +184,7 @@ def main() -> int:
             write_long_clips(spec, Path(dataset), PAPER_FRAMES)
         prepare(dataset, folder, options)
         chosen, changes = stage_options(options.stage, dataset, folder, options)
-        run_dir = run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name)
+        run_dir = runs_of(chosen.run).path(chosen.run.name)
         shutil.rmtree(run_dir, ignore_errors=True)  # the measured stage is trained anew
         harness = build(options.stage, chosen)
         harness.health = recorder = Recorder(harness, 1 if options.true_widths else options.every)

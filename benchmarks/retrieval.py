@@ -75,7 +75,7 @@ def building() -> None:
     with torch.no_grad():
         alone = seconds(lambda: model.encode_motion(padded, mask), 3)
     ours = seconds(lambda: retriever.encode_motion(motions), 1) / (len(motions) * CAPTIONS_PER_MOTION)
-    frames = retriever.frames_at_once
+    frames = retriever.batches([]).at_once
     print(f"building with the paper's encoders, {CAPTIONS_PER_MOTION} captions a motion ({frames} frames at once)")
     print(f"  {1 / ours:.1f} rows a second; each row alone, padded to {PADDED_FRAMES} frames: {1 / alone:.1f}")
     print(f"  ratio of the times 1/{alone / ours:.1f}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from data.specs import DatasetSpec
 from utils.arrays import UNREADABLE_ARRAY
-from utils.progress import progress_bar
 from utils.row_store import Row, RowStore, digest
 
 
@@ -17,29 +17,34 @@ def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:
     """Feature files in few large files of the dataset's cache, made once: by id the motion (T, D) float32, or what is
     wrong with its file. A file of another size or time is packed anew.
     """
-    with os.scandir(spec.features_dir) as files:
-        found = {file.name[:-4]: file.stat() for file in files if file.name.endswith(".npy")}
-    keys = {clip_id: digest(clip_id, f"{stat.st_size} {stat.st_mtime_ns}") for clip_id, stat in found.items()}
+    stats = file_stats(spec.features_dir, ".npy")
+    keys = {clip_id: digest(clip_id, f"{stat.st_size} {stat.st_mtime_ns}") for clip_id, stat in stats.items()}
     store = RowStore(spec.cache_dir / f"motions_{spec.format.n_features}", (spec.format.n_features,), np.float32)
     store.keep_only(frozenset(keys.values()))
-    names = {keys[clip_id]: clip_id for clip_id in ids if clip_id in keys}
+    there = [clip_id for clip_id in ids if clip_id in keys]
 
-    def read(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-        with progress_bar(len(missing), f"packing motions of {spec.name}", "clip") as bar:
-            for key in missing:
-                features = _read_features(spec, names[key])
-                faulty = isinstance(features, str)
-                # That a file is of no use is remembered as a motion without frames.
-                yield key, np.empty((0, spec.format.n_features), np.float32) if faulty else features
-                bar.update()
+    def read(missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for number in missing:
+            features = _read_features(spec, there[number])
+            # That a file is of no use is remembered as a motion without frames.
+            yield number, np.empty((0, spec.format.n_features), np.float32) if isinstance(features, str) else features
 
-    store.complete(names, read)
+    store.complete([keys[clip_id] for clip_id in there], read, f"packing motions of {spec.name}", "clip")
     packed: dict[str, Row | str] = dict.fromkeys(ids, "without a motion file")
-    for key, clip_id in names.items():
-        motion = store.row(key)
+    for clip_id in there:
+        motion = store.row(keys[clip_id])
         found = motion if len(motion) else _read_features(spec, clip_id)
         packed[clip_id] = found if isinstance(found, str) else motion
     return packed
+
+
+def file_stats(folder: Path, suffix: str) -> dict[str, os.stat_result]:
+    """By stem, the files of a folder that end so; none where there is no folder."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as files:
+        found = [file for file in files if file.name.endswith(suffix) and file.is_file()]
+        return {file.name.removesuffix(suffix): file.stat() for file in found}
 
 
 def _read_features(spec: DatasetSpec, clip_id: str) -> np.ndarray | str:

@@ -15,12 +15,11 @@ class FrechetJudge:
 
     Args:
         evaluator: embeds motions.
-        real: raw features (T, D) of the real motions; more of them than the evaluator has dimensions.
+        real: embeddings (N, C) of the real motions; more of them than the evaluator has dimensions.
     """
 
-    def __init__(self, evaluator: Evaluator, real: Sequence[np.ndarray]):
-        self.evaluator = evaluator
-        self.real = evaluator.embed_motion(real)
+    def __init__(self, evaluator: Evaluator, real: np.ndarray):
+        self.evaluator, self.real = evaluator, real
 
     def embed(self, motions: Sequence[np.ndarray]) -> np.ndarray:
         """Raw features (T, D) of B motions of the stage -> what `distance` takes of them, (B, C)."""

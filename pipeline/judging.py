@@ -16,7 +16,7 @@ from utils.errors import UserError
 def find_judge(
     spec: DatasetSpec, checkpoints_dir: str, device: torch.device, clips: Sequence[Clip]
 ) -> FrechetJudge | None:
-    """A judge over validation clips; None, and a line that says why, where it cannot be had.
+    """A judge over the clips of a validation split; None, and a line that says why, where it cannot be had.
 
     FID needs more clips than the evaluator has dimensions, else the covariance of the real ones is singular.
     """
@@ -28,4 +28,4 @@ def find_judge(
     if len(clips) <= evaluator.dimension:
         print(f"checkpoints are chosen without FID: {len(clips)} validation clips for {evaluator.dimension} dimensions")
         return None
-    return FrechetJudge(evaluator, [clip.features[: spec.max_frames] for clip in clips])
+    return FrechetJudge(evaluator, evaluator.kept_motions([clip.features for clip in clips], spec.cache_dir))

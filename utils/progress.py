@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
+
+Result = TypeVar("Result")
 
 SHOWN_AFTER = 2.0  # seconds
 LINE_EVERY = 10.0  # seconds, where nobody watches and every sign stays in a log
@@ -29,3 +33,26 @@ def progress_bar(total: int, what: str, unit: str, scaled: bool = False) -> tqdm
         leave=not watched,
         dynamic_ncols=True,
     )
+
+
+def with_bar(
+    results: Iterable[tuple[int, Result]],
+    what: str,
+    unit: str,
+    sizes: Sequence[int] | None = None,
+    items: Collection[int] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Passes the results of items on and shows how far they are.
+
+    Args:
+        results: items and what was made of them.
+        what, unit: see `progress_bar`.
+        sizes: of all items, in units; none: each is one.
+        items: those that are made; none: all that have a size.
+    """
+    chosen = items if items is not None else range(len(sizes))
+    total = len(chosen) if sizes is None else sum(sizes[item] for item in chosen)
+    with progress_bar(total, what, unit, scaled=sizes is not None) as bar:
+        for item, result in results:
+            yield item, result
+            bar.update(1 if sizes is None else sizes[item])

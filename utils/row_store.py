@@ -27,12 +27,14 @@ from safetensors.numpy import save_file
 
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.progress import with_bar
 
 LOGGER = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 27
 CHUNK_SECONDS = 10.0
 CHUNK_SHARE = 0.1  # of the time so far: work of hours makes no thousands of files
+ABANDONED_SECONDS = 3600.0  # since an unfinished chunk was last written to: whoever wrote it was killed
 KEY_BYTES = 16
 
 
@@ -154,26 +156,34 @@ class RowStore:
         return rows
 
     def complete(
-        self, keys: Iterable[bytes], make: Callable[[list[bytes]], Iterable[tuple[bytes, np.ndarray]]]
+        self,
+        keys: Sequence[bytes],
+        make: Callable[[list[int]], Iterable[tuple[int, np.ndarray]]],
+        what: str,
+        unit: str,
+        sizes: Sequence[int] | None = None,
     ) -> None:
-        """Makes the rows that are missing, in any order. What was made before a kill or an error stays.
+        """Makes the rows that are missing, in any order, with a bar. What was made before a kill or an error stays.
 
-        One process works, others wait for it and find its rows.
+        Of processes that want the same one works, the others wait for it and find its rows. Those that want something
+        else, as shares of a whole, do not wait.
 
         Args:
-            keys: of the rows that are wanted.
-            make: missing keys, in the order of `keys` and without repetition -> their rows, some of them or all.
+            keys: of the rows that are wanted, also several times.
+            make: numbers of missing keys, without repetition and in order -> these numbers and their rows.
+            what, unit, sizes: of the work, see `with_bar`.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        wanted = dict.fromkeys(keys)
+        wanted = dict(zip(keys, range(len(keys)), strict=True))
         if all(key in self for key in wanted):
             return
-        with self._alone():
+        with self._alone(digest(*wanted).hex()):
             self._scan()
-            if missing := [key for key in wanted if key not in self]:
-                self._fill(make(missing))
+            if missing := [number for key, number in wanted.items() if key not in self]:
+                made = with_bar(make(missing), what, unit, sizes, missing)
+                self._fill((keys[number], row) for number, row in made)
 
     def keep_only(self, keys: Collection[bytes]) -> None:
         """Removes the chunks with rows that are of no use any more, where all that is of use is among `keys`."""
@@ -241,11 +251,12 @@ class RowStore:
             start = end
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Holds the folder's lock, which ends with the process however that ends."""
+    def _alone(self, job: str) -> Iterator[None]:
+        """Holds a job's lock, which ends with the process however that ends."""
+        path = self.folder / f".{job}.lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = open(self.folder / ".lock", "w")  # noqa: SIM115 - closed below
+            lock = open(path, "w")  # noqa: SIM115 - closed below
         except OSError as error:
             raise UserError(f"cannot write {self.folder}: {error.strerror}") from error
         with lock:
@@ -255,11 +266,13 @@ class RowStore:
                 LOGGER.warning("waiting for the process that is filling %s", self.folder)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError:
-                yield  # a file system without locks: the work is done twice, and right
-                return
-            for abandoned in self.folder.glob(".*.safetensors"):  # by a process that was killed
-                abandoned.unlink()
+                LOGGER.debug("%s has no locks: the work may be done twice, and right", self.folder)
+            for unfinished in self.folder.glob(".*.safetensors"):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - unfinished.stat().st_mtime > ABANDONED_SECONDS:
+                        unfinished.unlink()
             yield
+            path.unlink(missing_ok=True)  # all is there: whoever waits or comes now has nothing to do
 
 
 def _split(keys: np.ndarray) -> list[bytes]:

@@ -12,14 +12,14 @@ import torch
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def map_on_cores(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`map` for work of PyTorch on the CPU, a core an item instead of all cores for each in turn.
+def map_on_cores(function: Callable[[Item], Result], items: Sequence[Item], device: torch.device) -> Iterator[Result]:
+    """`map` for work of PyTorch; on the CPU a core an item instead of all cores for each in turn.
 
     Within an item no core waits for another, which costs most where other programs want the cores too. Gradients are a
     matter of the thread: `function` turns them off itself.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or len(items) < 2 * threads:
+    if device.type != "cpu" or threads == 1 or len(items) < 2 * threads:
         yield from map(function, items)
         return
     waiting: deque[Future[Result]] = deque()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
 from data.check.captions import Found, check_captions
-from data.check.motions import MotionSums, check_motion, motion_digest, read_motion_file
+from data.check.motions import MotionSums, check_motion, motion_digest, motion_sums, read_motion_file
 from data.check.report import Findings, Report, SplitSummary
 from data.clips import Clip, Skipped, cut_file, read_split, take_of
-from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, require_files
+from data.packing import file_stats
+from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, moved, require_files
 from utils.arrays import read_array
 from utils.errors import UserError
 from utils.files import read_json
-from utils.progress import progress_bar
+from utils.row_store import RowStore, digest
 
 DESCRIPTION = "dataset.json"
 # Keys that tools write to say where a folder comes from.
@@ -25,19 +29,46 @@ INFORMATIVE_KEYS = ("name", "format_version", "seed", "n_clips", "command", "sou
 
 @dataclass(frozen=True)
 class _Checked:
-    """What one clip turned out to be."""
+    """What one clip turned out to be.
 
-    digest: bytes | None = None
+    Attributes:
+        findings: kinds and names.
+        digest: equal for equal motions; None: there is no readable one.
+        frames, height: of the motion; height of its root, in units of the features.
+        seconds: of the usable motion.
+        captions: that are usable with it.
+        sums: see `motion_sums`; of clips of training.
+    """
+
+    findings: list[Found]
+    digest: str | None = None
+    frames: int = 0
+    height: float = 0.0
     seconds: float = 0.0
     captions: int = 0
+    sums: np.ndarray | None = None
 
     @property
     def usable(self) -> bool:
         return self.seconds > 0 and self.captions > 0
 
+    def to_row(self) -> np.ndarray:
+        """Bytes that `from_row` reads."""
+        told = json.dumps({name: value for name, value in vars(self).items() if name != "sums"})
+        sums = b"" if self.sums is None else self.sums.tobytes()
+        return np.frombuffer(told.encode() + b"\n" + sums, np.uint8)
+
+    @classmethod
+    def from_row(cls, row: np.ndarray) -> _Checked:
+        """What `to_row` wrote."""
+        told, _, sums = row.tobytes().partition(b"\n")
+        return cls(**json.loads(told), sums=np.frombuffer(sums).reshape(2, -1) if sums else None)
+
 
 def check_folder(spec: DatasetSpec) -> Report:
-    """Checks everything that training and evaluation will read. Nothing is written (`mini` is made if it is missing).
+    """Checks everything that training and evaluation will read; `mini` is made if it is missing.
+
+    What a clip turned out to be is kept in the dataset's cache until one of its files changes.
 
     Raises:
         UserError: the folder is missing.
@@ -50,15 +81,12 @@ def check_folder(spec: DatasetSpec) -> Report:
     findings.extend(_check_splits(splits))
     findings.extend(_unlisted(spec, splits))
     owners = {clip_id: split for split, ids in splits.items() for clip_id in ids}
+    checked = _check_clips(spec, owners, splits.get("train", {}))
     sums = MotionSums(spec)
-    checked: dict[str, _Checked] = {}
-    bar = progress_bar(len(owners), f"checking {spec.name}", "clip")
-    for clip_id in owners:
-        found: list[Found] = []
-        checked[clip_id] = _check_clip(spec, clip_id, clip_id in splits.get("train", ()), sums, found)
-        findings.extend(found)
-        bar.update()
-    bar.close()
+    for clip_id, clip in checked.items():
+        findings.extend(clip.findings)
+        if clip.frames:
+            sums.add(clip_id, clip.height, clip.frames, clip.sums)
     findings.extend(sums.check_heights())
     findings.extend(_check_statistics(spec, sums))
     findings.extend(_same_motions(checked, owners))
@@ -126,33 +154,69 @@ def _unlisted(spec: DatasetSpec, splits: Mapping[str, Mapping[str, None]]) -> It
     if set(splits) < set(SPLITS) or not spec.features_dir.is_dir():
         return
     listed = frozenset(chain.from_iterable(splits.values()))
-    for path in sorted(spec.features_dir.glob("*.npy")):
-        if path.stem not in listed and not path.name.startswith("."):
-            yield "unlisted", path.stem
+    for clip_id in sorted(path.stem for path in spec.features_dir.glob("[!.]*.npy")):
+        if clip_id not in listed:
+            yield "unlisted", clip_id
 
 
-def _check_clip(
-    spec: DatasetSpec, clip_id: str, is_training: bool, sums: MotionSums, findings: list[Found]
-) -> _Checked:
+def _check_clips(spec: DatasetSpec, ids: Collection[str], training: Collection[str]) -> dict[str, _Checked]:
+    """All clips; those whose files, dataset and check are as they were are not checked again."""
+    folders = ((spec.features_dir, ".npy"), (spec.joints_dir, ".npy"), (spec.texts_dir, ".txt"))
+    files = [file_stats(*folder) for folder in folders]
+    kind = digest(_code(), repr(moved(spec, Path())), *(str(folder.is_dir()) for folder, _ in folders))
+
+    def key(name: str) -> bytes:
+        stats = [each.get(name) for each in files]
+        # The time of the last change of anything: a file that may be read now is as another file.
+        states = ["" if stat is None else f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}" for stat in stats]
+        return digest(kind, name, str(name in training), *states)
+
+    names = list(ids)
+    keys = list(map(key, names))
+    store = RowStore(spec.cache_dir / "checked", (), np.uint8)
+    store.keep_only(frozenset(keys))
+
+    def check(missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for number in missing:
+            yield number, _check_clip(spec, names[number], names[number] in training).to_row()
+
+    store.complete(keys, check, f"checking {spec.name}", "clip")
+    return {clip_id: _Checked.from_row(store.read(key)) for clip_id, key in zip(names, keys, strict=True)}
+
+
+@cache
+def _code() -> bytes:
+    """What decides besides the dataset: the code that reads, cuts and checks."""
+    root = Path(__file__).parents[2]
+    return digest(*(path.read_bytes() for name in ("data", "utils") for path in sorted((root / name).rglob("*.py"))))
+
+
+def _check_clip(spec: DatasetSpec, clip_id: str, is_training: bool) -> _Checked:
+    findings: list[Found] = []
     features = read_motion_file(spec, clip_id, findings) if spec.features_dir.is_dir() else None
-    n_frames = None if features is None else len(features)
     captions = []
     if spec.texts_dir.is_dir():
+        n_frames = None if features is None else len(features)
         captions = check_captions(spec, spec.texts_dir / f"{clip_id}.txt", n_frames, findings)
-    if features is None or n_frames is None:
-        return _Checked()
+    if features is None:
+        return _Checked(findings)
     findings += check_motion(spec, clip_id, features)
-    sums.add(clip_id, features, is_training)
-    digest = motion_digest(features)
+    n_frames = len(features)
+    checked = _Checked(
+        findings,
+        motion_digest(features),
+        n_frames,
+        float(np.median(features[:, 3])) if n_frames else 0.0,
+        sums=motion_sums(features) if is_training else None,
+    )
     if n_frames < spec.min_frames:
         findings.append(("too-short", f"{clip_id}: {n_frames} frames, at least {spec.min_frames} are needed"))
-        return _Checked(digest)
-    is_long = n_frames > spec.max_clip_frames
+        return checked
     # What loading makes of it: validation and test leave out a whole that is too long.
     used = cut_file(spec, Clip(clip_id, clip_id, features), captions, Skipped(), keep_long=is_training)
-    if is_long and not all(each.start or each.end for each in captions):
+    if n_frames > spec.max_clip_frames and not all(each.start or each.end for each in captions):
         findings.append(("too-long", f"{clip_id}: {n_frames} frames, at most {spec.max_clip_frames} fit"))
-    return _Checked(digest, n_frames / spec.format.fps, sum(len(clip.captions) for clip in used))
+    return replace(checked, seconds=n_frames / spec.format.fps, captions=sum(len(clip.captions) for clip in used))
 
 
 def _check_statistics(spec: DatasetSpec, sums: MotionSums) -> Iterator[Found]:
@@ -179,7 +243,7 @@ def _check_statistics(spec: DatasetSpec, sums: MotionSums) -> Iterator[Found]:
 
 def _same_motions(checked: Mapping[str, _Checked], owners: Mapping[str, str]) -> Iterator[Found]:
     """Motions that are the same number by number."""
-    groups: dict[bytes, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for clip_id, clip in checked.items():
         if clip.digest is not None:
             groups.setdefault(clip.digest, []).append(clip_id)

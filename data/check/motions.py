@@ -57,9 +57,9 @@ def read_motion_file(spec: DatasetSpec, clip_id: str, findings: list[Found]) -> 
     return features
 
 
-def motion_digest(features: np.ndarray) -> bytes:
+def motion_digest(features: np.ndarray) -> str:
     """Equal for equal motions."""
-    return hashlib.blake2b(np.ascontiguousarray(features).tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(features.reshape(-1), digest_size=16).hexdigest()
 
 
 def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Iterator[Found]:
@@ -73,7 +73,8 @@ def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Itera
     if speed > FASTEST:
         yield "speed", f"{clip_id}: {speed:.0f} m/s"
     first, second = np.moveaxis(features[:, layout.rotations].reshape(len(features), -1, 2, 3), 2, 0)
-    products = ((first * first).sum(-1) - 1, (second * second).sum(-1) - 1, (first * second).sum(-1))
+    pairs = ((first, first, 1), (second, second, 1), (first, second, 0))
+    products = (np.einsum("tjc,tjc->tj", left, right) - expected for left, right, expected in pairs)
     if max(np.abs(product).max(initial=0) for product in products) > ROTATION_TOLERANCE:
         yield "rotations", clip_id
     yield from _compare_joints(spec, layout, clip_id, features)
@@ -107,26 +108,33 @@ def _compare_joints(spec: DatasetSpec, layout: MotionFormat, clip_id: str, featu
         yield "joints", f"{clip_id}: up to {distance:.2g} m apart"
 
 
+def motion_sums(features: np.ndarray) -> np.ndarray:
+    """What `MotionSums` adds up of a motion (T, D): sums and sums of squares, (2, D)."""
+    rows = features.astype(np.float64)
+    return np.stack([rows.sum(axis=0), np.einsum("td,td->d", rows, rows)])
+
+
 class MotionSums:
     """What all motions together say: their unit of length, and whether Mean.npy and Std.npy are theirs."""
 
     def __init__(self, spec: DatasetSpec) -> None:
-        self.layout = get_format(spec.format)
+        self.form = get_format(spec.format)
         self._heights: dict[str, float] = {}
         self._rows = 0
-        self._sum = np.zeros(spec.format.n_features)
-        self._squares = np.zeros(spec.format.n_features)
+        self._sums = np.zeros((2, spec.format.n_features))
 
-    def add(self, clip_id: str, features: np.ndarray, counted: bool) -> None:
-        """One motion (T, D); `counted`: the dataset's statistics are of motions like it (those of training)."""
-        if not len(features):
-            return
-        self._heights[clip_id] = float(np.median(features[:, 3])) / self.layout.units_per_metre
-        if counted:
-            rows = features.astype(np.float64)
-            self._rows += len(rows)
-            self._sum += rows.sum(axis=0)
-            self._squares += np.einsum("td,td->d", rows, rows)
+    def add(self, clip_id: str, height: float, frames: int, sums: np.ndarray | None) -> None:
+        """One motion.
+
+        Args:
+            height: median of its root, in units of the features.
+            frames: T.
+            sums: see `motion_sums`; None: the dataset's statistics are not of motions like it (but of training).
+        """
+        self._heights[clip_id] = height / self.form.units_per_metre
+        if sums is not None:
+            self._rows += frames
+            self._sums += sums
 
     def check_heights(self) -> Iterator[Found]:
         """A wrong unit of length, or else the clips whose root height cannot be."""
@@ -141,7 +149,7 @@ class MotionSums:
                 yield "height", f"{clip_id}: {height:.2f} m"
 
     def _likely_unit(self, usual: float) -> str:
-        own = self.layout.units_per_metre
+        own = self.form.units_per_metre
         for name, units in UNITS.items():
             if units != own and USUAL_HEIGHTS[0] <= usual * own / units <= USUAL_HEIGHTS[1]:
                 return f": the features seem to be in {name}, they must have {own:g} units a metre"
@@ -151,9 +159,9 @@ class MotionSums:
         """The groups of columns whose mean or spread is not that of `mean` and `std`, (D,) each."""
         if self._rows < FEWEST_ROWS:
             return
-        own_mean = self._sum / self._rows
-        own_std = np.sqrt(np.maximum(self._squares / self._rows - own_mean**2, 0))
-        for name, columns in self.layout.groups.items():
+        own_mean, own_squares = self._sums / self._rows
+        own_std = np.sqrt(np.maximum(own_squares - own_mean**2, 0))
+        for name, columns in self.form.groups.items():
             spread, given = own_std[columns].mean(), std[columns].mean()
             if spread < 1e-6:
                 continue

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.vq.tokenise import state_hash
+from utils.batches import Batches
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
+from utils.row_store import Row, RowStore, identity
 
 if TYPE_CHECKING:
     from data.clips import Caption
 
 FRAMES_PER_STEP = 4
+MOTIONS_AT_ONCE = 32
 
 
 class Evaluator(ABC):
@@ -35,7 +39,7 @@ class Evaluator(ABC):
     def __init__(self, name: str, network: nn.Module, n_features: int, dimension: int) -> None:
         self.name, self.n_features, self.dimension = name, n_features, dimension
         self.network = network.eval().requires_grad_(False)
-        self.fingerprint = state_hash(network)
+        self.fingerprint = weights_hash(network.state_dict())
 
     @abstractmethod
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
@@ -52,6 +56,17 @@ class Evaluator(ABC):
         Raises:
             UserError: a motion of another width, too short, too long, or not finite; its number is named.
         """
+
+    def kept_motions(self, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> np.ndarray:
+        """`embed_motion`, each motion once for this evaluator: what was embedded before is read from `cache_dir`."""
+        store = RowStore(cache_dir / f"evaluated_{self.name}_{self.fingerprint}", (self.dimension,), np.float32)
+
+        def embed(numbers: list[int]) -> np.ndarray:
+            return self.embed_motion([motions[number] for number in numbers])[:, None]
+
+        batches = Batches([len(motion) for motion in motions], self.device, most=MOTIONS_AT_ONCE)
+        keys = [identity(motion) for motion in motions]
+        return np.concatenate(batches.kept(store, keys, embed, "embedding motions for the evaluator", "frame"))
 
     @property
     def device(self) -> torch.device:

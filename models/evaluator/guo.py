@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from models.evaluator.base import FRAMES_PER_STEP, Evaluator, chunks_by_length
+from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, Evaluator, chunks_by_length
 from models.evaluator.glove import POS_TAGS, WordVectors, vocabulary_files
 from utils.arrays import read_array
 from utils.checkpoint import load_state, read_checkpoint
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MAX_FRAMES = 196
 N_CONTACTS = 4  # the last columns, which the evaluators do not see
 TEXTS_AT_ONCE = 256
-MOTIONS_AT_ONCE = 32
 SLOPE = 0.2
 # Folder names of a dataset, ours and the published one's.
 FOLDERS = {"humanml3d": ("humanml3d", "t2m"), "kit": ("kit",)}

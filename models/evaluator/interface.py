@@ -11,6 +11,7 @@ from models.evaluator.base import Evaluator
 from models.evaluator.guo import FOLDERS, GuoEvaluator
 from models.evaluator.own import OwnEvaluator
 from utils.errors import UserError
+from utils.run import Run
 
 if TYPE_CHECKING:
     from data.specs import DatasetSpec
@@ -48,6 +49,6 @@ def load_evaluator(
             f"there is no evaluator of {spec.name}: it belongs at {' or '.join(map(str, places))};"
             f" make it by python train_evaluator.py --dataset_name {spec.name}"
         )
-    evaluator = OwnEvaluator.load(run_dir, device, text_encoder)
+    evaluator = OwnEvaluator.load(Run(run_dir), device, text_encoder)
     spec.check_format(evaluator.network.form, run_dir)
     return evaluator

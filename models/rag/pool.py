@@ -14,7 +14,6 @@ from torch import Tensor
 
 from models.rag.conditions import retrieve_for_training
 from models.rag.database import RAGDatabase
-from utils.progress import progress_bar
 from utils.row_store import RowStore, digest
 
 QUERIES_AT_ONCE = 1024
@@ -39,18 +38,14 @@ def training_pool(
     name = digest(database.retriever_hash, database.fingerprint, str(count)).hex()
     store = RowStore(cache_dir / f"retrieved_{name}", (), np.int32)
     keys = [digest(caption, take) for caption, take in zip(captions, takes, strict=True)]
-    numbers = {key: number for number, key in enumerate(keys)}
 
-    def search(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-        with progress_bar(len(missing), "retrieving for the captions", "caption") as bar:
-            for start in range(0, len(missing), QUERIES_AT_ONCE):
-                chunk = missing[start : start + QUERIES_AT_ONCE]
-                rows = [numbers[key] for key in chunk]
-                found = retrieve_for_training(database, embed(torch.tensor(rows)), [takes[row] for row in rows], count)
-                yield from zip(chunk, found.numpy(), strict=True)
-                bar.update(len(chunk))
+    def search(missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(missing), QUERIES_AT_ONCE):
+            rows = missing[start : start + QUERIES_AT_ONCE]
+            found = retrieve_for_training(database, embed(torch.tensor(rows)), [takes[row] for row in rows], count)
+            yield from zip(rows, found.numpy(), strict=True)
 
-    store.complete(numbers, search)
+    store.complete(keys, search, "retrieving for the captions", "caption")
     rows = [store.read(key) for key in keys]
     # In a small library the takes that are left out decide how many are left.
     size = min(map(len, rows))

@@ -12,7 +12,6 @@ from torch import Tensor
 from models.text.encoder import TextEncoder, TextFeatures
 from utils.errors import UserError
 from utils.files import slugify
-from utils.progress import progress_bar
 from utils.row_store import RowStore, digest
 
 
@@ -38,20 +37,16 @@ class TextFeatureStore:
         folder = Path(cache_dir) / f"texts_{slugify(encoder.name)}_{encoder.fingerprint}"
         # The first step of a row is the vector of the text, the others those of its tokens.
         self._store = RowStore(folder, (encoder.dim,), np.float16)
-        key_of = {text: digest(text) for text in dict.fromkeys(captions)}
-        self._keys = [key_of[text] for text in captions]
-        texts = {key: text for text, key in key_of.items()}
+        self._keys = [digest(text) for text in captions]
 
-        def encode(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-            chosen = [texts[key] for key in missing]
-            # Counted in letters: long texts take longer, and the time that is left should be right.
-            title = f"encoding {len(chosen):,} captions ({encoder.name})"
-            with progress_bar(sum(map(len, chosen)), title, "letter", scaled=True) as bar:
-                for text, pooled, states in encoder.stream(chosen):
-                    yield key_of[text], torch.cat([pooled[None], states]).half().cpu().numpy()
-                    bar.update(len(text))
+        def encode(missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+            numbers = {captions[number]: number for number in missing}
+            for text, pooled, states in encoder.stream(list(numbers)):
+                yield numbers[text], torch.cat([pooled[None], states]).half().cpu().numpy()
 
-        self._store.complete(texts, encode)
+        # Counted in letters: long texts take longer, and the time that is left should be right.
+        what = f"encoding captions ({encoder.name})"
+        self._store.complete(self._keys, encode, what, "letter", [len(text) for text in captions])
 
     def __len__(self) -> int:
         return len(self._keys)

@@ -306,6 +306,14 @@ class ResidualQuantizer(nn.Module):
             torch.stack(revived),
         )
 
+    def encode(self, latent: Tensor) -> Tensor:
+        """The nearest codes of a latent (B, N, J, D) -> (B, N, J, Q), and nothing of what training needs besides."""
+        residual, codes = latent.flatten(0, 2), []
+        for level in self.levels:
+            codes.append(level.nearest(residual))
+            residual = residual - F.embedding(codes[-1], level.codes)
+        return torch.stack(codes, dim=-1).view(*latent.shape[:3], -1)
+
     def lookup(self, codes: Tensor) -> Tensor:
         """Sum of the codes (B, N, J, q) of the first q levels -> (B, N, J, D)."""
         levels = self.levels[: codes.shape[-1]]

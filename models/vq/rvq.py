@@ -59,48 +59,46 @@ class RVQVAE(nn.Module):
         """J."""
         return self.form.n_parts
 
-    def _latent(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw features -> normalised features, latent (B, N, J, C), step mask (B, N)."""
+    def _latent(self, features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Raw features -> normalised features, latent (B, N, J, C)."""
         if features.shape[1] % self.frames_per_step:
             raise UserError(f"{features.shape[1]} frames are not a multiple of {self.frames_per_step}")
-        normalised = self.normalizer.normalize(features) * mask[..., None]
+        normalised = self.normalizer.normalize(features)
+        if mask is not None:
+            normalised = normalised * mask[..., None]
+            mask = mask.to(normalised.dtype)
         grid = features_to_grid(normalised, self.form).permute(0, 3, 1, 2)
-        latent = self.encoder(grid, mask.to(grid.dtype)).permute(0, 2, 3, 1)
-        return normalised, latent, mask[:, :: self.frames_per_step]
+        return normalised, self.encoder(grid, mask).permute(0, 2, 3, 1)
 
-    def _features(self, values: Tensor, frame_mask: Tensor) -> Tensor:
+    def _features(self, values: Tensor, frame_mask: Tensor | None) -> Tensor:
         """Code sums (B, N, J, C) -> normalised features (B, T, D)."""
-        grid = self.decoder(values.permute(0, 3, 1, 2), frame_mask.to(values.dtype))
+        mask = None if frame_mask is None else frame_mask.to(values.dtype)
+        grid = self.decoder(values.permute(0, 3, 1, 2), mask)
         return grid_to_features(grid.permute(0, 2, 3, 1), self.form)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Reconstruction:
         """Encodes, quantises and decodes raw features (B, T, D) with mask (B, T)."""
         if mask is None:
             mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-        normalised, latent, step_mask = self._latent(features, mask)
+        normalised, latent = self._latent(features, mask)
         # Distances to codes and the codes' moving averages keep single precision under autocast.
         with torch.autocast(latent.device.type, enabled=False):
-            quantized = self.quantizer(latent.float(), step_mask)
+            quantized = self.quantizer(latent.float(), mask[:, :: self.frames_per_step])
         return Reconstruction(normalised, self._features(quantized.values, mask).float(), quantized)
 
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Raw features (B, T, D), mask (B, T) -> codes (B, N, J, Q); padding steps get code 0.
+        """Raw features (B, T, D), mask (B, T) -> the nearest codes (B, N, J, Q); padding steps get code 0.
 
         Raises:
             UserError: T is not a multiple of four.
         """
-        if mask is None:
-            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-        _, latent, step_mask = self._latent(features, mask)
-        return self.quantizer(latent, step_mask).codes
+        codes = self.quantizer.encode(self._latent(features, mask)[1])
+        return codes if mask is None else codes * mask[:, :: self.frames_per_step, None, None]
 
     def decode(self, codes: Tensor, step_mask: Tensor | None = None) -> Tensor:
         """Codes (B, N, J, q) of the first q <= Q levels, step mask (B, N) -> raw features (B, 4 N, D).
 
         Frames past a sample's end hold nothing meaningful and never change its valid frames.
         """
-        values = self.quantizer.lookup(codes)
-        if step_mask is None:
-            step_mask = torch.ones(codes.shape[:2], dtype=torch.bool, device=codes.device)
-        frame_mask = step_mask.repeat_interleave(self.frames_per_step, dim=1)
-        return self.normalizer.denormalize(self._features(values, frame_mask))
+        frame_mask = None if step_mask is None else step_mask.repeat_interleave(self.frames_per_step, dim=1)
+        return self.normalizer.denormalize(self._features(self.quantizer.lookup(codes), frame_mask))

@@ -5,8 +5,8 @@ Letters: T frames, N = T / 4 token steps, J part rows, Q quantisers, D feature c
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,93 +15,73 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.vq.rvq import RVQVAE
-from utils.progress import progress_bar
+from utils.batches import Batches
+from utils.fingerprint import weights_hash
+from utils.progress import with_bar
 from utils.row_store import Row, RowStore, identity
 
-# State that says nothing about tokens, and that files of former versions lack.
-UNHASHED = ".code_use"
-FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
+MOTIONS_AT_ONCE = 16
+FRAMES_AT_ONCE = 16 * 200  # of a batch with its padding: neither long motions nor many cores should fill the memory
 
 
-def tokenise(model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = 64) -> list[Tensor]:
+def tokenise(model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = MOTIONS_AT_ONCE) -> list[Tensor]:
     """Codes of raw features (T, D), T a multiple of 4 -> one (N, J, Q) int64 CPU tensor a motion, in order."""
+    batches = _batches(model, [len(motion) for motion in motions], batch_size)
     codes: list[Tensor] = [torch.empty(0)] * len(motions)
-    for index, row in _tokenised(model, motions, batch_size):
-        codes[index] = row
+    tokenised = batches.map(partial(_encode, model.eval(), motions))
+    for index, row in with_bar(tokenised, "tokenising", "frame", batches.sizes):
+        codes[index] = torch.from_numpy(row)
     return codes
 
 
+def _batches(model: RVQVAE, frames: Sequence[int], batch_size: int) -> Batches:
+    return Batches(frames, model.normalizer.mean.device, batch_size, FRAMES_AT_ONCE)
+
+
 @torch.no_grad()
-def _tokenised(
-    model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = 64
-) -> Iterator[tuple[int, Tensor]]:
-    """The number of each motion and its codes, the short motions first."""
-    model.eval()
+def _encode(model: RVQVAE, motions: Sequence[np.ndarray | Row], chosen: Sequence[int]) -> list[np.ndarray]:
+    """The codes (N, J, Q) of the motions `chosen`."""
     device = model.normalizer.mean.device
-    for chosen in _batches([len(motion) for motion in motions], batch_size, "tokenising"):
-        rows = [torch.from_numpy(np.asarray(motions[index])) for index in chosen]
-        features = pad_sequence(rows, batch_first=True).to(device)
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        mask = torch.arange(features.shape[1], device=device) < lengths[:, None]
-        for index, row in zip(chosen, model.encode(features, mask).cpu(), strict=True):
-            yield index, row[: len(motions[index]) // model.frames_per_step].clone()
+    rows = [torch.from_numpy(np.asarray(motions[index])) for index in chosen]
+    features = pad_sequence(rows, batch_first=True).to(device)
+    codes = model.encode(features, _mask(features, [len(row) for row in rows])).cpu().numpy()
+    return [each[: len(row) // model.frames_per_step].copy() for each, row in zip(codes, rows, strict=True)]
 
 
-def _batches(frames: Sequence[int], batch_size: int, what: str) -> Iterator[list[int]]:
-    """Indices of motions of so many frames, batch by batch, with a bar where that takes time.
-
-    Motions of similar length share a batch, so that little is computed for padding; long ones share it with fewer.
-    """
-    order = sorted(range(len(frames)), key=lambda index: frames[index])
-    with progress_bar(sum(frames), what, "frame", scaled=True) as bar:
-        while order:
-            count = min(batch_size, max(1, FRAMES_AT_ONCE // frames[order[:batch_size][-1]]))
-            chosen, order = order[:count], order[count:]
-            yield chosen
-            bar.update(sum(frames[index] for index in chosen))
+def _mask(padded: Tensor, lengths: Sequence[int]) -> Tensor | None:
+    """(B, L): where rows (B, L, ...) of these lengths are valid. None: everywhere."""
+    if min(lengths) == padded.shape[1]:
+        return None
+    return torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
 
 
-def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = 64) -> list[np.ndarray]:
+def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = MOTIONS_AT_ONCE) -> list[np.ndarray]:
     """The inverse of `tokenise`: codes (N, J, q) of each motion -> raw features (T, D) each, in order."""
-    device = model.normalizer.mean.device
+    batches = _batches(model, [len(each) * model.frames_per_step for each in codes], batch_size)
+
+    def decode(chosen: list[int]) -> list[np.ndarray]:
+        padded = pad_sequence([codes[index] for index in chosen], batch_first=True).to(batches.device)
+        return decode_motions(model, padded, torch.tensor([len(codes[index]) for index in chosen]))
+
     motions: list[np.ndarray] = [np.empty(0)] * len(codes)
-    for chosen in _batches([len(each) * model.frames_per_step for each in codes], batch_size, "decoding"):
-        steps = torch.tensor([len(codes[index]) for index in chosen])
-        padded = pad_sequence([codes[index] for index in chosen], batch_first=True).to(device)
-        for index, motion in zip(chosen, decode_motions(model, padded, steps), strict=True):
-            motions[index] = motion
+    for index, motion in with_bar(batches.map(decode), "decoding", "frame", batches.sizes):
+        motions[index] = motion
     return motions
 
 
 @torch.no_grad()
 def decode_motions(model: RVQVAE, codes: Tensor, steps: Tensor) -> list[np.ndarray]:
     """Codes (B, N, J, q) of motions of `steps` (B,) token steps -> raw features (T, D) each."""
-    step_mask = torch.arange(codes.shape[1]) < steps[:, None].cpu()
-    features = model.decode(codes, step_mask.to(codes.device)).cpu().numpy()
+    features = model.decode(codes, _mask(codes, steps.tolist())).cpu().numpy()
     return [row[: int(n) * model.frames_per_step] for row, n in zip(features, steps, strict=True)]
-
-
-def state_hash(module: torch.nn.Module, length: int = 16) -> str:
-    """A fingerprint of a model's weights in half precision, the same before and after export."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith(UNHASHED):
-            continue
-        digest.update(name.encode())
-        rounded = tensor.detach().cpu()
-        digest.update((rounded.half() if rounded.is_floating_point() else rounded).numpy().tobytes())
-    return digest.hexdigest()[:length]
 
 
 def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> list[Tensor]:
     """`tokenise`, each motion once for these weights: the codes are kept in a folder of `cache_dir`."""
-    store = RowStore(cache_dir / f"tokens_{state_hash(model)}", (model.n_parts, model.config.num_quantizers), np.int16)
+    store = RowStore(
+        cache_dir / f"tokens_{weights_hash(model.state_dict())}", (model.n_parts, model.config.num_quantizers), np.int16
+    )
+    batches = _batches(model, [len(motion) for motion in motions], MOTIONS_AT_ONCE)
     keys = [identity(motion) for motion in motions]
-    numbers = {key: number for number, key in enumerate(keys)}
-
-    def make(missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-        for index, codes in _tokenised(model, [motions[numbers[key]] for key in missing]):
-            yield missing[index], codes.numpy()
-
-    store.complete(numbers, make)
-    return [torch.from_numpy(store.read(key)).long() for key in keys]
+    rows = batches.kept(store, keys, partial(_encode, model.eval(), motions), "tokenising", "frame")
+    return [torch.from_numpy(row).long() for row in rows]

@@ -11,9 +11,10 @@ import torch
 from data.clips import load_split
 from data.specs import DatasetSpec, get_spec, moved
 from models.rag.conditions import ConditionSource, retrieve_for_training
-from models.rag.database import Entry, RAGDatabase
+from models.rag.database import Embedded, Entry, RAGDatabase
 from models.text_encoder import TextFeatureStore
 from Part_TMR.library import embed_library, read_motion, read_own_clips
+from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import Retriever
 from pipeline.library import entry_of, library_motion
 from utils.errors import UserError
@@ -51,6 +52,39 @@ def test_rows_belong_to_their_motions(retriever: Retriever) -> None:
         ) // 4
     assert torch.equal(embedded.text[0], embedded.text[2])
     torch.testing.assert_close(embedded.text[3], retriever.encode_text(["they sit"])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_kept_embeddings_are_those_of_these_weights(
+    retriever: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    motions = [rng.normal(size=(length, 263)).astype(np.float32) for length in (60, 40, 80)]
+    entries = [Entry(f"{n}", f"{n}", texts) for n, texts in enumerate([("a walks", "b sits"), ("a walks",), ("c",)])]
+
+    def check(retriever: Retriever) -> Embedded:
+        kept, direct = (embed_library(retriever, entries, motions, cache_dir=place) for place in (tmp_path, None))
+        for name in ("motion", "parts", "text"):
+            torch.testing.assert_close(getattr(kept, name), getattr(direct, name), atol=1e-3, rtol=1e-3)
+        return kept
+
+    first = check(retriever)
+    with monkeypatch.context() as patch:
+        for name in ("encode_motion", "encode_text"):
+            patch.setattr(RetrieverModel, name, None)
+        again = embed_library(retriever, entries, motions, cache_dir=tmp_path)
+    assert torch.equal(again.motion, first.motion) and torch.equal(again.text, first.text)
+
+    motions[1] = motions[1] + 0.1
+    assert (check(retriever).motion != first.motion).any(dim=1).tolist() == [False, True, False]
+    with torch.no_grad():
+        for parameter in retriever.model.parameters():
+            parameter.mul_(1.1)
+    others = Retriever(retriever.model, retriever.text_encoder, "tmr")
+    assert others.hash != retriever.hash
+    check(others)
+    monkeypatch.setattr(type(others.text_encoder), "fingerprint", "other words")
+    monkeypatch.setattr(others.model, "encode_text", lambda texts: torch.ones(len(texts.mask), 12))
+    assert (embed_library(others, entries, motions, cache_dir=tmp_path).text == 1).all()
 
 
 def test_joints_and_features_are_read(tmp_path: Path) -> None:
@@ -188,7 +222,7 @@ def test_a_window_of_the_library_is_shown_as_it_is(long_clips: DatasetSpec, retr
     entries = [entry_of(clip) for clip in clips]
     library = RAGDatabase(embed_library(retriever, entries, [clip.features for clip in clips]), {})
     for number, clip in enumerate(clips):
-        shown = library_motion(library, number, long_clips, "logs", torch.device("cpu"))
+        shown = library_motion(library, number, long_clips, tokenizer=None)
         np.testing.assert_array_equal(shown, clip.features)
 
 

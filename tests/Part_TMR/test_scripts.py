@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,11 @@ from safetensors.torch import load_file
 
 from options.command_line import parse
 from options.library import BuildOptions
+from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import Retriever
 from pipeline.library import build_library
+from utils import row_store
+from utils.batches import Batches
 from utils.errors import run_script
 
 SMALL = (
@@ -111,23 +115,15 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     assert found("--motion", "other.npy")[0]["id"] != "other"
 
 
-def test_shards_and_parts_make_the_same_database(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
+def test_shards_make_the_same_database(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny"]
     succeeded(run("Part_TMR.scripts.train", *SMALL.split(), *dataset))
     succeeded(run("build_rag_database", *dataset))
     whole = folder / "database" / "tiny"
+    shutil.rmtree(tiny_dataset / "cache")  # the shards make their own embeddings
 
     def build(*arguments: str) -> str:
         return succeeded(run("build_rag_database", *dataset, "--output", "other", *arguments))
-
-    def assert_the_same() -> None:
-        built = folder / "other" / "tiny"
-        assert (built / "entries.json").read_bytes() == (whole / "entries.json").read_bytes()
-        ours, expected = (load_file(place / "embeddings.safetensors") for place in (built, whole))
-        assert ours.keys() == expected.keys() and ours["row_motion"].tolist() == expected["row_motion"].tolist()
-        for name in ("text", "motion", "parts"):
-            # Sums of other batches may round otherwise: by a step of half precision at most.
-            torch.testing.assert_close(ours[name], expected[name], rtol=2**-10, atol=2**-14)
 
     none = run("build_rag_database", *dataset, "--output", "other", "--merge")
     assert none.code == 2 and "no shard" in none.stderr
@@ -137,31 +133,52 @@ def test_shards_and_parts_make_the_same_database(tiny_dataset: Path, run: Callab
     assert gap.code == 2 and "lacks the shards 2/3" in gap.stderr
     build("--shard", "2/3")
     assert "12 motions, 24 captions" in build("--merge")
-    assert_the_same()
-    assert (folder / "other" / "tiny" / "embeddings.safetensors").stat().st_mode & 0o044, "only the owner can read it"
+    built = folder / "other" / "tiny"
+    assert (built / "entries.json").read_bytes() == (whole / "entries.json").read_bytes()
+    ours, expected = (load_file(place / "embeddings.safetensors") for place in (built, whole))
+    assert ours.keys() == expected.keys() and ours["row_motion"].tolist() == expected["row_motion"].tolist()
+    for name in ("text", "motion", "parts"):
+        # Sums of other batches may round otherwise: by a step of half precision at most.
+        torch.testing.assert_close(ours[name], expected[name], rtol=2**-10, atol=2**-14)
+    assert (built / "embeddings.safetensors").stat().st_mode & 0o044, "only the owner can read it"
 
-    build("--part_size", "5")
-    assert_the_same()
-    assert not list((folder / "other").glob(".*.parts"))
 
+def test_an_interrupted_build_goes_on_and_another_computes_nothing(
+    tiny_dataset: Path, run: Callable[..., Outcome], monkeypatch
+) -> None:
+    folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny"]
+    succeeded(run("Part_TMR.scripts.train", *SMALL.split(), *dataset))
+    monkeypatch.setattr(Retriever, "batches", lambda self, frames: Batches(frames, self.device, most=4))
+    monkeypatch.setattr(row_store, "CHUNK_BYTES", 1)
+    encode, encode_text, motions, captions = Retriever.encode_motion, RetrieverModel.encode_text, [], []
 
-def test_an_interrupted_build_goes_on(tiny_dataset: Path, run: Callable[..., Outcome], monkeypatch) -> None:
-    folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny", "--part_size", "4"]
-    succeeded(run("Part_TMR.scripts.train", *SMALL.split(), "--dataset_name", "tiny"))
-    encode, calls = Retriever.encode_motion, []
-
-    def counted(self, motions, progress=None):
-        calls.append(len(motions))
-        if len(calls) == 3:
+    def counted(self, chosen):
+        motions.append(len(chosen))
+        if len(motions) == 3:
             raise KeyboardInterrupt
-        return encode(self, motions, progress)
+        return encode(self, chosen)
 
     monkeypatch.setattr(Retriever, "encode_motion", counted)
+    monkeypatch.setattr(
+        RetrieverModel, "encode_text", lambda self, texts: captions.append(len(texts.mask)) or encode_text(self, texts)
+    )
     with pytest.raises(KeyboardInterrupt):
         build_library(parse(BuildOptions, dataset))
     assert not (folder / "database" / "tiny").exists()
     succeeded(run("build_rag_database", *dataset))
-    assert calls == [4, 4, 4, 4], "finished parts were embedded again"
+    assert motions == [4, 4, 4, 4], "what was done was done again"
+    assert sum(captions) == 18, "24 captions, 6 of them of two motions"
+    succeeded(run("build_rag_database", *dataset, "--output", "other"))
+    assert len(motions) == 4 and sum(captions) == 18
+    one, another = (folder / place / "tiny" / "embeddings.safetensors" for place in ("database", "other"))
+    assert one.read_bytes() == another.read_bytes()
+
+    path = tiny_dataset / "new_joint_vecs" / "000003.npy"
+    np.save(path, np.load(path)[:40] * 2)
+    (tiny_dataset / "texts" / "000005.txt").write_text("a person does something else#a/DET#0.0#0.0\n")
+    assert "12 motions, 23 captions" in succeeded(run("build_rag_database", *dataset))
+    assert motions[4:] == [1] and sum(captions) == 19
+    assert one.read_bytes() != another.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data.check import folder as checking
 from data.check.folder import check_folder
 from data.check.report import KINDS, Report, format_report
 from data.specs import DatasetSpec, get_spec, moved
+from utils import row_store
 from utils.errors import UserError, run_script
 from utils.formats import get_format
 from utils.mirror import mirror_features
@@ -272,6 +275,84 @@ def test_no_folder_is_no_report(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clips that are checked, and not known from before."""
+    check, ids = checking._check_clip, []
+
+    def noted(spec: DatasetSpec, clip_id: str, is_training: bool):
+        ids.append(clip_id)
+        return check(spec, clip_id, is_training)
+
+    monkeypatch.setattr(checking, "_check_clip", noted)
+    return ids
+
+
+def test_nothing_is_checked_twice(spec: DatasetSpec, checked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.check.motions.FEWEST_ROWS", 100)
+    (spec.texts_dir / "000003.txt").write_text(TEXT.replace("0.0#0.0", "1#90", 1))
+    edit(spec.features_dir / "000004.npy", lambda features: features[:20])
+    np.save(spec.features_dir / "000008.npy", np.load(spec.features_dir / "000001.npy"))
+    np.save(spec.std_path, 9 * np.load(spec.std_path))
+    first = check_folder(spec)
+    assert {"outside-tag", "too-short", "same-motion-across", "statistics-fit"} <= set(found(first))
+    assert check_folder(spec).to_dict() == first.to_dict() and len(checked) == 10
+
+
+CHANGES = {
+    "features": lambda spec: edit(spec.features_dir / "000002.npy", lambda features: features * 1.5),
+    "joints": lambda spec: edit(spec.joints_dir / "000002.npy", lambda joints: joints + 1),
+    "captions": lambda spec: (spec.texts_dir / "000002.txt").write_text(TEXT + "nothing more\n"),
+    "no captions": lambda spec: (spec.texts_dir / "000002.txt").unlink(),
+    "no texts": lambda spec: shutil.rmtree(spec.texts_dir),
+    "split": lambda spec: [spec.split_path(split).write_text(f"00000{n}\n") for split, n in (("train", 0), ("val", 2))],
+    "min_frames": lambda spec: replace(spec, min_frames=64),
+    "fps": lambda spec: replace(spec, format=replace(spec.format, fps=10.0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changed_is_checked_again(
+    spec: DatasetSpec, checked: list[str], change: Callable[[DatasetSpec], DatasetSpec | None]
+) -> None:
+    before = check_folder(spec).to_dict()
+    del checked[:]
+    changed = change(spec)
+    spec = changed if isinstance(changed, DatasetSpec) else spec
+    report = check_folder(spec).to_dict()
+    assert "000002" in checked and report != before
+    shutil.rmtree(spec.cache_dir)
+    assert check_folder(spec).to_dict() == report
+
+
+def test_a_file_that_may_be_read_now_is_checked_again(spec: DatasetSpec, checked: list[str]) -> None:
+    check_folder(spec)
+    (spec.features_dir / "000002.npy").chmod(0o640)
+    check_folder(spec)
+    assert checked.count("000002") == 2
+
+
+def test_another_version_of_the_check_starts_anew(
+    spec: DatasetSpec, checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checking._code() == checking._code.__wrapped__()
+    for code, count in ((b"one", 10), (b"another", 20), (b"another", 20)):
+        monkeypatch.setattr(checking, "_code", lambda code=code: code)
+        check_folder(spec)
+        assert len(checked) == count
+
+
+def test_a_check_that_is_killed_goes_on(spec: DatasetSpec, checked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_store, "CHUNK_BYTES", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "motion_digest", lambda features: "same" if len(checked) < 7 else sys.exit())
+        with pytest.raises(SystemExit):
+            check_folder(spec)
+    report = check_folder(spec)
+    assert checked == [f"{number:06d}" for number in (*range(7), *range(6, 10))]
+    assert len(found(report)["same-motion"]) == 1, "the first six are what the killed check made of them"
+
+
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     from data.check.__main__ import main
 
@@ -292,7 +373,7 @@ def test_the_command(
     assert "1 key of dataset.json means nothing: min_frame" in capsys.readouterr().out
     assert run(monkeypatch, *command, "--strict") == 1
     (spec.root / "dataset.json").unlink()
-    command[:2] = ["--dataset_name", spec.format, "--dataset_root", str(spec.root)]
+    command[:2] = ["--dataset_name", spec.format.name, "--dataset_root", str(spec.root)]
     for number in range(10):
         (spec.texts_dir / f"{number:06d}.txt").write_text("a person walks\n")
     capsys.readouterr()

@@ -11,6 +11,7 @@ import torch
 
 from engine.health import HealthMonitor
 from engine.judge import FrechetJudge
+from engine.settings import VQLossWeights
 from engine.token_tasks import MaskedTask, ResidualTask
 from engine.validation import validate
 from engine.vq_task import VQTask
@@ -19,7 +20,6 @@ from models.transformer.condition import Condition, ConditionDims
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
-from options.stages import VQLossWeights
 from utils.formats import get_format
 from utils.normalizer import Normalizer
 
@@ -61,7 +61,7 @@ def decode(codes: torch.Tensor, steps: torch.Tensor) -> list[np.ndarray]:
 def test_fid_of_generated_motions_picks_checkpoints(kind: str) -> None:
     torch.manual_seed(0)
     real = [np.random.default_rng(number).normal(size=(12, 3)) for number in range(8)]
-    judge, dims = FrechetJudge(MeanEvaluator(), real), ConditionDims(text=8)
+    judge, dims = FrechetJudge(MeanEvaluator(), MeanEvaluator().embed_motion(real)), ConditionDims(text=8)
     if kind == "masked":
         task_class = MaskedTask
         model = MaskedTransformer(MaskedTransformerConfig(**SIZES), CODES, PARTS, dims)
@@ -106,7 +106,7 @@ def test_reconstructions_are_judged() -> None:
     mask = torch.ones(4, 16, dtype=torch.bool)
     mask[0, 8:] = False
     model.train()(motion, mask)
-    judge = FrechetJudge(MeanEvaluator(), list(motion.numpy()))
+    judge = FrechetJudge(MeanEvaluator(), MeanEvaluator().embed_motion(list(motion.numpy())))
     seen = []
     spy = SimpleNamespace(embed_motion=lambda motions: seen.extend(motions) or MeanEvaluator().embed_motion(motions))
     judge.evaluator = spy

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,20 +28,24 @@ class Maker:
     """Makes rows of the test, until it dies."""
 
     def __init__(self, dies_after: int = 100) -> None:
-        self.made: list[bytes] = []
+        self.made: list[int] = []
         self.dies_after = dies_after
 
-    def __call__(self, missing: list[bytes]) -> Iterator[tuple[bytes, np.ndarray]]:
-        for key in missing:
+    def __call__(self, missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for number in missing:
             if len(self.made) == self.dies_after:
                 raise KeyboardInterrupt
-            self.made.append(key)
-            yield key, ROWS[key]
+            self.made.append(number)
+            yield number, ROWS[KEYS[number]]
 
 
 def store_in(folder: Path) -> RowStore:
     """An empty store, or what is in the folder."""
     return RowStore(folder, (2,), np.float32)
+
+
+def fill(store: RowStore, make: Callable[[list[int]], Iterator[tuple[int, np.ndarray]]]) -> None:
+    store.complete(KEYS, make, "making", "row")
 
 
 def check(store: RowStore) -> None:
@@ -58,11 +64,11 @@ def check(store: RowStore) -> None:
 def test_rows_are_made_once_and_read_back(tmp_path: Path) -> None:
     maker = Maker()
     store = store_in(tmp_path / "store")
-    store.complete([*KEYS, KEYS[0]], maker)
-    assert maker.made == KEYS
+    store.complete([*KEYS, KEYS[0]], lambda missing: maker([number % 6 for number in missing]), "making", "row")
+    assert maker.made == list(range(6))
     check(store)
     again = store_in(tmp_path / "store")
-    again.complete(KEYS, Maker(dies_after=0))
+    fill(again, Maker(dies_after=0))
     check(again)
     check(pickle.loads(pickle.dumps(again)))
 
@@ -70,12 +76,27 @@ def test_rows_are_made_once_and_read_back(tmp_path: Path) -> None:
 def test_a_kill_costs_what_was_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_store, "CHUNK_BYTES", 1)
     with pytest.raises(KeyboardInterrupt):
-        store_in(tmp_path).complete(KEYS, Maker(dies_after=4))
+        fill(store_in(tmp_path), Maker(dies_after=4))
     maker = Maker()
     store = store_in(tmp_path)
-    store.complete(KEYS, maker)
-    assert maker.made == KEYS[4:]
+    fill(store, maker)
+    assert maker.made == [4, 5]
     check(store)
+
+
+def test_the_bar_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int | str] = []
+
+    @contextlib.contextmanager
+    def bar(total: int, what: str, unit: str, scaled: bool) -> Iterator[SimpleNamespace]:
+        counted.extend([what, total])
+        yield SimpleNamespace(update=counted.append)
+
+    monkeypatch.setattr("utils.progress.progress_bar", bar)
+    store_in(tmp_path).complete(KEYS[:2], Maker(), "making", "row")
+    store_in(tmp_path).complete(KEYS, Maker(), "making", "frame", sizes=[10, 20, 30, 40, 50, 60])
+    store_in(tmp_path).complete(KEYS, Maker(), "making", "row")
+    assert counted == ["making", 2, 1, 1, "making", 180, 30, 40, 50, 60]
 
 
 def _die_while_writing(folder: str) -> None:
@@ -89,19 +110,23 @@ def _die_while_writing(folder: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     row_store.save_file = save
-    store_in(Path(folder)).complete(KEYS, Maker())
+    fill(store_in(Path(folder)), Maker())
 
 
 def test_a_process_that_is_killed_leaves_whole_chunks(tmp_path: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=_die_while_writing, args=(str(tmp_path),))
     process.start()
     process.join(60)
-    assert process.exitcode == -signal.SIGKILL and len(list(tmp_path.glob(".*.safetensors"))) == 1
+    (unfinished,) = tmp_path.glob(".*.safetensors")
+    assert process.exitcode == -signal.SIGKILL
     maker = Maker()
     store = store_in(tmp_path)
-    store.complete(KEYS, maker)
-    assert maker.made == KEYS[2:] and not list(tmp_path.glob(".*.safetensors"))
+    fill(store, maker)
+    assert maker.made == [2, 3, 4, 5] and unfinished.exists(), "it could be another process's that still writes"
     check(store)
+    os.utime(unfinished, (0, 0))
+    store.complete([digest("another")], lambda missing: [(0, ROWS[KEYS[0]])], "making", "row")
+    assert not unfinished.exists()
 
 
 def test_chunks_grow_with_the_time_that_a_store_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +134,8 @@ def test_chunks_grow_with_the_time_that_a_store_takes(tmp_path: Path, monkeypatc
     monkeypatch.setattr(row_store.time, "monotonic", lambda: float(next(clock)))
     store = RowStore(tmp_path, (), np.int32)
     keys = [digest(str(number)) for number in range(3000)]
-    store.complete(keys, lambda missing: ((key, np.zeros(1, np.int32)) for key in missing))
+    rows = ((number, np.zeros(1, np.int32)) for number in range(3000))
+    store.complete(keys, lambda missing: rows, "making", "row")
     assert 10 < len(list(tmp_path.glob("*.safetensors"))) < 60
 
 
@@ -117,7 +143,7 @@ def test_damaged_chunks_are_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(row_store, "CHUNK_BYTES", 1)
-    store_in(tmp_path).complete(KEYS, Maker())
+    fill(store_in(tmp_path), Maker())
     first, second, third, *_ = sorted(tmp_path.glob("*.safetensors"))
     first.write_bytes(first.read_bytes()[:-1])
     second.write_bytes(b"")
@@ -126,23 +152,23 @@ def test_damaged_chunks_are_made_again(
     with caplog.at_level(logging.WARNING):
         store = store_in(tmp_path)
     assert caplog.text.count("is damaged") == 3
-    store.complete(KEYS, maker)
+    fill(store, maker)
     assert len(maker.made) == 3
     check(store)
 
 
 def test_rows_of_another_kind_are_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store_in(tmp_path).complete(KEYS, Maker())
+    fill(store_in(tmp_path), Maker())
     for shape, dtype in (((3,), np.float32), ((2,), np.float16)):
         assert KEYS[0] not in RowStore(tmp_path, shape, dtype) and "is damaged" in caplog.text
         caplog.clear()
-        store_in(tmp_path).complete(KEYS, Maker())
+        fill(store_in(tmp_path), Maker())
 
 
 def test_chunks_of_former_rows_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_store, "CHUNK_BYTES", 1)
     store = store_in(tmp_path)
-    store.complete(KEYS, Maker())
+    fill(store, Maker())
     reader = store_in(tmp_path)
     store.keep_only(KEYS[:4])
     assert KEYS[3] in store and KEYS[4] not in store and len(list(tmp_path.glob("*.safetensors"))) == 4
@@ -151,7 +177,7 @@ def test_chunks_of_former_rows_are_removed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_file_that_is_cut_while_it_is_read_is_told(tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    store.complete(KEYS, Maker())
+    fill(store, Maker())
     (path,) = tmp_path.glob("*.safetensors")
     with open(path, "r+b") as file:
         file.truncate(100)
@@ -164,7 +190,7 @@ def test_what_is_equal_has_one_identity(tmp_path: Path) -> None:
     assert identity(rows) == identity(rows.copy()) == identity(np.asfortranarray(rows))
     assert len({identity(each) for each in (rows, rows[:3], rows.reshape(3, 4), rows.astype(np.float64))}) == 4
     store = store_in(tmp_path)
-    store.complete(KEYS, Maker())
+    fill(store, Maker())
     row = store.row(KEYS[5])
     assert identity(row) == identity(store_in(tmp_path).row(KEYS[5])) != identity(row.part(0, 4))
     assert digest("a", "bc") != digest("ab", "c")
@@ -179,7 +205,7 @@ def _fill_slowly(folder: str, queue: multiprocessing.Queue) -> None:
             yield made
 
     store = store_in(Path(folder))
-    store.complete(KEYS, slow)
+    fill(store, slow)
     check(store)
     queue.put(len(maker.made))
 
@@ -196,8 +222,25 @@ def test_of_two_processes_one_works(tmp_path: Path) -> None:
     assert sorted(counts) == [0, len(KEYS)]
 
 
+def test_shares_of_a_whole_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = row_store.fcntl.flock
+    no_wait = row_store.fcntl.LOCK_NB
+    monkeypatch.setattr(
+        row_store.fcntl, "flock", lambda file, how: lock(file, how) if how & no_wait else pytest.fail("waits")
+    )
+    first, second = store_in(tmp_path), store_in(tmp_path)
+
+    def make(missing: list[int]) -> list[tuple[int, np.ndarray]]:
+        second.complete(KEYS[3:], lambda others: [(n, ROWS[KEYS[3 + n]]) for n in others], "making", "row")
+        return [(number, ROWS[KEYS[number]]) for number in missing]
+
+    first.complete(KEYS[:3], make, "making", "row")
+    assert not list(tmp_path.glob(".*.lock"))
+    check(store_in(tmp_path))
+
+
 def test_a_chunk_that_cannot_be_read_now_is_not_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store_in(tmp_path).complete(KEYS, Maker())
+    fill(store_in(tmp_path), Maker())
 
     def unreadable(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))

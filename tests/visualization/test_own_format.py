@@ -15,8 +15,8 @@ from utils.formats import format_of
 from utils.motion_format import MotionFormat
 from visualization.body import get_body
 from visualization.bvh import write_bvh
+from visualization.captioned import CaptionedMotion
 from visualization.formats import WRITERS, ExportSettings, write_motion
-from visualization.html import Panel
 
 DETAILED = format_of(detailed(), "detailed")
 
@@ -51,7 +51,7 @@ def test_locked_feet_keep_the_bones_and_everything_that_hangs_on_them(form: Moti
 def test_every_kind_of_file_is_written(kind: str, tmp_path: Path) -> None:
     joints = body(0.2, form=DETAILED).joints()
     settings = ExportSettings(30, DETAILED, size=(128, 96))
-    assert write_motion(tmp_path / "a", Panel(joints, "walks"), [kind], settings)[kind].stat().st_size > 500
+    assert write_motion(tmp_path / "a", CaptionedMotion(joints, "walks"), [kind], settings)[kind].stat().st_size > 500
 
 
 def test_what_draws_refuses_a_format_without_hands() -> None:
