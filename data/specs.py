@@ -12,6 +12,7 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.formats import ALIASES, HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
+from utils.run import Run
 
 SPLITS = ("train", "val", "test")
 OWN_DATASETS = Path("dataset")  # where users' datasets are found by name
@@ -86,6 +87,12 @@ class DatasetSpec:
         """
         if difference := form.difference(self.format):
             raise UserError(f"{what} is of another motion format than the dataset {self.root}: {difference}")
+
+    def check_run(self, run: Run) -> None:
+        """The same of a run, if it tells its format."""
+        if run.value("format") is not None:
+            form = run.format if run.tells_rate else replace(run.format, fps=self.format.fps)
+            self.check_format(form, run.folder)
 
     def split_path(self, split: str) -> Path:
         """File that lists a split's clip ids, one a line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from utils.formats import format_of
@@ -17,12 +18,16 @@ def listed(items: list[str], separator: str = "; ") -> str:
     return separator.join(items[:LISTED]) + more
 
 
-def format_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What the motion formats of two configs differ in, if both tell them: names and looks are no difference."""
+def format_difference(old: Mapping[str, Any], new: Mapping[str, Any], tells_rate: bool) -> list[str]:
+    """What the motion formats of two configs differ in, if both tell them: names and looks are no difference.
+
+    Args:
+        tells_rate: whether the old one tells the frame rate, see `utils.run.Run`.
+    """
     if "format" not in old or "format" not in new:
         return []
     former, wanted = (format_of(config["format"], "format") for config in (old, new))
-    found = former.difference(wanted)
+    found = former.difference(wanted if tells_rate else replace(wanted, fps=former.fps))
     return [f"motion format: {found}"] if found else []
 
 

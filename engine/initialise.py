@@ -74,7 +74,7 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
     former, wanted = other.config, upgraded(config)
     old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (former, wanted))
-    found = [*format_difference(former, wanted), *differences(old, new, TRAINING_KEYS)]
+    found = [*format_difference(former, wanted, other.tells_rate), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)

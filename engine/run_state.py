@@ -111,10 +111,10 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
     Raises:
         UserError: `config` is another one.
     """
-    unknown = {"library"} - set(old)
+    unknown, tells_rate = {"library"} - set(old), "format" in old
     old = upgraded(old)
     completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
-    found = format_difference(old, config)
+    found = format_difference(old, config, tells_rate)
     found += differences(completed, config, FREE_KEYS | START_KEYS | unknown | {"format"})
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
     if given not in (None, former):

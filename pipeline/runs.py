@@ -62,8 +62,7 @@ class Runs:
         """
         if name not in self._opened:
             run = self._opened[name] = Run(self.find(name))
-            if run.value("format") is not None:
-                self.spec.check_format(run.format, run.folder)
+            self.spec.check_run(run)
         return self._opened[name].of_stage(stage)
 
     def database(self, given: Path | str | None, usual: Path | str | None = None) -> Path:

@@ -6,6 +6,7 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from data.motions.reader import MotionReader
 from data.motions.settings import ReadSettings
 from data.motions.smpl import BodyShape
 from data.specs import SPLITS, get_spec
+from pipeline.runs import Runs
 from tests.data.prepare.bodies import write_bvh
 from tests.own_skeleton import STUDIO, body, content, write_studio
 from utils.bvh import read_bvh
@@ -171,6 +173,20 @@ def test_another_format_is_refused_at_every_door(
     line = refused(capsys, "demo.py", *places(folder), "--database", tmp_path / "library", *prompt)
     assert "fps" in line and "library" in line
     assert not (tmp_path / "out").exists() and not (folder / "logs" / "set" / "new").exists()
+
+
+def test_former_runs_have_the_rate_of_their_dataset(tmp_path: Path) -> None:
+    """They named a layout, or nothing but their dataset, and may have been trained at any rate."""
+    spec = replace(get_spec("mini"), format=replace(HUMANML3D, fps=30.0))
+    for name, config in {"vq": {"model": {"layout": "humanml3d"}}, "mtrans": {"run": {"dataset_name": "mini"}}}.items():
+        write_json(tmp_path / "mini" / name / "config.json", {"stage": name} | config)
+        assert Runs(tmp_path, spec).open(name).format == HUMANML3D
+    write_json(tmp_path / "mini" / "new" / "config.json", {"stage": "vq", "format": HUMANML3D.to_json()})
+    with pytest.raises(UserError, match="fps 20, not 30"):
+        Runs(tmp_path, spec).open("new")
+    write_json(tmp_path / "mini" / "kit" / "config.json", {"stage": "vq", "model": {"layout": "kit"}})
+    with pytest.raises(UserError, match="21 joints, not 22"):
+        Runs(tmp_path, spec).open("kit")
 
 
 def test_motions_of_another_skeleton_are_refused(

@@ -44,6 +44,8 @@ class LibraryFacts:
 class Run:
     """A run that was trained.
 
+    Former ones do not tell the frame rate (`tells_rate`): it is that of the dataset that they are used with.
+
     Args:
         folder: holds config.json and model/.
         stage: what it has to be a run of: vq, tmr, mtrans, rtrans, length, evaluator; None: of any.
@@ -58,7 +60,7 @@ class Run:
         content = read_json(self.path)
         if not isinstance(content, dict):
             raise UserError(f"{self.path} must hold an object, not {type(content).__name__}")
-        self.config = upgraded(content)
+        self.config, self.tells_rate = upgraded(content), "format" in content
         self.of_stage(stage)
 
     def of_stage(self, stage: str | None) -> Run:

@@ -49,6 +49,6 @@ def load_evaluator(
             f"there is no evaluator of {spec.name}: it belongs at {' or '.join(map(str, places))};"
             f" make it by python train_evaluator.py --dataset_name {spec.name}"
         )
-    evaluator = OwnEvaluator.load(Run(run_dir), device, text_encoder)
-    spec.check_format(evaluator.network.form, run_dir)
-    return evaluator
+    run = Run(run_dir)
+    spec.check_run(run)
+    return OwnEvaluator.load(run, device, text_encoder)
