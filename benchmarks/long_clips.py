@@ -11,7 +11,6 @@ from tqdm import tqdm
 from data.clips import load_split
 from data.specs import SPLITS, DatasetSpec
 from utils.files import write_json
-from utils.formats import get_format
 from utils.representation import feature_statistics, features_to_joints, joints_to_features
 
 
@@ -36,7 +35,7 @@ def write_long_clips(spec: DatasetSpec, folder: Path, frames: int) -> None:
     for split, names in ids.items():
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     motions = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for name in ids["train"])
-    for name, values in zip(("Mean", "Std"), feature_statistics(motions, get_format(spec.format)), strict=True):
+    for name, values in zip(("Mean", "Std"), feature_statistics(motions, spec.format), strict=True):
         np.save(folder / f"{name}.npy", values)
     description = {
         "fps": spec.format.fps,

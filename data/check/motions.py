@@ -14,7 +14,6 @@ import numpy as np
 from data.specs import DatasetSpec
 from utils.arrays import read_array
 from utils.errors import UserError
-from utils.formats import get_format
 from utils.motion_format import MotionFormat
 from utils.representation import features_to_joints
 
@@ -64,7 +63,7 @@ def motion_digest(features: np.ndarray) -> str:
 
 def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Iterator[Found]:
     """What is implausible in a readable motion (T, D); its units of length are judged by `MotionSums`."""
-    layout = get_format(spec.format)
+    layout = spec.format
     contacts = features[:, layout.contacts]
     if np.abs(contacts * (contacts - 1)).max(initial=0) > 1e-3:
         yield "contacts", f"{clip_id}: {contacts.min():.3g} to {contacts.max():.3g}"
@@ -118,7 +117,7 @@ class MotionSums:
     """What all motions together say: their unit of length, and whether Mean.npy and Std.npy are theirs."""
 
     def __init__(self, spec: DatasetSpec) -> None:
-        self.form = get_format(spec.format)
+        self.form = spec.format
         self._heights: dict[str, float] = {}
         self._rows = 0
         self._sums = np.zeros((2, spec.format.n_features))

@@ -20,7 +20,6 @@ from models.evaluator.glove import POS_TAGS, WordVectors, vocabulary_files
 from utils.arrays import read_array
 from utils.checkpoint import load_state, read_checkpoint
 from utils.errors import UserError
-from utils.formats import get_format
 from utils.normalizer import Normalizer
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ class GuoEvaluator(Evaluator):
         if missing:
             raise UserError(f"the evaluator of {spec.name} is incomplete, files belong at: {'; '.join(missing)}")
         statistics = read_array(found_mean), read_array(found_mean.with_name("std.npy"))
-        normalizer = Normalizer.from_statistics(*statistics, get_format(spec.format))
+        normalizer = Normalizer.from_statistics(*statistics, spec.format)
         network = GuoNetwork(read_checkpoint(found_weights), normalizer, found_weights)
         return cls(network.to(device), WordVectors.from_folder(glove))
 
