@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from utils.formats import format_of
+
 LISTED = 3
 MISSING = "(not set)"
 
@@ -13,6 +15,15 @@ def listed(items: list[str], separator: str = "; ") -> str:
     """The first few, and how many more there are."""
     more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
     return separator.join(items[:LISTED]) + more
+
+
+def format_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What the motion formats of two configs differ in, if both tell them: names and looks are no difference."""
+    if "format" not in old or "format" not in new:
+        return []
+    former, wanted = (format_of(config["format"], "format") for config in (old, new))
+    found = former.difference(wanted)
+    return [f"motion format: {found}"] if found else []
 
 
 def differences(old: Any, new: Any, free: Collection[str], path: str = "") -> Iterator[str]:

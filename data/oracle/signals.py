@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, label, maximum_filter1d, minimum_filter1d
 
-from utils.formats import get_format
-from utils.representation import facing
+from utils.facing import facing
+from utils.formats import HUMANML3D
 
 LEFT, RIGHT = 0, 1
 
@@ -61,7 +61,7 @@ class Signals:
 def read_signals(joints: np.ndarray, fps: float) -> Signals:
     """The signals of joints (T, 22, 3)."""
     pelvis = joints[:, 0]
-    forward = facing(joints, "humanml3d")
+    forward = facing(joints, HUMANML3D)
     hips = joints[:, 1] - joints[:, 2]
     hip_forward = np.cross(hips, [0.0, 1.0, 0.0])
     hip_yaw = np.unwrap(np.arctan2(hip_forward[:, 0], hip_forward[:, 2]))
@@ -115,7 +115,7 @@ def read_signals(joints: np.ndarray, fps: float) -> Signals:
 
 def is_body(joints: np.ndarray, fps: float) -> bool:
     """Whether joints (T, 22, 3) move like one body: bones keep their length, nothing trembles."""
-    parents = np.array(get_format("humanml3d").parents)
+    parents = np.array(HUMANML3D.parents)
     bones = np.linalg.norm(joints[:, 1:] - joints[:, parents[1:]], axis=-1)
     steady = np.median(bones.std(axis=0) / np.maximum(bones.mean(axis=0), 1e-6)) < 0.12
     trembling = np.linalg.norm(np.diff(joints, n=2, axis=0), axis=-1) * fps**2

@@ -166,7 +166,7 @@ def test_joint_errors() -> None:
     moved = reference + np.array([1.0, 2.0, 2.0])
     assert metrics.joint_error(reference, moved) == pytest.approx(3)
     assert metrics.root_aligned_joint_error(reference, moved) == pytest.approx(0, abs=1e-12)
-    assert metrics.velocity_error(reference, moved) == pytest.approx(0, abs=1e-10)
+    assert metrics.velocity_error(reference, moved, 20) == pytest.approx(0, abs=1e-10)
     drifting = reference + np.arange(9)[:, None, None] * np.array([0.0, 0.0, 0.5])
     assert metrics.velocity_error(reference, drifting, fps=10) == pytest.approx(5)
     batch = np.stack([reference, other]), np.stack([other, reference])
@@ -178,11 +178,11 @@ def test_foot_skate_is_the_way_of_feet_in_contact() -> None:
     feet[:, 0, 0], feet[:, 0, 2] = 0.03 * np.arange(5), 0.04 * np.arange(5)
     feet[:, :, 1] = np.arange(5)[:, None]  # upwards is no sliding
     contacts = np.array([[True, True], [True, True], [False, True], [False, False], [True, True]])
-    assert metrics.foot_skate(feet, contacts) == pytest.approx((0.05 + 0.05 + 0 + 0 + 0) / 5)
-    assert metrics.foot_skate(feet[:, :1], contacts[:, :1]) == pytest.approx(0.05)
-    assert np.isnan(metrics.foot_skate(feet, np.zeros((5, 2), dtype=bool)))
+    assert metrics.foot_skate(feet, contacts, 20) == pytest.approx((0.05 + 0.05 + 0 + 0 + 0) / 5)
+    assert metrics.foot_skate(feet[:, :1], contacts[:, :1], 60) == pytest.approx(0.15)
+    assert np.isnan(metrics.foot_skate(feet, np.zeros((5, 2), dtype=bool), 20))
     with pytest.raises(UserError, match="do not fit|must be"):
-        metrics.foot_skate(feet, contacts[:3])
+        metrics.foot_skate(feet, contacts[:3], 20)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_foot_skate_is_the_way_of_feet_in_contact() -> None:
         (lambda: metrics.diversity(np.zeros((4, 3)), 5, GENERATOR), "between 1 and the number of motions, 4, not 5"),
         (lambda: metrics.multimodality(np.zeros((4, 3, 2)), 5, GENERATOR), "number of repeats, 3, not 5"),
         (lambda: metrics.joint_error(np.zeros((4, 3)), np.zeros((4, 3))), "one shape"),
-        (lambda: metrics.velocity_error(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))), "two frames"),
+        (lambda: metrics.velocity_error(np.zeros((1, 2, 3)), np.zeros((1, 2, 3)), 20), "two frames"),
     ],
 )
 def test_mistakes_are_named(call: Callable[[], float], message: str) -> None:
