@@ -17,9 +17,9 @@ def main() -> None:
     from utils.device import choose_device
 
     runs = runs_of(options.run)
-    spec, run = runs.spec, runs.open(options.run.name, "vq")
+    spec, device = runs.spec, choose_device(options.run.gpu_id)
     require_files(spec, spec.split_path(options.protocol.split))
-    device = choose_device(options.run.gpu_id)
+    run = runs.open(options.run.name, "vq")
     vq = load_run(run, options.which_epoch, device)
     evaluation = Evaluation(spec, options.protocol, vq, options.run.checkpoints_dir, device)
     evaluation.run([], "protocol vq (reconstruction)", run.folder / "eval", to_dict(options))
