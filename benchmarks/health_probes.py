@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.instruments import GradientNorms, SavedForBackward, attention_to_memory, watched_inputs
 from engine.harness import Harness
 from engine.health import HealthMonitor
-from engine.probes import GradientNorms, SavedForBackward, attention_to_memory, token_spread, watched, watched_inputs
+from engine.probes import token_spread, watched
 from engine.retriever_task import RetrieverTask
 from engine.token_tasks import TokenTask
 from engine.validation import validate

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.health_probes import Recorder, Row
+from benchmarks.instruments import slope
 from engine.harness import Harness
-from engine.probes import slope
 from engine.progress import peak_memory
 from engine.retriever_task import RetrieverTask
 from engine.vq_task import VQTask
