@@ -37,104 +37,19 @@ SPLITS = ("train", "val", "test")
 Recipe = tuple[float, list[dict[str, str]]]
 
 
-def _segment(**attributes: str | None) -> dict[str, str]:
-    return {name: value for name, value in attributes.items() if value is not None}
-
-
-def _walk(**attributes: str) -> dict[str, str]:
-    return _segment(locomotion="walk", direction="forward", **attributes)
-
-
-_STYLES = (("speed", "slow"), ("speed", "fast"), ("manner", "tired"), ("manner", "happy"), ("manner", "sneaky"))
-
-
-def _gestures() -> list[dict[str, str]]:
-    sided = [
-        _segment(arm=arm, side=side)
-        for arm in ("wave", "raise", "punch", "throw", "point")
-        for side in ("left", "right")
-    ]
-    both = [_segment(arm=arm, side="both") for arm in ("wave", "raise")]
-    legs = [_segment(leg="kick", leg_side=side) for side in ("left", "right")]
-    heads = [_segment(head=head) for head in ("nod", "shake", "look_left", "look_right")]
-    return [*sided, *both, _segment(arm="clap"), _segment(arm="wave"), *legs, *heads]
-
-
-def _moves() -> list[dict[str, str]]:
-    travel = [
-        _walk(),
-        _segment(locomotion="walk", direction="backward"),
-        _segment(locomotion="jog", direction="forward"),
-    ]
-    steps = [_segment(locomotion="sidestep", direction=side) for side in ("left", "right")]
-    turns = [_segment(locomotion="turn", direction=side) for side in ("left", "right", "around")]
-    jumps = [_segment(locomotion="jump", direction=way) for way in ("up", "forward")]
-    return [*travel, *steps, *turns, *jumps, _segment(locomotion="squat"), _segment(locomotion="lunge")]
-
-
 def recipes() -> list[Recipe]:
     """Everything that clips show, with weights: about how many of 2,400 clips show it."""
-    result: list[Recipe] = []
+    table = read_json(Path(__file__).with_name("recipes.json"))
+    result: list[Recipe] = [(weight, [segment]) for weight, segment in table["alone"]]
 
     def add(weight: float, *segments: dict[str, str]) -> None:
         result.append((weight, list(segments)))
 
-    for weight, extra in ((55, {}), (50, {"speed": "slow"}), (50, {"speed": "fast"})):
-        add(weight, _walk(**extra))
-    for weight, manner in ((56, "tired"), (56, "happy"), (60, "sneaky")):
-        add(weight, _walk(manner=manner))
-    for weight, direction in ((40, None), (48, "backward"), (66, "left"), (66, "right")):
-        add(weight, _segment(locomotion="walk", direction=direction))
-    for locomotion, ahead, free in (("jog", 35, 22), ("run", 62, 48)):
-        add(ahead, _segment(locomotion=locomotion, direction="forward"))
-        add(free, _segment(locomotion=locomotion))
-    for locomotion, weight in (("walk", 84), ("jog", 16), ("run", 20)):
-        for direction in ("clockwise", "counterclockwise", None):
-            add(weight, _segment(locomotion=locomotion, path="circle", direction=direction))
-    for speed in ("slow", "fast"):
-        add(10, _segment(locomotion="walk", path="circle", speed=speed))
-    for locomotion, directions in (
-        ("sidestep", {"left": 36, "right": 36}),
-        ("turn", {"left": 26, "right": 26, "around": 34}),
-        ("jump", {"up": 32, "forward": 32, None: 28}),
-        ("squat", {None: 44}), ("sit", {None: 74}), ("kneel", {None: 70}), ("stand", {None: 112}),
-    ):  # fmt: skip
-        for direction, weight in directions.items():
-            add(weight, _segment(locomotion=locomotion, direction=direction))
-    for side, weight in (("left", 54), ("right", 54), (None, 8)):
-        add(weight, _segment(locomotion="lunge", leg_side=side))
-
-    for arm, sides in {
-        "wave": {"left": 34, "right": 34, "both": 36, None: 44},
-        "raise": {"left": 34, "right": 34, "both": 36, None: 14},
-        "clap": {None: 56}, "punch": {"left": 48, "right": 48, None: 12}, "throw": {"left": 48, "right": 48, None: 14},
-        "point": {"left": 40, "right": 40, None: 12},
-    }.items():  # fmt: skip
-        for side, weight in sides.items():
-            add(weight, _segment(arm=arm, side=side))
-    for side, weight in (("left", 56), ("right", 56), (None, 16)):
-        add(weight, _segment(leg="kick", leg_side=side))
-    for head in ("nod", "shake", "look_left", "look_right"):
-        add(52, _segment(head=head))
-
-    for side in ("left", "right", "both", None):
-        add(12, _walk(arm="wave", side=side))
-    for side in ("left", "right", "both"):
-        add(8, _walk(arm="raise", side=side))
-    for side in ("left", "right"):
-        add(8, _walk(arm="point", side=side))
-        add(8, _walk(head=f"look_{side}"))
-    add(16, _walk(arm="clap"))
-    add(10, _segment(locomotion="walk", path="circle", arm="wave"))
-    add(6, _walk(speed="slow", arm="wave"))
-
-    gestures, moves = _gestures(), _moves()
-    ends = [_segment(locomotion="sit"), _segment(locomotion="kneel")]
-    styled = [_walk(**{name: value}) for name, value in _STYLES]
-    for first, second in product([*moves, *styled], gestures):
+    gestures, ends, moves = table["gestures"], table["ends"], table["moves"] + table["styled"]
+    for first, second in product(moves, gestures):
         add(1.5, first, second)
         add(1.2, second, first)
-    for first, second in product([*moves, *styled], [*moves, *styled, *ends]):
+    for first, second in product(moves, moves + ends):
         if first["locomotion"] != second["locomotion"]:
             add(1.1, first, second)
     for first, second in product(ends, gestures):

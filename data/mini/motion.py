@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from data.mini import actions as act
 from data.mini import gestures as gesture
 from data.mini.body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, left_of, pose_joints
 from data.mini.gait import Gait, GaitSpan, Travel, feet_of, scaled, travel
+from utils.files import read_json
 from utils.representation import canonicalize
 
 FPS = 20
@@ -23,36 +25,9 @@ ALWAYS = 60.0  # seconds: a span that reaches beyond the clip
 
 Segment = Mapping[str, str]
 
-WALK = Gait(
-    speed=1.15, cadence=0.92, duty=0.61, center=0.46, width=0.05, lift=0.085, lift_skew=0.56, lift_pitch=62.0,
-    land_pitch=-17.0, crouch=0.012, bob=0.018, sway=0.034, pelvis_roll=3.0, pelvis_twist=9.0, chest_twist=5.0,
-    bend=3.5, arm_swing=23.0, arm_offset=0.0, elbow=24.0, elbow_swing=17.0,
-)  # fmt: skip
-JOG = Gait(
-    speed=2.1, cadence=1.30, duty=0.37, center=0.40, width=0.045, lift=0.15, lift_skew=0.50, hover=0.05,
-    lift_pitch=54.0, land_pitch=-6.0, crouch=0.025, bob=0.05, bob_phase=0.19, sway=0.018, pelvis_roll=4.0,
-    pelvis_twist=8.0, chest_twist=9.0, bend=10.0, head=-6.0, arm_swing=28.0, arm_offset=-18.0, elbow=84.0,
-    elbow_swing=15.0, arm_lag=-0.5,
-)  # fmt: skip
-RUN = Gait(
-    speed=3.2, cadence=1.38, duty=0.31, center=0.37, width=0.035, lift=0.30, lift_skew=0.45, hover=0.045,
-    lift_pitch=62.0, land_pitch=-5.0, crouch=0.025, bob=0.06, bob_phase=0.16, sway=0.016, pelvis_roll=5.0,
-    pelvis_twist=10.0, chest_twist=12.0, bend=17.0, head=-11.0, arm_swing=36.0, arm_offset=-22.0, elbow=92.0,
-    elbow_swing=22.0, arm_lag=-0.6,
-)  # fmt: skip
-BACKWARD = replace(
-    WALK, speed=-0.7, cadence=0.88, duty=0.66, center=0.5, lift=0.07, lift_skew=0.9, lift_pitch=14.0,
-    land_pitch=16.0, bob=0.012, pelvis_twist=-4.0, chest_twist=-3.0, arm_swing=-9.0, elbow_swing=4.0, bend=4.0,
-    width=0.07,
-)  # fmt: skip
-SIDESTEP = Gait(
-    cadence=1.2, duty=0.60, width=0.17, lift=0.06, lift_pitch=14.0, land_pitch=6.0, crouch=0.04, bob=0.012,
-    sway=0.0, pelvis_roll=2.0, bend=6.0, arm_offset=8.0, arm_out=16.0, elbow=32.0,
-)  # fmt: skip
-TURN = Gait(
-    cadence=1.15, duty=0.62, width=0.09, lift=0.06, lift_pitch=16.0, land_pitch=-4.0, crouch=0.015, bob=0.01,
-    sway=0.02, pelvis_roll=2.0, bend=2.0, arm_swing=4.0, elbow=18.0,
-)  # fmt: skip
+_TABLE = read_json(Path(__file__).with_name("gaits.json"))
+WALK, JOG, RUN, SIDESTEP, TURN = (Gait(**_TABLE[name]) for name in ("walk", "jog", "run", "sidestep", "turn"))
+BACKWARD = replace(WALK, **_TABLE["backward"])
 
 
 class Scene:
