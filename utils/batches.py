@@ -9,11 +9,17 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from utils.row_store import RowStore
 from utils.threads import map_on_cores
 
 Result = TypeVar("Result")
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Lengths (...) of rows that are padded to `size` -> mask (..., size), True = valid."""
+    return torch.arange(size, device=lengths.device) < lengths[..., None]
 
 
 @dataclass(frozen=True)

@@ -158,14 +158,6 @@ def root_aligned_joint_error(reference: np.ndarray, other: np.ndarray) -> float:
     return joint_error(reference - reference[..., :1, :], other - other[..., :1, :])
 
 
-def velocity_error(reference: np.ndarray, other: np.ndarray, fps: float = 20.0) -> float:
-    """Mean distance of corresponding joint velocities of (..., T, J, 3), T >= 2, in the joints' unit a second."""
-    reference, other = _joints(reference, other)
-    if reference.shape[-3] < 2:
-        raise UserError("a velocity needs at least two frames")
-    return joint_error(np.diff(reference, axis=-3), np.diff(other, axis=-3)) * fps
-
-
 def foot_skate(feet: np.ndarray, contacts: np.ndarray) -> float:
     """Mean horizontal way, metres a frame, of foot joints while they are in contact: 0 for feet that stand.
 
