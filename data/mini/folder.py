@@ -7,10 +7,8 @@ seed). The same seed writes the same bytes.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,7 +22,7 @@ import numpy as np
 from data.mini.captions import captions
 from data.mini.motion import make_clip
 from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.files import read_json, replaced_folder, write_json
 from utils.formats import get_format
 from utils.representation import feature_statistics, joints_to_features
 
@@ -83,17 +81,13 @@ def plan(n_clips: int, seed: int) -> list[tuple[list[dict[str, str]], str]]:
     return [planned[index] for index in order]
 
 
-def make_entry(index: int, segments: list[dict[str, str]], split: str, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+def _write_entry(folder: Path, seed: int, job: tuple[int, list[dict[str, str]], str]) -> np.ndarray:
     """Joints (T, 22, 3), features (T-1, 263) and the text file of one clip, from its own generators."""
+    index, segments, split = job
     joints = make_clip(segments, np.random.default_rng([seed, 2, index]))
+    features = joints_to_features(joints, "mini")
     rows = captions(segments, np.random.default_rng([seed, 3, index]), split == "test")
     text = "".join(f"{caption}#{' '.join(tokens)}#0.0#0.0\n" for caption, tokens in rows)
-    return joints, joints_to_features(joints, "mini"), text
-
-
-def _write_entry(folder: Path, seed: int, job: tuple[int, list[dict[str, str]], str]) -> np.ndarray:
-    index, segments, split = job
-    joints, features, text = make_entry(index, segments, split, seed)
     name = f"{index:06d}"
     np.save(folder / "new_joints" / f"{name}.npy", joints, allow_pickle=False)
     np.save(folder / "new_joint_vecs" / f"{name}.npy", features, allow_pickle=False)
@@ -123,17 +117,8 @@ def write(out: Path, seed: int = 0, n_clips: int = N_CLIPS, workers: int = WORKE
         raise UserError(f"{out} exists and is not a mini dataset: remove it or choose another --out")
     if seed < 0:
         raise UserError(f"--seed must not be negative, it is {seed}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"cannot write to {out.parent}: {error.strerror}") from error
-    try:
+    with replaced_folder(out) as temporary:
         _fill(temporary, seed, n_clips, workers)
-        temporary.chmod(0o755)
-        _replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _may_be_replaced(out: Path) -> bool:
@@ -150,24 +135,10 @@ def _description(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _replace(temporary: Path, out: Path) -> None:
-    """Puts the finished folder in place; if another process was quicker, its folder stays."""
-    if out.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-        out.rename(aside / out.name)
-        shutil.rmtree(aside)
-    try:
-        temporary.rename(out)
-    except OSError:
-        if not (out / "dataset.json").is_file():
-            raise
-
-
 def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
     for name in ("new_joints", "new_joint_vecs", "texts"):
         (folder / name).mkdir()
-    planned = plan(n_clips, seed)
-    jobs = [(index, segments, split) for index, (segments, split) in enumerate(planned)]
+    jobs = [(index, segments, split) for index, (segments, split) in enumerate(plan(n_clips, seed))]
     train, names = [], {split: [] for split in SPLITS}
     for (index, _, split), features in zip(jobs, _entries(folder, seed, jobs, workers), strict=True):
         names[split].append(f"{index:06d}")
@@ -179,20 +150,17 @@ def _fill(folder: Path, seed: int, n_clips: int, workers: int) -> None:
     for split in SPLITS:
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names[split]), encoding="utf-8")
     write_json(folder / "attributes.json", {f"{index:06d}": {"segments": segments} for index, segments, _ in jobs})
-    command = f"python -m data.mini --seed {seed} --n_clips {n_clips}"
-    write_json(
-        folder / "dataset.json",
-        {
-            "name": "mini",
-            "format_version": FORMAT_VERSION,
-            "seed": seed,
-            "n_clips": n_clips,
-            "fps": 20,
-            "joints": "humanml3d",
-            "max_frames": MAX_FRAMES,
-            "command": command,
-        },
-    )
+    description = {
+        "name": "mini",
+        "format_version": FORMAT_VERSION,
+        "seed": seed,
+        "n_clips": n_clips,
+        "fps": 20,
+        "joints": "humanml3d",
+        "max_frames": MAX_FRAMES,
+        "command": f"python -m data.mini --seed {seed} --n_clips {n_clips}",
+    }
+    write_json(folder / "dataset.json", description)
 
 
 def ensure(root: Path) -> None:
