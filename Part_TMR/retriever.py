@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
-from utils.batches import Batches
+from utils.batches import Batches, length_mask
 from utils.checkpoint import load_state, read_model, to_half
 from utils.errors import UserError
 from utils.row_store import Row
@@ -133,7 +133,7 @@ class Retriever:
         def encode(numbers: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
             rows = [self._checked(motions[number], number) for number in numbers]
             padded = pad_sequence(rows, batch_first=True)
-            mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+            mask = length_mask(torch.tensor([len(row) for row in rows]), padded.shape[1])
             return zip(*self.model.encode_motion(padded.to(self.device), mask.to(self.device)), strict=True)
 
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)

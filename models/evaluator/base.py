@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from data.clips import Caption
 
 FRAMES_PER_STEP = 4
-MOTIONS_AT_ONCE = 32
+MOTIONS_AT_ONCE, TEXTS_AT_ONCE = 32, 256
 
 
 class Evaluator(ABC):
@@ -73,6 +73,14 @@ class Evaluator(ABC):
         """Where the network lies."""
         return next(iter(self.network.parameters())).device
 
+    @torch.no_grad()
+    def _embed(self, sizes: Sequence[int], most: int, embed: Callable[[list[int]], Tensor]) -> np.ndarray:
+        """Numbers of items -> (b, D), for at most so many items of like size at once -> (B, D) of all."""
+        rows = torch.empty(len(sizes), self.dimension)
+        for chosen in Batches(sizes, self.device, most).of(range(len(sizes))):
+            rows[chosen] = embed(chosen).cpu()
+        return rows.numpy()
+
     def _checked(self, motions: Sequence[np.ndarray], max_frames: int | None = None) -> list[Tensor]:
         """The motions as float32 CPU tensors."""
         checked = []
@@ -87,10 +95,3 @@ class Evaluator(ABC):
                 raise UserError(f"motion {number} has values that are not finite")
             checked.append(rows)
         return checked
-
-
-def chunks_by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Numbers of at most `size` items of like length at once, so that little is padded."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    for start in range(0, len(order), size):
-        yield order[start : start + size]

@@ -14,7 +14,6 @@ from utils.errors import UserError
 
 if TYPE_CHECKING:
     from data.specs import DatasetSpec
-    from models.text_encoder import TextEncoder
 
 __all__ = ["Evaluator", "load_evaluator"]
 
@@ -22,19 +21,13 @@ RUN_NAME = "evaluator"
 SHIPPED = Path("pretrained")
 
 
-def load_evaluator(
-    spec: DatasetSpec,
-    checkpoints_dir: Path | str,
-    device: torch.device | str = "cpu",
-    text_encoder: TextEncoder | None = None,
-) -> Evaluator:
+def load_evaluator(spec: DatasetSpec, checkpoints_dir: Path | str, device: torch.device | str = "cpu") -> Evaluator:
     """Guo's evaluator for humanml3d and kit, for any other dataset its run `evaluator` of ours.
 
     Args:
         spec: the dataset.
         checkpoints_dir: folder of the runs; the shipped ones in `pretrained` are looked at after it.
         device: where to run.
-        text_encoder: shared with others, see `OwnEvaluator.load`.
 
     Raises:
         UserError: missing, with the place where it belongs, or of another feature layout.
@@ -48,7 +41,7 @@ def load_evaluator(
             f"there is no evaluator of {spec.name}: it belongs at {' or '.join(map(str, places))};"
             f" make it by python train_evaluator.py --dataset_name {spec.name}"
         )
-    evaluator = OwnEvaluator.load(run_dir, device, text_encoder)
+    evaluator = OwnEvaluator.load(run_dir, device)
     if evaluator.n_features != spec.format.n_features:
         raise UserError(
             f"{run_dir} reads {evaluator.n_features} features, but {spec.name} has {spec.format.n_features}"
