@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-LISTED = 3
 MISSING = "(not set)"
-
-
-def listed(items: list[str], separator: str = "; ") -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return separator.join(items[:LISTED]) + more
 
 
 def differences(old: Any, new: Any, free: Collection[str], path: str = "") -> Iterator[str]:

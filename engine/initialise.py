@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from engine.differences import MISSING, differences, listed
+from engine.differences import MISSING, differences
 from utils.checkpoint import fitting, load_state, read_model
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from utils.files import file_hash, read_json
 from utils.run_files import resolve_checkpoint
 

@@ -15,7 +15,6 @@ from Part_TMR.evaluation import caption_numbers
 from Part_TMR.losses import info_nce, not_negatives, part_info_nce
 from Part_TMR.model import RetrieverModel
 from Part_TMR.momentum_model import Keys, MomentumModel
-from Part_TMR.part_encoder import MotionEmbedding
 from Part_TMR.ranking import both_directions
 
 if TYPE_CHECKING:
@@ -116,7 +115,8 @@ class RetrieverTask(Task):
             "motion_to_text": info_nce(encoded.motion, keys.text, ignored, temperature),
         }
         if self.model.text_to_parts is not None:
-            losses["parts"] = self._part_loss(texts, encoded, ignored[:, : len(texts)])
+            wanted = self.model.texts_as_parts(texts)
+            losses["parts"] = part_info_nce(wanted, encoded.parts, ignored[:, : len(texts)], temperature)
         return losses | self._similarities(texts.detach(), encoded.motion.detach(), ignored[:, : len(texts)])
 
     def _similarities(self, texts: Tensor, motions: Tensor, ignored: Tensor) -> dict[str, Tensor]:
@@ -138,9 +138,6 @@ class RetrieverTask(Task):
         if not self.model.config.remove_false_negatives:
             return torch.zeros(len(takes), len(keys.takes), dtype=torch.bool, device=takes.device)
         return not_negatives(takes, captions, keys.takes, keys.captions)
-
-    def _part_loss(self, texts: Tensor, encoded: MotionEmbedding, ignored: Tensor) -> Tensor:
-        return part_info_nce(self.model.texts_as_parts(texts), encoded.parts, ignored, self.model.temperature)
 
     def after_step(self) -> None:
         """The momentum copy follows, and the keys of all pieces of the step join the queue."""

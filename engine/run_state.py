@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.differences import differences, listed
+from engine.differences import differences
 from engine.initialise import RECORD, start_record
 from utils.checkpoint import model_of, read_checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from utils.files import read_json, write_json
 from utils.run import upgraded
 from utils.run_files import LATEST
