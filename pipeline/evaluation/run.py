@@ -52,7 +52,7 @@ class Evaluation:
         attributes_path = spec.root / "attributes.json"
         attributes = read_json(attributes_path) if attributes_path.is_file() else None
         self.evaluator = self._load_evaluator(spec, checkpoints_dir, device, needed=attributes is None)
-        self.scorer = Scorer(self.clips, spec.format, spec.format.fps, self.evaluator, attributes)
+        self.scorer = Scorer(self.clips, spec.format, self.evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]
         codes = tokenise(vq, features)
         self.codebook_use = (

@@ -17,7 +17,7 @@ from data.oracle.scores import score_attributes, semantic_accuracy
 from models.evaluator.interface import Evaluator
 from pipeline.evaluation.samples import Sample
 from utils import metrics
-from utils.formats import get_format
+from utils.motion_format import MotionFormat
 from utils.representation import features_to_joints
 
 DIVERSITY_PAIRS = 300
@@ -53,8 +53,7 @@ class Scorer:
 
     Args:
         clips: ground truth.
-        layout: feature layout name.
-        fps: frames a second.
+        form: what the motions are.
         evaluator: embeds texts and motions, or None: no FID, R-precision, matching score, diversity.
         attributes: clip id -> attributes for the semantic oracle, or None: no semantic accuracy.
     """
@@ -62,12 +61,11 @@ class Scorer:
     def __init__(
         self,
         clips: Sequence[Clip],
-        layout: str,
-        fps: float,
+        form: MotionFormat,
         evaluator: Evaluator | None,
         attributes: Mapping[str, Any] | None,
     ):
-        self.clips, self.layout, self.fps = clips, layout, fps
+        self.clips, self.form = clips, form
         self.evaluator, self.attributes = evaluator, attributes
 
     @cached_property
@@ -82,15 +80,14 @@ class Scorer:
         """Features (T, D_f) of motions that belong to clips; `reconstructed`: frame by frame."""
         embeddings = None if self.evaluator is None else self.evaluator.embed_motion(motions)
         skates, attributes, errors = [], [], []
-        layout = get_format(self.layout)
-        feet = [*layout.left_foot, *layout.right_foot]
+        feet = [*self.form.left_foot, *self.form.right_foot]
         for motion, index in zip(motions, clip_indices, strict=True):
-            clip, joints = self.clips[index], features_to_joints(motion, self.layout)
-            skates.append(metrics.foot_skate(joints[:, feet], motion[:, layout.contacts] > CONTACT))
+            clip, joints = self.clips[index], features_to_joints(motion, self.form)
+            skates.append(metrics.foot_skate(joints[:, feet], motion[:, self.form.contacts] > CONTACT))
             if self.attributes is not None:
-                attributes.append(score_attributes(joints, self.attributes[clip.id], self.fps))
+                attributes.append(score_attributes(joints, self.attributes[clip.id], self.form.fps))
             if reconstructed:
-                pair = features_to_joints(clip.features[: len(motion)], self.layout), joints
+                pair = features_to_joints(clip.features[: len(motion)], self.form), joints
                 errors.append(
                     {"mpjpe": metrics.root_aligned_joint_error(*pair), "joint_error": metrics.joint_error(*pair)}
                 )

@@ -71,7 +71,7 @@ def evaluation() -> Evaluation:
     made.spec = SimpleNamespace(name="mini", max_frames=196)
     made.protocol = ProtocolOptions(repeat_times=3, report=True)
     made.device, made.clips, made.evaluator, made.codebook_use = torch.device("cpu"), clips, ColumnEvaluator(), 0.5
-    made.scorer = Scorer(clips, "humanml3d", 20, made.evaluator, None)
+    made.scorer = Scorer(clips, get_format("humanml3d"), made.evaluator, None)
     features = [clip.features for clip in clips]
     made.references = [Fixed("real", features), Fixed("vq", [row + 0.01 for row in features], reconstructed=True)]
     return made
