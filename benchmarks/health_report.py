@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.figures import table
 from benchmarks.health_probes import Recorder, Row
 from benchmarks.instruments import slope
 from engine.harness import Harness
@@ -49,12 +50,6 @@ OVER_TIME["mtrans"] = OVER_TIME["rtrans"] = {
     "if shared equally": "attention/equal",
 }
 TITLES = {"gradient": "gradient norm of module", "spread": "spread after layer", "attention": "attention of layer"}
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def shown(value: float | None) -> str:
