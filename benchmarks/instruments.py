@@ -5,9 +5,8 @@ Letters: B batch, S cells of a token grid, M memory rows, D channels, H heads. M
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,18 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from models.transformer.blocks import Attention
-
-
-@contextlib.contextmanager
-def watched_inputs(modules: Iterable[nn.Module]) -> Iterator[list[tuple[Any, ...]]]:
-    """Within the block, the positional arguments of the modules' calls, in the order of the calls."""
-    seen: list[tuple[Any, ...]] = []
-    handles = [module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs)) for module in modules]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.no_grad()

@@ -26,10 +26,10 @@ def token_spread(rows: Tensor, mask: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def watched(modules: Iterable[nn.Module]) -> Iterator[list[Any]]:
-    """Within the block, the outputs of the modules' calls, in the order of the calls."""
-    seen: list[Any] = []
-    handles = [module.register_forward_hook(lambda _module, _inputs, output: seen.append(output)) for module in modules]
+def watched(modules: Iterable[nn.Module]) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
+    """Within the block, positional inputs and output of each of the modules' calls, in their order."""
+    seen: list[tuple[tuple[Any, ...], Any]] = []
+    handles = [module.register_forward_hook(lambda _module, *call: seen.append(call)) for module in modules]
     try:
         yield seen
     finally:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.vq.tokenise import state_hash
-from utils.batches import Batches
+from utils.batches import Batches, checked_motion
 from utils.errors import UserError
 from utils.row_store import Row, RowStore, identity
 
@@ -85,13 +85,9 @@ class Evaluator(ABC):
         """The motions as float32 CPU tensors."""
         checked = []
         for number, motion in enumerate(motions):
-            rows = torch.from_numpy(np.array(motion, dtype=np.float32))
-            if rows.ndim != 2 or rows.shape[1] != self.n_features:
-                raise UserError(f"motion {number} must have the shape (frames, {self.n_features}), not {rows.shape}")
+            rows = checked_motion(motion, number, self.n_features)
             if len(rows) < FRAMES_PER_STEP or (max_frames is not None and len(rows) > max_frames):
                 limits = f"at least {FRAMES_PER_STEP}" if max_frames is None else f"{FRAMES_PER_STEP} to {max_frames}"
                 raise UserError(f"motion {number} has {len(rows)} frames: the evaluator reads {limits}")
-            if not torch.isfinite(rows).all():
-                raise UserError(f"motion {number} has values that are not finite")
             checked.append(rows)
         return checked
