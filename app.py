@@ -23,17 +23,8 @@ def main() -> None:
     from pipeline.text_to_motion import TextToMotion
     from utils.device import choose_device
 
-    models = options.models
-    t2m = TextToMotion.load(
-        models.checkpoints_dir,
-        models.dataset_name,
-        models.mtrans_name,
-        models.rtrans_name,
-        choose_device(models.gpu_id),
-        vq_name=models.vq_name,
-        retriever_name=models.retriever_name,
-        database=models.database,
-    )
+    run, device = options.run, choose_device(options.run.gpu_id)
+    t2m = TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
     with ResultStore(60 * options.server.keep_minutes, options.server.keep_results) as store:
         print(f"ReMoMask is at {address_of(listener)} (Ctrl-C ends it)", flush=True)
         serve(AppSession(t2m, options, store), listener, options.server.host)

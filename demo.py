@@ -1,7 +1,7 @@
 """Text -> motion: `python demo.py --text_prompt "a person waves"`. Results go to outputs/<ext>/."""
 
 from options.command_line import parse
-from options.stages import DemoOptions
+from options.demo import DemoOptions
 from utils.errors import run_script
 
 
@@ -19,16 +19,8 @@ def main() -> None:
         requests = read_requests(
             options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
         )
-        t2m = TextToMotion.load(
-            options.checkpoints_dir,
-            options.dataset_name,
-            options.mtrans_name,
-            options.rtrans_name,
-            choose_device(options.gpu_id),
-            vq_name=options.vq_name,
-            retriever_name=options.retriever_name,
-            database=options.database,
-        )
+        run, device = options.run, choose_device(options.run.gpu_id)
+        t2m = TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
         motions = t2m.generate(
             [request.text for request in requests],
             [request.motion_length for request in requests],

@@ -1,7 +1,7 @@
 """Evaluates the masked transformer (protocol mask): text -> base tokens -> motion."""
 
 from options.command_line import parse
-from options.stages import EvalMaskOptions
+from options.evaluation import EvalMaskOptions
 from utils.errors import run_script
 
 

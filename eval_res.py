@@ -1,7 +1,7 @@
 """Evaluates the full pipeline (protocol res: text -> base -> residual); --gt_base: the residual stage alone."""
 
 from options.command_line import parse
-from options.stages import EvalResOptions
+from options.evaluation import EvalResOptions
 from utils.errors import run_script
 
 

@@ -1,7 +1,7 @@
 """Exports a trained run: `python export_run.py --run logs/mini/vq --out pretrained/mini/vq`."""
 
 from options.command_line import parse
-from options.stages import ExportOptions
+from options.inspect import ExportOptions
 from utils.errors import run_script
 
 

@@ -6,7 +6,7 @@ Reads every motion of a folder (BVH, joints as .npy or .npz), and every joints.n
 """
 
 from options.command_line import parse
-from options.stages import FitOptions
+from options.fit import FitOptions
 from utils.errors import UserError, run_script
 
 

@@ -5,9 +5,7 @@ Legend: B batch, T frames, G parts, D embedding, C part width.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +18,10 @@ from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
 from utils.batches import Batches, checked_motion, length_mask
-from utils.checkpoint import load_state, read_model, to_half
-from utils.errors import UserError
+from utils.fingerprint import retriever_hash
 from utils.row_store import Row
 from utils.run import Run
+from utils.threads import map_on_cores
 
 if TYPE_CHECKING:
     from models.text_encoder import TextEncoder
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 ACTIVATION_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 TEXTS_AT_ONCE = 256
 TRAINED_TEXT_ENCODERS = ("distilbert",)
-# What decides an embedding and does not show in names and shapes of the weights.
-HASHED_SETTINGS = ("parts", "patch_frames", "motion_heads", "text_encoder", "text_heads")
 
 
 class Retriever:
@@ -50,39 +46,34 @@ class Retriever:
         self.text_encoder = text_encoder
         self.name = name
         self.config = model.config
-        self.hash = retriever_hash(model)
+        self.hash = retriever_hash(vars(model.config), model.form.name, model.state_dict())
 
     @classmethod
     def load(
         cls,
-        run_dir: Path | str,
+        run: Run,
         device: torch.device | str = "cpu",
         text_encoder: TextEncoder | None = None,
-        checkpoint: Path | None = None,
+        which: str | None = None,
     ) -> Retriever:
         """Loads a run.
 
         Args:
-            run_dir: holds config.json and model/.
+            run: of stage tmr.
             device: where to run.
             text_encoder: shared with others if the run was trained with the same, frozen; else the run's own is built.
-            checkpoint: a file of the run; none: the exported weights, else the best, else the latest.
+            which: checkpoint of the run; none: the exported weights, else the best, else the latest.
         Raises:
-            UserError: no such run, no weights, a config or weights of something else.
+            UserError: no weights, or a config or weights of something else.
         """
-        from models.text_encoder import build_text_encoder
-
-        if not (Path(run_dir) / "config.json").is_file():
-            raise UserError(f"{run_dir} is no trained retriever (config.json is missing): see Part_TMR.scripts.train")
-        run = Run(run_dir, "tmr")
-        config = run.section("model", PartTMRConfig)
+        config = run.of_stage("tmr").section("model", PartTMRConfig)
         trained = config.text_encoder in TRAINED_TEXT_ENCODERS
         if text_encoder is None or text_encoder.name != config.text_encoder or trained:
+            from models.text_encoder import build_text_encoder
+
             text_encoder = build_text_encoder(config.text_encoder, device=device)
         model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=text_encoder if trained else None)
-        path = checkpoint or run.checkpoint()
-        load_state(model, read_model(path), path)
-        return cls(model.to(device), text_encoder, run.name)
+        return cls(run.filled(model, which, device), text_encoder, run.name)
 
     @property
     def device(self) -> torch.device:
@@ -133,25 +124,16 @@ class Retriever:
         """
 
         @torch.no_grad()
-        def encode(numbers: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        def encode(numbers: list[int]) -> MotionEmbedding:
             rows = [checked_motion(motions[number], number, width) for number in numbers]
             padded = pad_sequence(rows, batch_first=True)
             mask = length_mask(torch.tensor([len(row) for row in rows]), padded.shape[1])
-            return zip(*self.model.encode_motion(padded.to(self.device), mask.to(self.device)), strict=True)
+            return self.model.encode_motion(padded.to(self.device), mask.to(self.device))
 
         width = len(self.model.normalizer.mean)
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
-        for number, (motion, parts) in self.batches([len(motion) for motion in motions]).map(encode):
-            motion_rows[number], part_rows[number] = motion, parts
+        batches = self.batches([len(motion) for motion in motions]).of(range(len(motions)))
+        for numbers, encoded in zip(batches, map_on_cores(encode, batches, self.device), strict=True):
+            motion_rows[numbers], part_rows[numbers] = encoded
         return MotionEmbedding(motion_rows, part_rows)
-
-
-def retriever_hash(model: RetrieverModel) -> str:
-    """Tells one retriever from another by architecture and weights; a half-precision export keeps its hash."""
-    settings = {name: getattr(model.config, name) for name in HASHED_SETTINGS} | {"layout": model.form.name}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(to_half(value.detach().cpu()).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

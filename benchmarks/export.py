@@ -25,9 +25,10 @@ from utils.errors import run_script
 from utils.formats import get_format
 from utils.schema import option
 from visualization.bvh import write_bvh
+from visualization.captioned import CaptionedMotion
 from visualization.contacts import detect_contacts
 from visualization.gltf import write_glb
-from visualization.html import Panel, write_html
+from visualization.html import write_html
 from visualization.sequence import render_sequence
 from visualization.video import render_comparison, render_video
 
@@ -121,7 +122,7 @@ def main() -> None:
                 write_bvh(folder / f"{index}.bvh", joints, FPS, foot_locking=True)
 
         print(f"all as BVH, feet locked      {measure(all_bvh)}")
-        panels = [Panel(joints, words, retrieved=[("000001", words, 0.9)] * 4) for joints in several]
+        panels = [CaptionedMotion(joints, words, retrieved=[("000001", words, 0.9)] * 4) for joints in several]
         jobs: dict[str, Callable[[], Path]] = {
             "a.mp4": lambda: render_video(folder / "a.mp4", first, FPS, words),
             "a.gif": lambda: render_video(folder / "a.gif", first, FPS, words),

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from benchmarks.commands import COMMANDS, readme_flags
 from data.specs import get_spec
 from options.command_line import parse
-from options.groups import DATASET_HELP, GPU_HELP, check_gpu_id
+from options.groups import dataset_option, device_option
 from options.library import BuildOptions
 from utils.errors import run_script
 from utils.files import write_json
@@ -43,7 +43,7 @@ class HealthOptions:
     """python -m benchmarks.health"""
 
     stage: Literal["vq", "tmr", "mtrans", "rtrans"] = option(help="what is trained")
-    dataset_name: str = option("mini", DATASET_HELP)
+    dataset_name: str = dataset_option("mini")
     steps: int = option(300, "steps of each training", minimum=1)
     width_share: float = option(0.125, "share of the published widths and heads", minimum=0.001, maximum=1)
     true_widths: bool = option(False, f"{TRUE_STEPS} steps at the published widths: shapes, finite numbers, memory")
@@ -52,10 +52,7 @@ class HealthOptions:
     flags: str = option("", "more flags of the measured stage, in quotes, e.g. '--mu 0.999'")
     folder: str | None = option(None, "where the runs are kept; none: a temporary folder")
     json: str | None = option(None, "file for the numbers; none: no file")
-    gpu_id: str = option("auto", GPU_HELP)
-
-    def __post_init__(self) -> None:
-        check_gpu_id(self.gpu_id)
+    gpu_id: str = device_option()
 
 
 @dataclass
@@ -166,7 +163,7 @@ def main() -> int:
     from benchmarks.health_probes import Recorder
     from benchmarks.health_report import report
     from benchmarks.long_clips import write_long_clips
-    from pipeline.runs import run_path
+    from pipeline.runs import runs_of
 
     spec = get_spec(options.dataset_name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -179,7 +176,7 @@ def main() -> int:
             write_long_clips(spec, Path(dataset), PAPER_FRAMES)
         prepare(dataset, folder, options)
         chosen, changes = stage_options(options.stage, dataset, folder, options)
-        run_dir = run_path(chosen.run.checkpoints_dir, get_spec(dataset).name, chosen.run.name)
+        run_dir = runs_of(chosen.run).path(chosen.run.name)
         shutil.rmtree(run_dir, ignore_errors=True)  # the measured stage is trained anew
         harness = build(options.stage, chosen)
         harness.health = recorder = Recorder(harness, 1 if options.true_widths else options.every)

@@ -19,13 +19,13 @@ from models.transformer.blocks import Attention
 
 @torch.no_grad()
 def attention_to_memory(
-    attention: Attention, rows: Tensor, allowed: Tensor, recalled: tuple[Tensor, Tensor], first: int
+    attention: Attention, rows: Tensor, allowed: Tensor, projected: tuple[Tensor, Tensor], first: int
 ) -> tuple[Tensor, Tensor]:
     """What share of attention goes to memory rows, given what `Attention.forward` is given.
 
     Args:
         attention: the layer.
-        rows, allowed, recalled: (B, S, D), (B, 1, S or 1, S + M) and keys and values of the M memory rows.
+        rows, allowed, projected: (B, S, D), (B, 1, S or 1, S + M) and keys and values of the M memory rows.
         first: the memory row from which on they count.
 
     Returns:
@@ -34,7 +34,7 @@ def attention_to_memory(
     """
     normed = attention.norm(rows)
     query, keys = (layer(normed).unflatten(-1, (attention.n_heads, -1)) for layer in (attention.query, attention.key))
-    keys = torch.cat([keys.transpose(1, 2), recalled[0]], dim=2)
+    keys = torch.cat([keys.transpose(1, 2), projected[0]], dim=2)
     scores = query.transpose(1, 2) @ keys.transpose(2, 3) / math.sqrt(keys.shape[-1])
     shares = scores.masked_fill(~allowed, -math.inf).softmax(dim=-1)
     cells = rows.shape[1]

@@ -17,8 +17,8 @@ def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:
     """Feature files in few large files of the dataset's cache, made once: by id the motion (T, D) float32, or what is
     wrong with its file. A file of another size or time is packed anew.
     """
-    states = file_states(spec.features_dir, ".npy")
-    keys = {clip_id: digest(clip_id, state) for clip_id, state in states.items()}
+    stats = file_stats(spec.features_dir, ".npy")
+    keys = {clip_id: digest(clip_id, f"{stat.st_size} {stat.st_mtime_ns}") for clip_id, stat in stats.items()}
     store = RowStore(spec.cache_dir / f"motions_{spec.format.n_features}", (spec.format.n_features,), np.float32)
     store.keep_only(frozenset(keys.values()))
     there = [clip_id for clip_id in ids if clip_id in keys]
@@ -38,14 +38,13 @@ def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:
     return packed
 
 
-def file_states(folder: Path, suffix: str) -> dict[str, str]:
-    """By stem, what changes when a file of the folder does; nothing where there is no folder."""
+def file_stats(folder: Path, suffix: str) -> dict[str, os.stat_result]:
+    """By stem, the files of a folder that end so; none where there is no folder."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as files:
         found = [file for file in files if file.name.endswith(suffix) and file.is_file()]
-        stats = {file.name.removesuffix(suffix): file.stat() for file in found}
-    return {stem: f"{stat.st_size} {stat.st_mtime_ns}" for stem, stat in stats.items()}
+        return {file.name.removesuffix(suffix): file.stat() for file in found}
 
 
 def _read_features(spec: DatasetSpec, clip_id: str) -> np.ndarray | str:

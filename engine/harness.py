@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from engine.processes import join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import best_name, epoch_name, read_latest
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
+from engine.settings import TrainSettings
 from engine.task import Task
 from engine.validation import validate, validation_batches
-from options.groups import TrainSettings
 from utils.checkpoint import load_state, save_checkpoint
+from utils.checkpoint_names import LATEST
 from utils.errors import UserError
 from utils.files import read_json
-from utils.run_files import LATEST
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -287,6 +287,7 @@ class Harness:
     def _path(self, name: str) -> Path:
         return self.run_dir / "model" / name
 
+    @cached_property
     def _config(self) -> dict[str, Any]:
         path = self.run_dir / "config.json"
         return read_json(path) if path.is_file() else {}
@@ -295,7 +296,7 @@ class Harness:
         """Writes the model as it is now, with what validation said of it."""
         if self.rank > 0:
             return
-        facts = {"config": self._config(), "step": self.step, "epoch": self.epoch + 1, "metrics": metrics}
+        facts = {"config": self._config, "step": self.step, "epoch": self.epoch + 1, "metrics": metrics}
         save_checkpoint(self._path(name), {"model": self.task.model.state_dict(), **facts})
 
     def _save_latest(self) -> None:
@@ -316,7 +317,7 @@ class Harness:
                 "batch_in_epoch": self.batch_in_epoch,
                 "epoch_end_due": self._epoch_end_due,
                 "best": self.best,
-                "config": self._config(),
+                "config": self._config,
             }
             save_checkpoint(self._path(LATEST), content)
 

@@ -14,9 +14,10 @@ from torch import nn
 
 from engine.differences import MISSING, differences
 from utils.checkpoint import fitting, load_state, read_model
+from utils.checkpoint_names import resolve_checkpoint
 from utils.errors import UserError, listed
-from utils.files import file_hash, read_json
-from utils.run_files import resolve_checkpoint
+from utils.files import file_hash
+from utils.run import Run
 
 RECORD = "initialised_from"  # in the config
 ARCHITECTURE = ("stage", "model", "format", "dims", "tokens", "text_dim")
@@ -65,14 +66,13 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     if source is None:
         return {}
     weights = find_weights(source)
-    path = weights.parent.parent / "config.json"
-    if not path.is_file():
-        raise UserError(f"--init_from {weights} is in no run: there is no {path}")
-    other = read_json(path)
-    if not isinstance(other, Mapping) or other.get("stage") != config["stage"]:
-        stage = other.get("stage") if isinstance(other, Mapping) else None
-        raise UserError(f"--init_from {weights} is of stage {stage!r}, not of {config['stage']!r}")
-    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other, config))
+    folder = weights.parent.parent
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--init_from {weights} is in no run: there is no {folder / 'config.json'}")
+    other = Run(folder)
+    if other.stage != config["stage"]:
+        raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, config))
     found = list(differences(old, new, TRAINING_KEYS))
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")

@@ -10,10 +10,10 @@ from typing import Any
 from engine.differences import differences
 from engine.initialise import RECORD, start_record
 from utils.checkpoint import model_of, read_checkpoint
+from utils.checkpoint_names import LATEST
 from utils.errors import UserError, listed
 from utils.files import read_json, write_json
 from utils.run import upgraded
-from utils.run_files import LATEST
 
 # A run may go on with other values of these: they do not change what a step computes but for rounding and the draws of
 # its random numbers (the length of the training stretches a cosine, as one would expect).
@@ -95,7 +95,7 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
             raise UserError(
                 f"{model_dir} holds checkpoints, but {path} is missing: use another --name or move the folder away"
             )
-        start = _checked_start(run_dir, upgraded(read_json(path)), config)
+        start = _checked_start(run_dir, read_json(path), config)
     else:
         start = start_record(config)
     try:
@@ -111,8 +111,9 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
     Raises:
         UserError: `config` is another one.
     """
-    completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
     unknown = {"library", "format"} - set(old)
+    old = upgraded(old)
+    completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
     found = list(differences(completed, config, FREE_KEYS | START_KEYS | unknown))
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
     if given not in (None, former):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from options.groups import TrainSettings
+from engine.settings import TrainSettings
 
 VALIDATION_SALT = 2**32 - 1
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from engine.health import codebook_ranges
 from engine.judge import FrechetJudge
+from engine.settings import VQLossWeights
 from engine.task import Task
 from models.vq.rvq import RVQVAE
-from options.stages import VQLossWeights
 from utils.metrics import joint_error, root_aligned_joint_error
 from utils.representation import features_to_joints
 

@@ -17,7 +17,7 @@ def _check_heads(width: int, n_heads: int) -> None:
         raise UserError(f"--latent_dim and --n_heads do not fit: {width} is not divisible by {n_heads}")
 
 
-TextEncoderName = Literal["minilm", "clip", "distilbert"]
+TEXT_ENCODER_HELP = "frozen encoder of the captions: minilm (offline), clip, distilbert, a folder, a name on the hub"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RVQConfig:
 class TransformerConfig:
     """What the masked and the residual transformer share."""
 
-    text_encoder: TextEncoderName = option("clip", "frozen encoder of the captions: minilm works offline")
+    text_encoder: str = option("clip", TEXT_ENCODER_HELP)
     latent_dim: int = option(384, "width D", minimum=1)
     n_heads: int = option(6, "attention heads", minimum=1)
     n_layers: int = option(8, "SSTA layers (interleaved: blocks)", minimum=1)
@@ -105,7 +105,7 @@ class ResidualTransformerConfig(TransformerConfig):
 class LengthEstimatorConfig:
     """Caption -> distribution over the number of token steps."""
 
-    text_encoder: TextEncoderName = option("clip", "frozen encoder of the captions: minilm works offline")
+    text_encoder: str = option("clip", TEXT_ENCODER_HELP)
     latent_dim: int = option(512, "hidden width", minimum=1)
     n_layers: int = option(2, "transformer layers over the caption's token states", minimum=1)
     n_heads: int = option(8, "attention heads", minimum=1)
@@ -131,7 +131,9 @@ class PartTMRConfig:
     motion_ff_size: int = option(1024, "hidden width of the part encoders' feed-forwards", minimum=1)
     patch_frames: int = option(1, "frames that make one token of a part encoder", minimum=1)
     embed_dim: int = option(512, "dimension of the joint space", minimum=1)
-    text_encoder: TextEncoderName = option("distilbert", "minilm (offline), clip (frozen) or distilbert (trainable)")
+    text_encoder: str = option(
+        "distilbert", "distilbert (trained along), or a frozen one: minilm (offline), clip, a folder"
+    )
     text_layers: int = option(
         0, "layers of the trainable text head over token states; 0: an MLP on the sentence vector", minimum=0
     )
@@ -150,7 +152,7 @@ class PartTMRConfig:
 class EvaluatorConfig:
     """Our own evaluator, for datasets that have none of Guo's: captions and motions into one space."""
 
-    text_encoder: TextEncoderName = option("minilm", "frozen encoder of the captions: minilm works offline")
+    text_encoder: str = option("minilm", TEXT_ENCODER_HELP)
     latent_dim: int = option(384, "width of both encoders")
     n_heads: int = option(6, "attention heads")
     text_layers: int = option(2, "transformer layers over the caption's token states")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from options.groups import DATABASE_HELP, DATASET_HELP, GPU_HELP, canonical_dataset, check_gpu_id, check_run_name
+from options.groups import DatasetOptions, GeneratorRuns
 from utils.errors import UserError
 from utils.schema import option
 
@@ -35,35 +35,10 @@ class RequestLimits:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which runs generate, as in demo.py."""
-
-    dataset_name: str = option("mini", DATASET_HELP)
-    checkpoints_dir: str = option("pretrained", "folder of the runs: pretrained holds the shipped mini models")
-    mtrans_name: str = option("mtrans", "run of the masked transformer")
-    rtrans_name: str = option("rtrans", "run of the residual transformer")
-    vq_name: str | None = option(None, "run of the 2D RVQ-VAE; none: the one that the transformer was trained with")
-    retriever_name: str | None = option(
-        None, "run of the retriever; none: the one that the transformer was trained with"
-    )
-    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else that of the training")
-    gpu_id: str = option("auto", GPU_HELP)
-
-    def __post_init__(self) -> None:
-        check_gpu_id(self.gpu_id)
-        for flag in ("mtrans_name", "rtrans_name", "vq_name", "retriever_name"):
-            if getattr(self, flag) is not None:
-                check_run_name(getattr(self, flag), flag)
-
-
-@dataclass(frozen=True)
 class AppOptions:
     """app.py"""
 
     server: ServerOptions = ServerOptions()
     limits: RequestLimits = RequestLimits()
-    models: ModelOptions = ModelOptions()
-
-    def resolve(self) -> AppOptions:
-        """The same with the dataset's alias replaced by its name."""
-        return replace(self, models=replace(self.models, dataset_name=canonical_dataset(self.models.dataset_name)))
+    run: DatasetOptions = DatasetOptions("mini", "pretrained")
+    models: GeneratorRuns = GeneratorRuns()

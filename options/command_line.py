@@ -1,7 +1,7 @@
 """Dataclass <-> command line. One schema a script, see `utils.schema`.
 
 Groups are flattened (`--num_quantizers 6`). A schema may have a method `resolve` that returns what the command line
-means (aliases replaced, values that follow from others set): `parse` calls it.
+means (values that follow from others set): `parse` calls it.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
             return None if optional and text.lower() == NONE_WORD else _convert_item(item, text)
 
         arguments["type"] = convert
-    parser.add_argument(f"--{flag.name}", **arguments)
+    if flag.metadata.get("positional"):
+        parser.add_argument(arguments.pop("dest"), **arguments | {"metavar": flag.name.upper()})
+    else:
+        parser.add_argument(f"--{flag.name}", **arguments)
 
 
 def parse(
@@ -160,7 +163,9 @@ def parse(
             value = chosen.get(field.name, flags[field.name].default)
             if value is dataclasses.MISSING:
                 raise UserError(f"--{field.name} is required")
-            values[field.name] = checked(annotation, value, f"--{field.name}", flags[field.name].metadata)
+            values[field.name] = checked(annotation, value, f"--{field.name}", field.metadata)
+            if (means := field.metadata.get("means")) is not None:
+                values[field.name] = means(values[field.name])
         return build(kind, values, "")
 
     try:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.groups import DATABASE_HELP, RunOptions
-from options.stages import CHECKPOINT_HELP
+from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, RunOptions, checkpoint_option
 from utils.errors import UserError
 from utils.schema import option
 
@@ -20,10 +19,12 @@ class BuildOptions:
     """The database, and what is put into it."""
 
     run: RunOptions = RunOptions(name="tmr")
-    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
+    which_epoch: str | None = checkpoint_option("retriever")
     output: str = option("database", "folder that the database is written to, in a subfolder named after the dataset")
     split: Literal["train", "val", "test"] = option("train", "split whose motions become the library")
-    vq_name: str | None = option(None, "run of the 2D RVQ-VAE whose base tokens are stored too; none: no tokens")
+    vq_name: str | None = option(
+        None, "run of the 2D RVQ-VAE whose base tokens are stored too; none: no tokens", pattern=FOLDER_NAME
+    )
     vq_checkpoint: str | None = option(None, "checkpoint of the 2D RVQ-VAE")
     index: Literal["exact", "hnsw", "ivfpq"] = option(
         "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
@@ -56,18 +57,14 @@ class BuildOptions:
         found = SHARD.fullmatch(self.shard)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
-    def resolve(self) -> BuildOptions:
-        """The same with the dataset's alias replaced by its name."""
-        return replace(self, run=self.run.resolve())
-
 
 @dataclass(frozen=True)
 class SearchOptions:
     """What is looked for, and where."""
 
     run: RunOptions = RunOptions(name="tmr", dataset_name="mini", checkpoints_dir="pretrained")
-    which_epoch: str | None = option(None, f"checkpoint of the retriever: {CHECKPOINT_HELP}")
-    database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else database/")
+    which_epoch: str | None = checkpoint_option("retriever")
+    database: str | None = option(None, NEAREST_DATABASE_HELP)
     text: str | None = option(None, "what to look for in words")
     motion: str | None = option(
         None, "a motion file such as the database's --add takes: motions like it are looked for"
@@ -86,7 +83,3 @@ class SearchOptions:
             raise UserError("give either --text or --motion")
         if self.text is not None and not self.text.strip():
             raise UserError("--text is empty: describe a motion")
-
-    def resolve(self) -> SearchOptions:
-        """The same with the dataset's alias replaced by its name."""
-        return replace(self, run=self.run.resolve())

@@ -8,13 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from options.stages import DemoOptions
+from options.demo import DemoOptions
 from pipeline.text_to_motion import Motion
 from utils.arrays import write_array
 from utils.files import slugify, write_json
 from utils.schema import to_dict
+from visualization.captioned import CaptionedMotion
 from visualization.formats import MOST_COMPARED, WRITERS, ExportSettings, write_comparison, write_motion
-from visualization.html import Panel
 
 FILE_KEYS = {"mp4": "video", "png": "picture"}  # what result.json calls a format, where not by its own name
 
@@ -34,11 +34,13 @@ def write_results(folder: Path, motions: Sequence[Motion], layout: str, options:
     _report(folder, index)
 
 
-def _panel(motion: Motion) -> Panel:
-    return Panel(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
+def _panel(motion: Motion) -> CaptionedMotion:
+    return CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
 
 
-def _write(folder: Path, name: str, motion: Motion, panel: Panel, layout: str, options: DemoOptions) -> dict[str, str]:
+def _write(
+    folder: Path, name: str, motion: Motion, panel: CaptionedMotion, layout: str, options: DemoOptions
+) -> dict[str, str]:
     """The files of one motion, relative to `folder`, by what result.json calls them."""
     files = {}
     if "npy" in options.formats:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.runs import read_config
 from utils.checkpoint import model_of, read_checkpoint, save_safetensors
+from utils.checkpoint_names import EXPORT_SUFFIX
 from utils.errors import UserError
 from utils.files import write_json
-from utils.run_files import EXPORT_SUFFIX, resolve_checkpoint
+from utils.run import Run
 
 EXPORTED = "exported"
 
@@ -22,7 +22,7 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     Args:
         run_dir: the trained run.
         out_dir: the new run folder.
-        which: see `utils.run_files.resolve_checkpoint`.
+        which: see `resolve_checkpoint`.
 
     Returns:
         the weights file.
@@ -30,15 +30,15 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     Raises:
         UserError: no such run or checkpoint, a file that is no checkpoint of a run, or out_dir is run_dir.
     """
-    run_dir, out_dir = Path(run_dir), Path(out_dir)
-    if run_dir.resolve() == out_dir.resolve():
+    run, out_dir = Run(run_dir), Path(out_dir)
+    if run.folder.resolve() == out_dir.resolve():
         raise UserError(f"--out {out_dir} is the run itself: choose another folder")
-    config, path = read_config(run_dir), resolve_checkpoint(run_dir, which)
+    path = run.checkpoint(which)
     checkpoint = read_checkpoint(path)
     state = model_of(checkpoint, path)
     record = {"checkpoint": path.name, "step": checkpoint.get("step"), "metrics": checkpoint.get("metrics", {})}
     # A run that was itself exported keeps its first record.
-    exported = config | {EXPORTED: config.get(EXPORTED, record)}
+    exported = run.config | {EXPORTED: run.config.get(EXPORTED, record)}
     weights = out_dir / "model" / f"{path.stem}{EXPORT_SUFFIX}"
     save_safetensors(weights, state, metadata={"step": str(exported[EXPORTED]["step"])})
     write_json(out_dir / "config.json", exported)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,39 @@ import torch
 from torch import Tensor
 
 from data.clips import Clip, load_split
-from data.specs import DatasetSpec, get_spec
+from data.specs import DatasetSpec
 from models.rag.database import Entry, RAGDatabase
+from models.rag.manifest import MANIFEST
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import cached_tokens, decode_motions, state_hash, tokenise
+from models.vq.tokenise import cached_tokens, decode_motions, tokenise
 from options.library import BuildOptions
 from Part_TMR.building import merge_shards, shard_folder, share_of
 from Part_TMR.library import embed_library, read_own_clips, reader_for
 from Part_TMR.retriever import Retriever
-from pipeline.loader import load_vq
+from pipeline.loader import load_run
 from pipeline.motions import read_bodies
-from pipeline.runs import find_database, run_folder
+from pipeline.runs import Runs, runs_of
 from utils.arrays import read_array
 from utils.device import choose_device
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.row_store import Row
-from utils.run_files import MANIFEST, resolve_checkpoint
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
 
 Built = tuple[Path, RAGDatabase]
 
 
-def _start(options: BuildOptions) -> tuple[DatasetSpec, Path, Retriever]:
-    """Dataset, folder of the database, retriever."""
-    spec = get_spec(options.run.dataset_name)
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
-    checkpoint = resolve_checkpoint(run_dir, options.which_epoch)
-    retriever = Retriever.load(run_dir, choose_device(options.run.gpu_id), checkpoint=checkpoint)
-    return spec, Path(options.output) / spec.name, retriever
+def _start(options: BuildOptions) -> tuple[Runs, Path, Retriever]:
+    """Runs of the dataset, folder of the database, retriever."""
+    runs = runs_of(options.run)
+    retriever = load_run(runs.open(options.run.name, "tmr"), options.which_epoch, choose_device(options.run.gpu_id))
+    return runs, Path(options.output) / runs.spec.name, retriever
 
 
 def _tokens(
     options: BuildOptions,
-    spec: DatasetSpec,
+    runs: Runs,
     vq_name: str | None,
     motions: Sequence[np.ndarray | Row],
     cached: bool = False,
@@ -54,10 +53,9 @@ def _tokens(
     """The tokeniser as a fact of the manifest, and the motions' codes (N, J, Q); nothing without a tokeniser."""
     if vq_name is None:
         return {}, None
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, vq_name)
-    vq = load_vq(run_dir, options.vq_checkpoint, choose_device(options.run.gpu_id))
-    codes = cached_tokens(vq, motions, spec.cache_dir) if cached else tokenise(vq, motions)
-    return {"tokenizer": {"name": vq_name, "hash": state_hash(vq)}}, codes
+    vq = load_run(runs.open(vq_name, "vq"), options.vq_checkpoint, choose_device(options.run.gpu_id))
+    codes = cached_tokens(vq, motions, runs.spec.cache_dir) if cached else tokenise(vq, motions)
+    return {"tokenizer": {"name": vq_name, "hash": weights_hash(vq.state_dict())}}, codes
 
 
 def build_library(options: BuildOptions) -> Built:
@@ -66,7 +64,8 @@ def build_library(options: BuildOptions) -> Built:
     Raises:
         UserError: dataset, run or checkpoint is missing, or the folder cannot be written.
     """
-    spec, folder, retriever = _start(options)
+    runs, folder, retriever = _start(options)
+    spec = runs.spec
     clips = load_split(spec, options.split, windows=True)
     number, count = options.share
     share = share_of(len(clips), number, count)
@@ -82,7 +81,7 @@ def build_library(options: BuildOptions) -> Built:
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         **({} if options.shard is None else {"shard": options.shard}),
     }
-    tokenizer, tokens = _tokens(options, spec, options.vq_name, motions, cached=True)
+    tokenizer, tokens = _tokens(options, runs, options.vq_name, motions, cached=True)
     embedded = embed_library(retriever, entries, motions, tokens, spec.cache_dir)
     return _finish(options, folder, RAGDatabase(embedded, facts | tokenizer))
 
@@ -105,15 +104,14 @@ def add_clips(options: BuildOptions) -> Built:
     Raises:
         UserError: no database, or bad clips.
     """
-    spec, folder, retriever = _start(options)
-    is_there = (folder / MANIFEST).is_file()
-    source = folder if is_there else find_database(options.run.checkpoints_dir, spec, None, options.output)
+    runs, folder, retriever = _start(options)
+    source = folder if (folder / MANIFEST).is_file() else runs.database(None, options.output)
     database = RAGDatabase.load(source, retriever.hash)
-    reader = reader_for(spec, options.reading, read_bodies(options.body_model))
-    clips = read_own_clips(options.add, options.caption, spec, reader)
+    reader = reader_for(runs.spec, options.reading, read_bodies(options.body_model))
+    clips = read_own_clips(options.add, options.caption, runs.spec, reader)
     entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]
     known = database.facts.get("tokenizer")
-    tokenizer, tokens = _tokens(options, spec, options.vq_name or (known or {}).get("name"), motions)
+    tokenizer, tokens = _tokens(options, runs, options.vq_name or (known or {}).get("name"), motions)
     if tokenizer and tokenizer["tokenizer"] != known:
         raise UserError(f"{source} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
     finished = _finish(options, folder, database.add(embed_library(retriever, entries, motions, tokens)))
@@ -144,14 +142,12 @@ def library_motion(
     database: RAGDatabase,
     number: int,
     spec: DatasetSpec,
-    checkpoints_dir: str,
-    device: torch.device,
-    vq: RVQVAE | None = None,
+    tokenizer: Callable[[str], RVQVAE],
 ) -> np.ndarray:
     """Raw features (T, D) of a motion of the library: from the dataset's folder, else decoded from its base tokens.
 
     Args:
-        vq: decodes the tokens, if it is theirs; none: the run that made the tokens is loaded.
+        tokenizer: gives the RVQ-VAE for the name of the run that made the tokens; called if they are needed.
 
     Raises:
         UserError: neither is there.
@@ -161,14 +157,14 @@ def library_motion(
     if path.is_file():
         features = read_array(path).astype(np.float32)
         return features if entry.frames is None else features[slice(*entry.frames)]
-    tokenizer = database.facts.get("tokenizer")
-    if tokenizer is None:
+    made_by = database.facts.get("tokenizer")
+    if made_by is None:
         raise UserError(f"motion {entry.id} cannot be shown: {path} does not exist, and the database holds no tokens")
-    if vq is None:
-        vq = load_vq(run_folder(checkpoints_dir, spec.name, tokenizer["name"]), None, device)
-    if state_hash(vq) != tokenizer["hash"]:
+    vq = tokenizer(made_by["name"])
+    if weights_hash(vq.state_dict()) != made_by["hash"]:
         raise UserError(
             f"motion {entry.id} cannot be shown: {path} does not exist, and its tokens are of another RVQ-VAE"
         )
     steps = database.embedded.steps[number : number + 1].long()
-    return decode_motions(vq, database.embedded.tokens[number : number + 1, :, :, None].long().to(device), steps)[0]
+    tokens = database.embedded.tokens[number : number + 1, :, :, None].long()
+    return decode_motions(vq, tokens.to(vq.normalizer.mean.device), steps)[0]

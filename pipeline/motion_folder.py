@@ -11,10 +11,10 @@ from data.captions import read_captions
 from data.motions.folder import demo_sample, motion_paths
 from data.motions.reader import MotionReader
 from pipeline.motions import read_all
-from visualization.html import Panel
+from visualization.captioned import CaptionedMotion
 
 
-def read_motion_folder(folder: Path | str, reader: MotionReader) -> dict[str, Panel]:
+def read_motion_folder(folder: Path | str, reader: MotionReader) -> dict[str, CaptionedMotion]:
     """All motions of a folder by name, with the captions that lie beside them.
 
     Raises:
@@ -25,13 +25,13 @@ def read_motion_folder(folder: Path | str, reader: MotionReader) -> dict[str, Pa
     return {name: replace(_words(paths[name]), joints=each.joints, fps=each.fps) for name, each in motions.items()}
 
 
-def _words(path: Path) -> Panel:
+def _words(path: Path) -> CaptionedMotion:
     """What is said of a motion file: by the demo, by the first line of the text beside it, or by its name."""
     nothing = np.zeros((0, 0, 3))
     if (sample := demo_sample(path)) is not None:
         retrieved = [(entry["motion_id"], entry["caption"], entry["score"]) for entry in sample["retrieved"]]
-        return Panel(nothing, sample["prompt"], f"seed {sample['seed']}", retrieved)
+        return CaptionedMotion(nothing, sample["prompt"], f"seed {sample['seed']}", retrieved)
     if (beside := path.with_suffix(".txt")).is_file():
         captions = read_captions(beside, plain=True)
-        return Panel(nothing, captions[0].text if captions else "")
-    return Panel(nothing, path.stem if path.stem != "joints" else path.parent.name)
+        return CaptionedMotion(nothing, captions[0].text if captions else "")
+    return CaptionedMotion(nothing, path.stem if path.stem != "joints" else path.parent.name)

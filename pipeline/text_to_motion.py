@@ -25,24 +25,17 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import decode_motions, state_hash
+from models.vq.tokenise import decode_motions
+from options.groups import RetrievalOptions
+from options.stages import TokenInputs
 from Part_TMR.retriever import Retriever
-from pipeline.loader import (
-    check_database_tokens,
-    check_retriever,
-    check_text_encoders,
-    check_tokens,
-    load_length_estimator,
-    load_masked,
-    load_residual,
-    load_vq,
-    retrieval_options,
-    token_inputs,
-    token_shape,
-)
-from pipeline.runs import find_database, run_folder
+from pipeline.loader import load_library, load_run
+from pipeline.runs import Runs
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
+from utils.fits import check_text_encoders, check_tokens
 from utils.representation import features_to_joints
+from utils.run import Run
 
 RetrievedMotions = tuple[tuple[str, str, float], ...]
 
@@ -69,7 +62,11 @@ class Motion:
 
 
 class TextToMotion:
-    """Text encoder, retriever with its database, token transformers, decoder and length estimator of one dataset."""
+    """Text encoder, retriever with its database, token transformers, decoder and length estimator of one dataset.
+
+    Attributes:
+        runs: what it was loaded from, by stage.
+    """
 
     def __init__(
         self,
@@ -86,6 +83,7 @@ class TextToMotion:
         self.spec, self.text_encoder, self.vq, self.masked, self.residual = spec, text_encoder, vq, masked, residual
         self.length_estimator, self.retriever, self.database = length_estimator, retriever, database
         self.device = torch.device(device)
+        self.runs: dict[str, Run] = {}
 
     @classmethod
     def load(
@@ -120,35 +118,36 @@ class TextToMotion:
             UserError: a run, checkpoint or database is missing or does not fit the others.
         """
         spec = get_spec(dataset_name)
-
-        def folder(name: str) -> Path:
-            return run_folder(checkpoints_dir, spec.name, name)
-
-        mtrans_dir = folder(mtrans_name)
-        masked = load_masked(mtrans_dir, which_mtrans, device)
-        vq_dir = folder(vq_name or token_inputs(mtrans_dir).vq_name)
-        vq = load_vq(vq_dir, None, device)
-        residual = load_residual(folder(rtrans_name), which_rtrans, device) if rtrans_name else None
-        transformers = {mtrans_name: masked} | ({rtrans_name: residual} if residual is not None else {})
-        for name in transformers:
-            check_tokens(vq, vq_dir, token_shape(folder(name)).vq_hash, name)
-        length_dir = Path(checkpoints_dir) / spec.name / length_name
-        length_estimator = load_length_estimator(length_dir, None, device) if length_dir.is_dir() else None
-        check_text_encoders(transformers | ({length_name: length_estimator} if length_estimator is not None else {}))
-        text_encoder = build_text_encoder(masked.config.text_encoder, device=device)
+        runs = Runs(checkpoints_dir, spec)
+        used = {"mtrans": runs.open(mtrans_name, "mtrans")}
+        if rtrans_name is not None:
+            used["rtrans"] = runs.open(rtrans_name, "rtrans")
+        transformers = list(used.values())
+        used["vq"] = runs.open(vq_name or used["mtrans"].section("inputs", TokenInputs).vq_name, "vq")
+        if runs.path(length_name).is_dir():
+            used["length"] = runs.open(length_name, "length")
+        check_text_encoders(run for run in used.values() if run.text_encoder is not None)
+        which = {"mtrans": which_mtrans, "rtrans": which_rtrans}
+        models = {stage: load_run(run, which.get(stage), device) for stage, run in used.items()}
+        vq_hash = weights_hash(models["vq"].state_dict())
+        for run in transformers:
+            check_tokens(run, used["vq"], vq_hash)
+        text_encoder = build_text_encoder(used["mtrans"].text_encoder, device=device)
         retriever, library = None, None
-        retrieving = {name: model.config.retrieved for name, model in transformers.items()}
-        if using := [name for name, retrieved in retrieving.items() if retrieved != "none"]:
-            trained_with = retrieval_options(folder(using[0]))
-            retriever_dir = folder(retriever_name or trained_with.retriever_name)
-            retriever = Retriever.load(retriever_dir, device=device, text_encoder=text_encoder)
-            for name in using:
-                check_retriever(retriever, retriever_dir, folder(name))
-            library_dir = find_database(checkpoints_dir, spec, database, trained_with.database)
-            library = RAGDatabase.load(library_dir, retriever_hash=retriever.hash, device=device)
-            if "tokens" in retrieving.values():
-                check_database_tokens(library, library_dir, state_hash(vq))
-        return cls(spec, text_encoder, vq, masked, residual, length_estimator, retriever, library, device)
+        if readers := [run for run in transformers if models[run.stage].config.retrieved != "none"]:
+            trained_with = readers[0].section("retrieval", RetrievalOptions)
+            used["tmr"] = runs.open(retriever_name or trained_with.retriever_name, "tmr")
+            reads_tokens = any(models[run.stage].config.retrieved == "tokens" for run in readers)
+            folder = runs.database(database, trained_with.database)
+            retriever, library = load_library(
+                used["tmr"], folder, device, text_encoder, vq_hash if reads_tokens else None, readers
+            )
+        residual, length_estimator = models.get("rtrans"), models.get("length")
+        t2m = cls(
+            spec, text_encoder, models["vq"], models["mtrans"], residual, length_estimator, retriever, library, device
+        )
+        t2m.runs = used
+        return t2m
 
     @property
     def n_retrieved(self) -> int:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from data.clips import load_split, load_statistics
-from data.collate import collate_motions
 from data.datasets import MotionTextDataset, WindowDataset
 from data.specs import get_spec
 from engine.harness import Harness
-from engine.run_state import prepare_run
 from engine.schedule import seed_everything
 from engine.vq_task import VQTask
 from models.vq.rvq import RVQVAE
-from options.stages import VQOptions, run_config
+from options.stages import VQOptions
 from pipeline.judging import find_judge
-from pipeline.runs import run_path
+from pipeline.training import harness_of
 from utils.device import choose_device
 from utils.normalizer import Normalizer
 
@@ -26,7 +24,6 @@ def vq_harness(options: VQOptions) -> Harness:
     """
     spec = get_spec(options.run.dataset_name)
     train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
-    run_dir = run_path(options.run.checkpoints_dir, spec.name, options.run.name)
     device = choose_device(options.run.gpu_id)
 
     seed_everything(options.train.seed)
@@ -35,6 +32,4 @@ def vq_harness(options: VQOptions) -> Harness:
     task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, device, val))
     windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
     whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)
-    harness = Harness(run_dir, task, windows, whole_clips, options.train, collate_motions, device)
-    prepare_run(run_dir, run_config(options, "vq"))
-    return harness
+    return harness_of(options, "vq", task, windows, whole_clips, device)

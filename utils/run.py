@@ -1,18 +1,44 @@
-"""A training's folder as it lies on the disk: config.json, read once, and the checkpoints beside it."""
+"""A run that was trained, as it lies on the disk: config.json, read once, and the checkpoints beside it. Torch-free."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from utils.checkpoint_names import resolve_checkpoint
 from utils.errors import UserError
 from utils.files import read_json
-from utils.formats import format_of, get_format
+from utils.formats import ALIASES, PUBLISHED, format_of, get_format
 from utils.motion_format import MotionFormat
-from utils.run_files import resolve_checkpoint
 from utils.schema import Schema, from_dict
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Model = TypeVar("Model", bound="nn.Module")
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """What a transformer must know of the RVQ-VAE whose tokens it reads, kept in its config."""
+
+    nb_code: int
+    n_parts: int
+    num_quantizers: int
+    vq_hash: str
+
+
+@dataclass(frozen=True)
+class LibraryFacts:
+    """What a transformer retrieved from in training, kept in its config; configs of before lack it."""
+
+    retriever_hash: str
+    motions: int
+    captions: int
 
 
 class Run:
@@ -33,8 +59,13 @@ class Run:
         if not isinstance(content, dict):
             raise UserError(f"{self.path} must hold an object, not {type(content).__name__}")
         self.config = upgraded(content)
-        if stage is not None and self.stage != stage:
+        self.of_stage(stage)
+
+    def of_stage(self, stage: str | None) -> Run:
+        """The same run; raises `UserError` unless it is of this stage (None: any)."""
+        if stage not in (None, self.stage):
             raise UserError(f"{self.folder} is a run of stage {self.stage!r}, not of {stage!r}")
+        return self
 
     @property
     def name(self) -> str:
@@ -54,6 +85,13 @@ class Run:
         """
         return from_dict(schema, self.config.get(name), f"{self.path}: {name}")
 
+    def value(self, *keys: str) -> Any:
+        """What the config says under these nested keys; None where it says nothing."""
+        found: Any = self.config
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
     @cached_property
     def format(self) -> MotionFormat:
         """What the run's motions are.
@@ -63,15 +101,59 @@ class Run:
         """
         return format_of(self.config.get("format"), f"{self.path}: format")
 
+    @property
+    def text_encoder(self) -> str | None:
+        """Name of the text encoder that it reads captions by; None: it reads none."""
+        return self.value("model", "text_encoder")
+
+    @property
+    def tokens(self) -> TokenShape | None:
+        """The tokens that it was trained on; None: on motions."""
+        return self.section("tokens", TokenShape) if "tokens" in self.config else None
+
+    @property
+    def library(self) -> LibraryFacts | None:
+        """What it retrieved from in training; None: from nothing, or the config is older than this entry."""
+        return self.section("library", LibraryFacts) if "library" in self.config else None
+
     def checkpoint(self, which: str | None = None) -> Path:
         """The one checkpoint that `which` means, see `resolve_checkpoint`."""
         return resolve_checkpoint(self.folder, which)
 
+    @cached_property
+    def hash(self) -> str:
+        """What those that were trained with it know it by: the fingerprint of the weights that it has by default."""
+        from utils.fingerprint import read_arrays, retriever_hash, weights_hash
+
+        state = read_arrays(self.checkpoint())
+        if self.stage == "tmr":
+            return retriever_hash(self.config["model"], self.format.name, state)
+        return weights_hash(state)
+
+    def filled(self, model: Model, which: str | None = None, device: torch.device | str = "cpu") -> Model:
+        """The model with the weights of the checkpoint that `which` means, strictly; frozen, in evaluation mode.
+
+        Raises:
+            UserError: no such checkpoint, or one of another model.
+        """
+        from utils.checkpoint import load_state, read_model
+
+        path = self.checkpoint(which)
+        load_state(model, read_model(path), path)
+        return model.to(device).eval().requires_grad_(False)
+
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it would be written today: former ones named one of two layouts in place of the format."""
-    model = config.get("model")
-    if not isinstance(model, Mapping) or "layout" not in model:
-        return dict(config)
-    rest = {name: value for name, value in model.items() if name != "layout"}
-    return {**config, "model": rest, "format": get_format(str(model["layout"])).to_json()}
+    """A config as it would be written today.
+
+    Former ones named one of two layouts in place of the format, or told it by the dataset alone.
+    """
+    config = dict(config)
+    model, run = config.get("model"), config.get("run")
+    name = run.get("dataset_name") if isinstance(run, Mapping) else None
+    if isinstance(model, Mapping) and "layout" in model:
+        config["model"] = {key: value for key, value in model.items() if key != "layout"}
+        name = model["layout"]
+    if "format" not in config and (PUBLISHED / f"{ALIASES.get(str(name), name)}.json").is_file():
+        config["format"] = get_format(name).to_json()
+    return config

@@ -4,8 +4,8 @@ A schema is a frozen dataclass. Its fields are plain values or further frozen da
 `VQOptions(run: RunOptions, model: RVQConfig, train: TrainSettings)`, which JSON nests: `{"model": {"width": 6}}`.
 
 Value types: str, int, float, bool, Literal, Optional of these, and tuples (`tuple[int, ...]`, `tuple[float, float]`).
-Field metadata: `help`, and optionally `minimum` and `maximum` (inclusive). A schema may check its values in
-`__post_init__` (raising `UserError`).
+Field metadata: `help`, and optionally `minimum` and `maximum` (inclusive) or the `pattern` of a text. A schema may
+check its values in `__post_init__` (raising `UserError`).
 """
 
 from __future__ import annotations
@@ -13,21 +13,44 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, Union
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 from utils.errors import UserError
 
 Schema = TypeVar("Schema")
 
 
+class Pattern(NamedTuple):
+    """What a text has to look like: the whole of it matches `expression`; `words` say so, e.g. "look like 0,1,2"."""
+
+    expression: str
+    words: str
+
+
 def option(
-    default: Any = dataclasses.MISSING, help: str = "", minimum: float | None = None, maximum: float | None = None
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    pattern: Pattern | None = None,
+    means: Callable[[Any], Any] | None = None,
+    positional: bool = False,
 ) -> Any:
-    """A dataclass field with help text and inclusive limits; without `default` the value must be given."""
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+    """A dataclass field; without `default` the value must be given.
+
+    Args:
+        help: for --help.
+        minimum, maximum: inclusive limits.
+        pattern: of a text.
+        means: what the command line replaces the value by, e.g. an alias by the name.
+        positional: given without its name on the command line.
+    """
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "pattern": pattern}
+    return dataclasses.field(default=default, metadata=metadata | {"means": means, "positional": positional})
 
 
 @functools.cache
@@ -64,7 +87,7 @@ def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]
     """Returns `value` in its declared type (whole numbers become floats where a float is meant, lists become tuples).
 
     Raises:
-        UserError: another type, not finite, out of the field's limits.
+        UserError: another type, not finite, out of the field's limits, or another text than its pattern says.
     """
     inner, optional = optional_inner(annotation)
     if value is None and optional:
@@ -98,6 +121,9 @@ def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]
         raise UserError(f"{where} must be at least {minimum}, not {value}")
     if maximum is not None and value > maximum:
         raise UserError(f"{where} must be at most {maximum}, not {value}")
+    pattern = metadata.get("pattern")
+    if pattern is not None and not re.fullmatch(pattern.expression, value):
+        raise UserError(f"{where} must {pattern.words}, not {value!r}")
     return value
 
 

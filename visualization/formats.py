@@ -12,9 +12,10 @@ from scipy.interpolate import CubicSpline
 
 from utils.errors import UserError
 from visualization.bvh import write_bvh
+from visualization.captioned import CaptionedMotion
 from visualization.checks import check_fps, check_joints
 from visualization.gltf import write_glb
-from visualization.html import Panel, write_html
+from visualization.html import write_html
 from visualization.sequence import render_sequence
 from visualization.video import arrange, render_comparison, render_video
 
@@ -53,11 +54,11 @@ class ExportSettings:
         return {} if self.size is None else {"size": self.size}
 
 
-Writer = Callable[[Path, Panel, ExportSettings], Path]
+Writer = Callable[[Path, CaptionedMotion, ExportSettings], Path]
 
 
 def _animation(writer: Callable[..., Path]) -> Writer:
-    def write(path: Path, motion: Panel, settings: ExportSettings) -> Path:
+    def write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
         options = {"unit": settings.unit} if writer is write_bvh else {}
         return writer(
             path,
@@ -72,7 +73,7 @@ def _animation(writer: Callable[..., Path]) -> Writer:
 
 
 def _picture(writer: Callable[..., Path]) -> Writer:
-    def write(path: Path, motion: Panel, settings: ExportSettings) -> Path:
+    def write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
         return writer(
             path,
             motion.joints,
@@ -85,7 +86,7 @@ def _picture(writer: Callable[..., Path]) -> Writer:
     return write
 
 
-def _page(path: Path, motion: Panel, settings: ExportSettings) -> Path:
+def _page(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
     return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.dataset, title=motion.prompt)
 
 
@@ -113,7 +114,9 @@ def resample(joints: np.ndarray, fps: float, frame_rate: float) -> np.ndarray:
     return CubicSpline(seconds, joints, axis=0)(np.arange(count) / frame_rate)
 
 
-def write_motion(stem: Path, motion: Panel, formats: Sequence[str], settings: ExportSettings) -> dict[str, Path]:
+def write_motion(
+    stem: Path, motion: CaptionedMotion, formats: Sequence[str], settings: ExportSettings
+) -> dict[str, Path]:
     """Writes one motion in several formats, as STEM.bvh, STEM.glb, ...
 
     Args:
@@ -134,7 +137,7 @@ def write_motion(stem: Path, motion: Panel, formats: Sequence[str], settings: Ex
 
 
 def write_comparison(
-    stem: Path, motions: Sequence[Panel], formats: Sequence[str], settings: ExportSettings
+    stem: Path, motions: Sequence[CaptionedMotion], formats: Sequence[str], settings: ExportSettings
 ) -> dict[str, Path]:
     """Writes several motions side by side into one file a format, as STEM.html, STEM.mp4 or STEM.gif.
 
@@ -186,7 +189,7 @@ def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writ
         raise UserError(f"no format is called {unknown[0]!r} here: there are {', '.join(known)}")
 
 
-def _prepare(motion: Panel, settings: ExportSettings) -> Panel:
+def _prepare(motion: CaptionedMotion, settings: ExportSettings) -> CaptionedMotion:
     """The motion checked, at the frame rate of the files."""
     joints = check_joints(motion.joints, settings.dataset)
     return replace(motion, joints=resample(joints, motion.fps or settings.fps, settings.written_fps))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from utils.errors import UserError
 from utils.files import atomic_path
 from visualization.body import COLOURS, get_body
 from visualization.camera import FOLLOW_SECONDS, choose_azimuth
+from visualization.captioned import CaptionedMotion
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import standing_floor
 
@@ -23,28 +23,9 @@ TEMPLATE = Path(__file__).with_name("viewer.html")
 PLACE = "/*MOTIONS*/"
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One figure of a page.
-
-    Attributes:
-        joints: (T, J, 3) metres, y up.
-        prompt: the caption that it shows.
-        label: a small line above the caption, for example the settings.
-        retrieved: (motion id, caption, score) of each retrieved motion, best first.
-        fps: frames a second of the joints; None: as whoever shows it says.
-    """
-
-    joints: np.ndarray
-    prompt: str = ""
-    label: str = ""
-    retrieved: Sequence[tuple[str, str, float]] = ()
-    fps: float | None = None
-
-
 def write_html(
     path: Path | str,
-    panels: Sequence[Panel],
+    panels: Sequence[CaptionedMotion],
     fps: float,
     dataset: str = "humanml3d",
     title: str = "",
@@ -92,7 +73,7 @@ def write_html(
     return path
 
 
-def _motion(panel: Panel, joints: np.ndarray, fps: float, dataset: str, tallest: float) -> dict[str, Any]:
+def _motion(panel: CaptionedMotion, joints: np.ndarray, fps: float, dataset: str, tallest: float) -> dict[str, Any]:
     """What the page needs of one motion (T, J, 3); `tallest` is the height in metres that the view has room for."""
     body = get_body(dataset)
     scale = body.scale(joints)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from visualization.captioned import CaptionedMotion
 from visualization.formats import MOST_COMPARED, ExportSettings, check_comparison, write_comparison, write_motion
-from visualization.html import Panel
 
 
 def export_folder(
-    motions: Mapping[str, Panel],
+    motions: Mapping[str, CaptionedMotion],
     folder: Path,
     formats: Sequence[str],
     compare: Sequence[str],

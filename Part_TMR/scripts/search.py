@@ -1,5 +1,6 @@
 """Searches the RAG database: `python -m Part_TMR.scripts.search --text "a person waves" --k 5`."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,24 @@ def main() -> None:
     """Options -> retriever and database -> the nearest motions, as a table, a file, a video."""
     options = parse(SearchOptions, description=__doc__)
 
-    from data.specs import get_spec
     from models.rag.database import RAGDatabase
     from Part_TMR.library import read_motion, reader_for
-    from Part_TMR.retriever import Retriever
     from pipeline.library import library_motion
+    from pipeline.loader import load_run
     from pipeline.motions import read_bodies
-    from pipeline.runs import find_database, run_folder
+    from pipeline.runs import runs_of
     from utils.device import choose_device
     from utils.files import write_json
     from utils.representation import features_to_joints
-    from utils.run_files import resolve_checkpoint
     from visualization.encode import check_suffix
     from visualization.video import render_comparison
 
-    spec, device = get_spec(options.run.dataset_name), choose_device(options.run.gpu_id)
+    runs, device = runs_of(options.run), choose_device(options.run.gpu_id)
+    spec = runs.spec
     if options.video is not None:
         check_suffix(Path(options.video))
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
-    folder = find_database(options.run.checkpoints_dir, spec, options.database)
-    retriever = Retriever.load(run_dir, device, checkpoint=resolve_checkpoint(run_dir, options.which_epoch))
+    run, folder = runs.open(options.run.name, "tmr"), runs.database(options.database)
+    retriever = load_run(run, options.which_epoch, device)
     database = RAGDatabase.load(folder, retriever.hash)
     if options.text is not None:
         query, by = retriever.encode_text([options.text]), options.by or "both"
@@ -52,7 +51,8 @@ def main() -> None:
     if options.json is not None:
         write_json(options.json, {"query": options.text or options.motion, "by": by, "found": rows})
     if options.video is not None:
-        motions = [library_motion(database, i, spec, options.run.checkpoints_dir, device) for i in numbers]
+        tokenizer = cache(lambda name: load_run(runs.open(name, "vq"), None, device))
+        motions = [library_motion(database, i, spec, tokenizer) for i in numbers]
         joints = [features_to_joints(motion, spec.format) for motion in motions]
         labels = [f"{row['rank']}. {row['captions'][0]}" for row in rows]
         title = options.text or f"like {options.motion}"

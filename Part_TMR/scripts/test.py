@@ -1,7 +1,7 @@
 """Evaluates the retriever: recalls R@1/2/3/5/10 and median rank in both directions, by protocol; some neighbours."""
 
 from options.command_line import parse
-from options.stages import RetrieverEvalOptions
+from options.evaluation import RetrieverEvalOptions
 from utils.errors import run_script
 
 
@@ -12,22 +12,19 @@ def main() -> None:
     import numpy as np
 
     from data.clips import load_split
-    from data.specs import get_spec
     from models.text_encoder import build_text_encoder
     from Part_TMR.evaluation import evaluate, format_neighbours, format_table
-    from Part_TMR.retriever import Retriever
-    from pipeline.runs import run_folder
+    from pipeline.loader import load_run
+    from pipeline.runs import runs_of
     from utils.device import choose_device
     from utils.files import read_json, write_json
-    from utils.run_files import resolve_checkpoint
 
-    spec = get_spec(options.run.dataset_name)
-    device = choose_device(options.run.gpu_id)
-    run_dir = run_folder(options.run.checkpoints_dir, spec.name, options.run.name)
+    runs, device = runs_of(options.run), choose_device(options.run.gpu_id)
+    spec, run = runs.spec, runs.open(options.run.name, "tmr")
     # Says which captions mean about the same, whatever encoder the run has.
     sentences = build_text_encoder("minilm", device=device)
-    checkpoint = resolve_checkpoint(run_dir, options.which_epoch)
-    retriever = Retriever.load(run_dir, device, sentences, checkpoint)
+    checkpoint = run.checkpoint(options.which_epoch)
+    retriever = load_run(run, options.which_epoch, device, sentences)
     clips = load_split(spec, options.protocol.split)
     signatures = None
     if spec.name == "mini":
@@ -42,12 +39,12 @@ def main() -> None:
     few = np.flatnonzero([clip.id in listed for clip in clips])
     motions = [clip.features for clip in clips]
     results = evaluate(retriever, motions, captions, vectors, signatures, few if len(few) else None)
-    print(f"retriever {run_dir} ({checkpoint.name}), {spec.name} {options.protocol.split}, {results['pairs']} pairs")
+    print(f"retriever {run.folder} ({checkpoint.name}), {spec.name} {options.protocol.split}, {results['pairs']} pairs")
     print(format_table(results))
     print(format_neighbours(results))
     if signatures is not None:
         print(f"a motion of the same attributes among the top 5 of a caption: {results['same_attributes_top5']:.1f} %")
-    path = run_dir / "eval" / f"{options.protocol.ext}_{options.protocol.split}.json"
+    path = run.folder / "eval" / f"{options.protocol.ext}_{options.protocol.split}.json"
     write_json(path, {"checkpoint": checkpoint.name, "dataset": spec.name, "split": options.protocol.split} | results)
     print(f"wrote {path}")
 

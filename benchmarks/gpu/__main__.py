@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from options.command_line import parse
-from options.groups import GPU_HELP, check_gpu_id
+from options.groups import device_option
 from utils.errors import UserError, run_script
 from utils.schema import option
 
@@ -41,10 +41,7 @@ class GPUCheckOptions:
 
     tiny: bool = option(False, "small sizes everywhere, also on a CPU: shows that the check itself works")
     out: str = option("outputs/gpu_check", "folder of gpu_check.md, gpu_check.json and gpu_check.log")
-    gpu_id: str = option("auto", GPU_HELP)
-
-    def __post_init__(self) -> None:
-        check_gpu_id(self.gpu_id)
+    gpu_id: str = device_option()
 
 
 def machine_rows(gpu_id: str) -> Iterator[Any]:

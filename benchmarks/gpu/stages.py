@@ -6,15 +6,12 @@ Letters: B batch, T frames, N token steps, J part rows, Q quantisers, C captions
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -35,15 +32,16 @@ from models.length_estimator import LengthEstimator
 from models.rag.conditions import ConditionSource
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from models.text.encoder import TextFeatures, TowerEncoder
-from models.text.tower import TextTower, TowerConfig
+from models.text.published import PublishedTower
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.loader import TokenShape, build_masked, build_residual
+from pipeline.loader import build_masked, build_residual
 from utils.batches import length_mask
 from utils.formats import get_format
+from utils.run import TokenShape
 from utils.schema import to_dict
 
 STAGES = tuple(COMMANDS)
@@ -59,13 +57,8 @@ TINY = {
 }
 TINY_TRAINING = "--batch_size 8 --num_workers 0 --warm_up_iter 0"
 TINY_FRAMES = 24
-# The published towers' shapes; their weights are not needed to know what a step costs.
-TOWERS = {
-    "distilbert": TowerConfig(vocabulary=30_522, positions=512, width=768, n_layers=6, n_heads=12, ff_size=3072),
-    "clip": TowerConfig(vocabulary=49_408, positions=77, width=512, n_layers=12, n_heads=8, ff_size=2048),
-    "minilm": TowerConfig(vocabulary=30_522, positions=512, width=384, n_layers=6, n_heads=12, ff_size=1536),
-}
-TINY_TOWER = TowerConfig(vocabulary=64, positions=32, width=16, n_layers=1, n_heads=2, ff_size=16, dropout=0.1)
+TEXT_WIDTHS = {"distilbert": 768, "clip": 512, "minilm": 384}
+TINY_TEXT = {"vocab_size": 64, "max_position_embeddings": 32, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
 CAPTION_TOKENS = (8, 24)  # HumanML3D's captions have about so many
 BANK = 64  # different motions; all clips are these
 WORDS = 64
@@ -111,27 +104,26 @@ def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = 
     rng = np.random.default_rng(0)
     clips = _clips(options.train.batch_size * batches, max_frames, spec.format.n_features, rng)
     captions = [caption.text for clip in clips for caption in clip.captions]
-    towers = dict.fromkeys(TOWERS, TINY_TOWER) if tiny else TOWERS
     if name == "vq":
         task = VQTask(RVQVAE(options.model, get_format("humanml3d")), options.loss)
         windows = WindowDataset(clips, options.data.window_size, stride=max_frames)
         return Stage(name, options, task, windows, collate_motions)
-    tower = towers[options.model.text_encoder]
+    text_dim = TINY_TEXT["dim"] if tiny else TEXT_WIDTHS[options.model.text_encoder]
     if name in ("mtrans", "rtrans"):
-        return _token_stage(name, options, tiny, clips, len(captions), tower, rng)
+        return _token_stage(name, options, tiny, clips, len(captions), text_dim, rng)
     dataset = MotionTextDataset(clips, max_frames, random_crop=False)
-    store = RandomTexts(len(captions), tower.out_width)
+    store = RandomTexts(len(captions), text_dim)
     if name == "length":
-        task = LengthTask(LengthEstimator(options.model, tower.out_width), store, spec.format.unit_length)
+        task = LengthTask(LengthEstimator(options.model, text_dim), store, spec.format.unit_length)
     elif name == "evaluator":
         both = with_mirrored(captions)
-        texts = CaptionTexts(both, np.arange(len(both)), RandomTexts(len(both), tower.out_width))
-        task = EvaluatorTask(EvaluatorNetwork(options.model, get_format("humanml3d"), tower.out_width), texts, texts)
+        texts = CaptionTexts(both, np.arange(len(both)), RandomTexts(len(both), text_dim))
+        task = EvaluatorTask(EvaluatorNetwork(options.model, get_format("humanml3d"), text_dim), texts, texts)
     else:
         trained = options.model.text_encoder in TRAINED_TEXT_ENCODERS
-        encoder = random_text_encoder(options.model.text_encoder, tower) if trained else None
+        encoder = random_text_encoder(TINY_TEXT if tiny else {}) if trained else None
         texts = CaptionTexts(captions, np.arange(len(captions)), None if trained else store)
-        model = RetrieverModel(options.model, get_format("humanml3d"), tower.out_width, text_encoder=encoder)
+        model = RetrieverModel(options.model, get_format("humanml3d"), text_dim, text_encoder=encoder)
         task = RetrieverTask(model, texts, texts, **to_dict(options.rates))
     return Stage(name, options, task, dataset, collate_motions)
 
@@ -155,7 +147,7 @@ def _token_stage(
     tiny: bool,
     clips: list[Clip],
     n_captions: int,
-    tower: TowerConfig,
+    text_dim: int,
     rng: np.random.Generator,
 ) -> Stage:
     vq = RVQVAE(stage_options("vq", tiny).model, get_format("humanml3d"))
@@ -164,15 +156,15 @@ def _token_stage(
     size = (max(steps), shape.n_parts, shape.num_quantizers)
     bank = [torch.from_numpy(rng.integers(shape.nb_code, size=size)) for _ in range(BANK)]
     codes = [bank[number % BANK][:count] for number, count in enumerate(steps)]
-    dims, database, pool = ConditionDims(tower.out_width), None, None
+    dims, database, pool = ConditionDims(text_dim), None, None
     if options.model.retrieved != "none":
         retriever = stage_options("tmr", tiny).model
-        dims = ConditionDims(tower.out_width, retriever.embed_dim, retriever.part_dim)
+        dims = ConditionDims(text_dim, retriever.embed_dim, retriever.part_dim)
         database = random_library(dims, [row[..., 0] for row in codes[:BANK]])
         # Fewer than are wanted at a tiny size, as in a small library.
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
-    conditions = ConditionSource(RandomTexts(n_captions, tower.out_width), database, pool, options.model.n_retrieved)
+    conditions = ConditionSource(RandomTexts(n_captions, text_dim), database, pool, options.model.n_retrieved)
     build, task = {"mtrans": (build_masked, MaskedTask), "rtrans": (build_residual, ResidualTask)}[name]
     dataset = TokenDataset(clips, codes, max(steps), random_crop=False)
     return Stage(name, options, task(build(options.model, dims, shape), conditions, None), dataset, collate_tokens)
@@ -194,16 +186,14 @@ class RandomTexts:
         return TextFeatures(states.sum(dim=1) / lengths[:, None], states, mask)
 
 
-def random_text_encoder(name: str, config: TowerConfig) -> TowerEncoder:
-    """A trainable text encoder of the published shape with random weights; its words are w0, w1, ..."""
-    tower = TextTower(replace(config))
-    for parameter in tower.parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.02)
-    vocabulary = {f"w{number}": number for number in range(WORDS)}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="w0"))
-    tokenizer.pre_tokenizer = Whitespace()
-    return TowerEncoder(name, tower.requires_grad_(True), tokenizer)
+def random_text_encoder(sizes: Mapping[str, int]) -> TowerEncoder:
+    """A trainable DistilBERT, of the published shape but for `sizes`, with random weights; its words are w0, w1, ..."""
+    from transformers import DistilBertConfig, DistilBertModel
+
+    model = DistilBertModel(DistilBertConfig(**sizes))
+    return TowerEncoder(
+        "distilbert", PublishedTower(model), lambda texts: [[int(word[1:]) for word in text.split()] for text in texts]
+    )
 
 
 def random_library(dims: ConditionDims, tokens: Sequence[Tensor]) -> RAGDatabase:

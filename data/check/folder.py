@@ -15,7 +15,7 @@ from data.check.captions import Found, check_captions
 from data.check.motions import MotionSums, check_motion, motion_digest, motion_sums, read_motion_file
 from data.check.report import Findings, Report, SplitSummary
 from data.clips import Clip, Skipped, cut_file, read_split, take_of
-from data.packing import file_states
+from data.packing import file_stats
 from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, moved, require_files
 from utils.arrays import read_array
 from utils.errors import UserError
@@ -154,18 +154,25 @@ def _unlisted(spec: DatasetSpec, splits: Mapping[str, Mapping[str, None]]) -> It
     if set(splits) < set(SPLITS) or not spec.features_dir.is_dir():
         return
     listed = frozenset(chain.from_iterable(splits.values()))
-    for path in sorted(spec.features_dir.glob("*.npy")):
-        if path.stem not in listed and not path.name.startswith("."):
-            yield "unlisted", path.stem
+    for clip_id in sorted(path.stem for path in spec.features_dir.glob("[!.]*.npy")):
+        if clip_id not in listed:
+            yield "unlisted", clip_id
 
 
 def _check_clips(spec: DatasetSpec, ids: Collection[str], training: Collection[str]) -> dict[str, _Checked]:
     """All clips; those whose files, dataset and check are as they were are not checked again."""
     folders = ((spec.features_dir, ".npy"), (spec.joints_dir, ".npy"), (spec.texts_dir, ".txt"))
-    states = [file_states(*folder) for folder in folders]
+    files = [file_stats(*folder) for folder in folders]
     kind = digest(_code(), repr(moved(spec, Path())), *(str(folder.is_dir()) for folder, _ in folders))
+
+    def key(name: str) -> bytes:
+        stats = [each.get(name) for each in files]
+        # The time of the last change of anything: a file that may be read now is as another file.
+        states = ["" if stat is None else f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}" for stat in stats]
+        return digest(kind, name, str(name in training), *states)
+
     names = list(ids)
-    keys = [digest(kind, str(name in training), name, *(files.get(name, "") for files in states)) for name in names]
+    keys = list(map(key, names))
     store = RowStore(spec.cache_dir / "checked", (), np.uint8)
     store.keep_only(frozenset(keys))
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.vq.tokenise import state_hash
 from utils.batches import Batches, checked_motion
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.row_store import Row, RowStore, identity
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Evaluator(ABC):
     def __init__(self, name: str, network: nn.Module, n_features: int, dimension: int) -> None:
         self.name, self.n_features, self.dimension = name, n_features, dimension
         self.network = network.eval().requires_grad_(False)
-        self.fingerprint = state_hash(network)
+        self.fingerprint = weights_hash(network.state_dict())
 
     @abstractmethod
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:

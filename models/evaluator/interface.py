@@ -11,6 +11,7 @@ from models.evaluator.base import Evaluator
 from models.evaluator.guo import FOLDERS, GuoEvaluator
 from models.evaluator.own import OwnEvaluator
 from utils.errors import UserError
+from utils.run import Run
 
 if TYPE_CHECKING:
     from data.specs import DatasetSpec
@@ -41,7 +42,7 @@ def load_evaluator(spec: DatasetSpec, checkpoints_dir: Path | str, device: torch
             f"there is no evaluator of {spec.name}: it belongs at {' or '.join(map(str, places))};"
             f" make it by python train_evaluator.py --dataset_name {spec.name}"
         )
-    evaluator = OwnEvaluator.load(run_dir, device)
+    evaluator = OwnEvaluator.load(Run(run_dir), device)
     if evaluator.n_features != spec.format.n_features:
         raise UserError(
             f"{run_dir} reads {evaluator.n_features} features, but {spec.name} has {spec.format.n_features}"

@@ -7,7 +7,6 @@ Masks: True = valid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +20,6 @@ from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, TEXTS_AT_ONC
 from models.transformer.blocks import Attention, FeedForward
 from models.transformer.token_grid import sinusoid
 from utils.batches import length_mask
-from utils.checkpoint import load_state, read_model
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
@@ -102,24 +100,30 @@ class OwnEvaluator(Evaluator):
         self.text_encoder = text_encoder
 
     @classmethod
-    def load(cls, run_dir: Path | str, device: torch.device | str = "cpu") -> OwnEvaluator:
+    def load(
+        cls,
+        run: Run,
+        device: torch.device | str = "cpu",
+        text_encoder: TextEncoder | None = None,
+        which: str | None = None,
+    ) -> OwnEvaluator:
         """Loads a run of `train_evaluator.py`.
 
         Args:
-            run_dir: holds config.json and model/.
+            run: of stage evaluator.
             device: where to run.
+            text_encoder: used if it is the one that the run was trained with; else that one is built.
+            which: checkpoint of the run.
 
         Raises:
-            UserError: no such run, no weights, or those of something else.
+            UserError: no weights, or a config or weights of something else.
         """
-        from models.text_encoder import build_text_encoder
+        config = run.of_stage("evaluator").section("model", EvaluatorConfig)
+        if text_encoder is None or text_encoder.name != config.text_encoder:
+            from models.text_encoder import build_text_encoder
 
-        run = Run(run_dir, "evaluator")
-        config, weights = run.section("model", EvaluatorConfig), run.checkpoint()
-        text_encoder = build_text_encoder(config.text_encoder, device=device)
-        network = EvaluatorNetwork(config, run.format, text_encoder.dim)
-        load_state(network, read_model(weights), weights)
-        return cls(network.to(device), text_encoder)
+            text_encoder = build_text_encoder(config.text_encoder, device=device)
+        return cls(run.filled(EvaluatorNetwork(config, run.format, text_encoder.dim), which, device), text_encoder)
 
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
         """See `Evaluator.embed_text`; only the sentences are read."""

@@ -22,6 +22,7 @@ from models.rag.approximate import ApproximateRows, IndexKind
 from models.rag.search import MotionRows, SearchResult
 from models.transformer.condition import Retrieved
 from utils.errors import UserError
+from utils.fits import check_library_retriever
 
 FACTS = ("retriever", "dataset", "tokenizer", "command", "index", "shard")
 
@@ -303,7 +304,7 @@ class RAGDatabase:
         """
         folder = Path(folder)
         manifest, raw_entries, tensors = storage.read(folder)
-        _check_retriever(folder, manifest, retriever_hash)
+        check_library_retriever(folder, manifest, retriever_hash)
         entries = tuple(
             Entry(
                 each["id"], each["take"], tuple(each["captions"]), tuple(each["frames"]) if "frames" in each else None
@@ -330,18 +331,6 @@ class RAGDatabase:
         if "index" in database.facts:
             database.index = ApproximateRows.load(database.rows("both"), folder / storage.INDEX)
         return database
-
-
-def _check_retriever(folder: Path, manifest: Mapping[str, Any], expected: str | None) -> None:
-    """Raises `UserError` when another retriever than the expected one made the database."""
-    retriever = manifest.get("retriever")
-    if not isinstance(retriever, dict) or not isinstance(retriever.get("hash"), str):
-        raise UserError(f"{folder} does not say which retriever made it: build the database again")
-    if expected is not None and retriever["hash"] != expected:
-        raise UserError(
-            f"{folder} was made by the retriever {retriever.get('name')} ({retriever['hash']}), not by the one in use"
-            f" ({expected}): build the database again with build_rag_database.py"
-        )
 
 
 def pad_tokens(tokens: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.rag.manifest import FORMAT_VERSION, MANIFEST, read_manifest
 from utils.errors import UserError
 from utils.files import give_usual_mode, read_json, replaced_folder, write_json
-from utils.run_files import MANIFEST
 
-FORMAT_VERSION = 1
 ENTRIES, EMBEDDINGS, INDEX = "entries.json", "embeddings.safetensors", "index.faiss"
 TENSORS = ("text", "motion", "parts", "row_motion")
 
@@ -62,13 +61,7 @@ def read(folder: Path) -> Stored:
     Raises:
         UserError: a file is missing, truncated or of another format; says which.
     """
-    if not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} is no RAG database ({MANIFEST} is missing): make one with build_rag_database.py")
-    manifest = read_json(folder / MANIFEST)
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(f"{folder / MANIFEST} has format {version}, not {FORMAT_VERSION}: build the database again")
-    return Stored(manifest, _read_entries(folder / ENTRIES), _read_tensors(folder / EMBEDDINGS))
+    return Stored(read_manifest(folder), _read_entries(folder / ENTRIES), _read_tensors(folder / EMBEDDINGS))
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Text encoders: tower (network), checkpoints (weights), tokenizer, encoder (interface), store (cached features)."""
+"""Text encoders: encoder (interface), minilm and published (networks and their files), store (cached features)."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from models.text.tower import TextTower
 from utils.threads import map_on_cores
 
 CHUNK_SIZE = 64  # texts a forward pass
@@ -154,21 +151,54 @@ class TextEncoder(ABC):
             self._cache.popitem(last=False)
 
 
+class Tower(nn.Module):
+    """Token ids -> features. It stays in evaluation mode while none of its parameters is trained: dropout would make
+    features that differ from the remembered ones.
+
+    Attributes:
+        width: D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no parameter is trained."""
+        return not any(parameter.requires_grad for parameter in self.parameters())
+
+    def train(self, mode: bool = True) -> Tower:
+        """A frozen tower refuses train mode."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, ids: Tensor, mask: Tensor, padded: bool = True) -> tuple[Tensor, Tensor]:
+        """Encodes a padded batch.
+
+        Args:
+            ids: (B, L) token ids, padding at the end.
+            mask: (B, L) True = valid; at least one a row.
+            padded: False if the whole mask is True, which makes attention cheaper. To be said by who knows it on the
+                host: to ask the mask would make the host wait for a GPU.
+
+        Returns:
+            pooled (B, D) and states (B, L, D), zero where padded.
+        """
+        raise NotImplementedError
+
+
 class TowerEncoder(TextEncoder):
     """A text encoder made of a tower and its tokenizer.
 
     Args:
         name: see `TextEncoder`.
         module: the tower; training it (`trainable=True` of `build_text_encoder`) turns the remembering off.
-        tokenizer: without padding, and cutting texts that are too long.
-        normalized: whether `pooled` has unit length.
+        tokenize: texts -> token ids of each, at least one, cut where they are too many.
     """
 
-    def __init__(self, name: str, module: TextTower, tokenizer: Tokenizer, normalized: bool = False) -> None:
-        super().__init__(name, module.config.out_width)
-        self.module = module
-        self.tokenizer = tokenizer
-        self.normalized = normalized
+    def __init__(self, name: str, module: Tower, tokenize: Callable[[Sequence[str]], list[list[int]]]) -> None:
+        super().__init__(name, module.width)
+        self.module, self.tokenize = module, tokenize
 
     @property
     def frozen(self) -> bool:
@@ -178,7 +208,7 @@ class TowerEncoder(TextEncoder):
     @property
     def device(self) -> torch.device:
         """Where the tower lies."""
-        return self.module.token.weight.device
+        return next(self.module.parameters()).device
 
     @property
     def fingerprint(self) -> str:
@@ -203,16 +233,15 @@ class TowerEncoder(TextEncoder):
 
     def forward_features(self, texts: Sequence[str]) -> TextFeatures:
         """Features of at least one text in one pass; with gradients when the tower is trained."""
-        ids = [torch.tensor(self.tokenizer.encode(text).ids) for text in texts]
+        ids = [torch.tensor(row) for row in self.tokenize(texts)]
         lengths = torch.tensor([len(row) for row in ids])
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         padded = not bool(mask.all())
         ids, mask = (rows.to(self.device, non_blocking=True) for rows in (pad_sequence(ids, batch_first=True), mask))
-        pooled, states = self.module(ids, mask, padded)
-        return TextFeatures(functional.normalize(pooled, dim=-1) if self.normalized else pooled, states, mask)
+        return TextFeatures(*self.module(ids, mask, padded), mask)
 
     def _size(self, text: str) -> int:
-        return len(self.tokenizer.encode(text).ids)
+        return len(self.tokenize([text])[0])
 
     def _revision(self) -> int:
         return sum(parameter._version for parameter in self.module.parameters())

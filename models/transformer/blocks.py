@@ -31,19 +31,19 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
 
-    def recall(self, memory: Memory) -> tuple[Tensor, Tensor]:
+    def project(self, memory: Memory) -> tuple[Tensor, Tensor]:
         """Wk h and Wv R_m of the memory rows, (B, H, M, D / H) each: the same however often `forward` is called."""
         return self._heads(self.key(memory.keys)), self._heads(self.value(memory.values))
 
-    def forward(self, rows: Tensor, allowed: Tensor, recalled: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """rows (B, S, D), allowed (B, 1, S or 1, S + M), what `recall` gave -> rows + attention, (B, S, D).
+    def forward(self, rows: Tensor, allowed: Tensor, projected: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """rows (B, S, D), allowed (B, 1, S or 1, S + M), what `project` gave -> rows + attention, (B, S, D).
 
         Query = Wq z; keys = Wk [z ; h]; values = Wv [z ; R_m].
         """
         normed = self.norm(rows)
         query, keys, values = (self._heads(layer(normed)) for layer in (self.query, self.key, self.value))
-        if recalled is not None:
-            keys, values = torch.cat([keys, recalled[0]], dim=2), torch.cat([values, recalled[1]], dim=2)
+        if projected is not None:
+            keys, values = torch.cat([keys, projected[0]], dim=2), torch.cat([values, projected[1]], dim=2)
         # No dropout inside: it costs up to 30 times the attention itself on a CPU.
         attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=allowed)
         return rows + F.dropout(self.output(attended.transpose(1, 2).flatten(2)), self.dropout, self.training)
@@ -87,7 +87,7 @@ class AxisAttention(nn.Module):
 
 
 @dataclass(frozen=True)
-class Recollection:
+class ProjectedMemory:
     """A condition's memory rows as every SSTA layer reads them. Sampling makes it once for all its passes.
 
     Attributes:
@@ -101,7 +101,7 @@ class Recollection:
     parts: Tensor
     by_part: bool
 
-    def visible(self) -> Recollection:
+    def visible(self) -> ProjectedMemory:
         """The same without the rows that no sample sees: attention costs what is there to be read.
 
         It waits for the device: for sampling, which does so once, not for training.
@@ -109,7 +109,7 @@ class Recollection:
         rows = self.mask.any(dim=0)
         layers = tuple((keys[:, :, rows], values[:, :, rows]) for keys, values in self.layers)
         parts = self.parts[rows]
-        return Recollection(layers, self.mask[:, rows], parts, bool((parts != EVERY_PART).any()))
+        return ProjectedMemory(layers, self.mask[:, rows], parts, bool((parts != EVERY_PART).any()))
 
 
 class SpatioTemporalTransformer(nn.Module):
@@ -130,18 +130,20 @@ class SpatioTemporalTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def recall(self, memory: Memory | None) -> Recollection | None:
+    def project(self, memory: Memory | None) -> ProjectedMemory | None:
         """Memory rows -> what `forward` reads of them."""
         if memory is None:
             return None
-        return Recollection(tuple(ssta.recall(memory) for ssta in self.ssta), memory.mask, memory.parts, memory.by_part)
+        return ProjectedMemory(
+            tuple(ssta.project(memory) for ssta in self.ssta), memory.mask, memory.parts, memory.by_part
+        )
 
-    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, recollection: Recollection | None) -> Tensor:
+    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, projected: ProjectedMemory | None) -> Tensor:
         """cells (B, S, D), step_mask (B, N) -> (B, S, D); invalid cells never change valid ones."""
-        allowed = self._allowed(grid, step_mask, recollection)
+        allowed = self._allowed(grid, step_mask, projected)
         feed_forwards = iter(self.feed_forwards)
         for index, ssta in enumerate(self.ssta):
-            cells = ssta(cells, allowed, None if recollection is None else recollection.layers[index])
+            cells = ssta(cells, allowed, None if projected is None else projected.layers[index])
             if self.interleaved:
                 for layers in self.axis_layers:
                     cells = layers[index](cells, grid, step_mask)
@@ -153,7 +155,7 @@ class SpatioTemporalTransformer(nn.Module):
         return self.norm(cells)
 
     @staticmethod
-    def _allowed(grid: TokenGrid, step_mask: Tensor, memory: Recollection | None) -> Tensor:
+    def _allowed(grid: TokenGrid, step_mask: Tensor, memory: ProjectedMemory | None) -> Tensor:
         """(B, 1, S or 1, S + M) which row may look at which."""
         own = grid.cell_mask(step_mask)[:, None, None]
         if memory is None:

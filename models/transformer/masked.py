@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.configs import MaskedTransformerConfig
-from models.transformer.blocks import Recollection, SpatioTemporalTransformer
+from models.transformer.blocks import ProjectedMemory, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
 from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
 
@@ -49,23 +49,23 @@ class MaskedTransformer(nn.Module):
         self.embedding.weight[: self.nb_code] = EMBEDDING_STD * table
         self.output.weight.copy_(table / math.sqrt(width))
 
-    def recall(self, condition: Condition) -> Recollection | None:
+    def project(self, condition: Condition) -> ProjectedMemory | None:
         """What the layers read of a condition besides the global text."""
-        return self.transformer.recall(self.condition(condition, self.embedding))
+        return self.transformer.project(self.condition(condition, self.embedding))
 
     def forward(
-        self, tokens: Tensor, step_mask: Tensor, condition: Condition, recollection: Recollection | None = None
+        self, tokens: Tensor, step_mask: Tensor, condition: Condition, projected: ProjectedMemory | None = None
     ) -> Tensor:
         """tokens (B, N, J) with MASK where unknown, step_mask (B, N) -> logits (B, N, J, V).
 
-        `recollection` is `recall(condition)`; whoever calls often with one condition makes it once.
+        `projected` is `project(condition)`; whoever calls often with one condition makes it once.
         """
         grid = TokenGrid(*tokens.shape[1:])
         tokens = torch.where(step_mask[:, :, None], tokens, self.pad_id)
         cells = self.embedding(grid.flatten(tokens)) + grid.positions(self.config.latent_dim, tokens.device)
         cells = cells + self.condition.global_text(condition)[:, None]
-        recollection = recollection or self.recall(condition)
-        return self.output(grid.unflatten(self.transformer(cells, grid, step_mask, recollection)))
+        projected = projected or self.project(condition)
+        return self.output(grid.unflatten(self.transformer(cells, grid, step_mask, projected)))
 
     def corrupt(self, tokens: Tensor, step_mask: Tensor) -> Corrupted:
         """Chooses cells by the cosine schedule: first whole time steps, then single cells among the rest.

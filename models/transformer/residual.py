@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs import ResidualTransformerConfig
-from models.transformer.blocks import Recollection, SpatioTemporalTransformer
+from models.transformer.blocks import ProjectedMemory, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
 from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
 
@@ -52,9 +52,9 @@ class ResidualTransformer(nn.Module):
         self.embeddings.copy_(EMBEDDING_STD / spread[0] * tables[:-1])
         self.outputs.copy_(EMBEDDING_STD / spread[-len(self.outputs) :] * tables[-len(self.outputs) :])
 
-    def recall(self, condition: Condition) -> Recollection | None:
+    def project(self, condition: Condition) -> ProjectedMemory | None:
         """What the layers read of a condition besides the global text."""
-        return self.transformer.recall(self.condition(condition, self._embed_base))
+        return self.transformer.project(self.condition(condition, self._embed_base))
 
     def forward(
         self,
@@ -62,7 +62,7 @@ class ResidualTransformer(nn.Module):
         level: Tensor,
         step_mask: Tensor,
         condition: Condition,
-        recollection: Recollection | None = None,
+        projected: ProjectedMemory | None = None,
     ) -> Tensor:
         """Logits of one level a sample.
 
@@ -71,7 +71,7 @@ class ResidualTransformer(nn.Module):
             level: (B,) in 1..Q-1.
             step_mask: (B, N).
             condition: of the samples.
-            recollection: `recall(condition)`; whoever calls often with one condition makes it once.
+            projected: `project(condition)`; whoever calls often with one condition makes it once.
 
         Returns:
             (B, N, J, V).
@@ -85,7 +85,7 @@ class ResidualTransformer(nn.Module):
             known = known + torch.where(below, embedded, 0)
         cells = self.scale(known) + grid.positions(self.config.latent_dim, codes.device)
         cells = cells + (self.condition.global_text(condition) + self.level(level))[:, None]
-        hidden = self.transformer(cells, grid, step_mask, recollection or self.recall(condition))
+        hidden = self.transformer(cells, grid, step_mask, projected or self.project(condition))
         table = self._output_table()[level - 1]  # (B, V, D)
         return grid.unflatten(torch.einsum("bsd,bvd->bsv", hidden, table))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.configs import SamplingSettings
-from models.transformer.blocks import Recollection
+from models.transformer.blocks import ProjectedMemory
 from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
@@ -58,15 +58,15 @@ class Guidance:
             (1 - scale, condition.withheld(text=True, retrieval=True)),
         )
         self.model = model
-        self.passes = [(weight, seen, self._recall(seen)) for weight, seen in passes if weight]
+        self.passes = [(weight, seen, self._project(seen)) for weight, seen in passes if weight]
 
     def logits(self, *inputs: Tensor) -> Tensor:
         """The model's inputs (B, ...) before the condition -> guided logits (B, ...)."""
         return sum(weight * self.model(*inputs, *seen) for weight, *seen in self.passes)
 
-    def _recall(self, condition: Condition) -> Recollection | None:
-        recollection = self.model.recall(condition)
-        return None if recollection is None else recollection.visible()
+    def _project(self, condition: Condition) -> ProjectedMemory | None:
+        projected = self.model.project(condition)
+        return None if projected is None else projected.visible()
 
 
 def keep_top(logits: Tensor, topkr: float) -> Tensor:

@@ -5,7 +5,6 @@ Letters: T frames, N = T / 4 token steps, J part rows, Q quantisers, D feature c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,13 +16,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.vq.rvq import RVQVAE
 from utils.batches import Batches
+from utils.fingerprint import weights_hash
 from utils.progress import with_bar
 from utils.row_store import Row, RowStore, identity
 
-# State that says nothing about tokens, and that files of former versions lack.
-UNHASHED = ".code_use"
-MOTIONS_AT_ONCE = 64
-FRAMES_AT_ONCE = 64 * 200  # of a batch with its padding: long motions are no reason to run out of memory
+MOTIONS_AT_ONCE = 16
+FRAMES_AT_ONCE = 16 * 200  # of a batch with its padding: neither long motions nor many cores should fill the memory
 
 
 def tokenise(model: RVQVAE, motions: Sequence[np.ndarray | Row], batch_size: int = MOTIONS_AT_ONCE) -> list[Tensor]:
@@ -78,21 +76,11 @@ def decode_motions(model: RVQVAE, codes: Tensor, steps: Tensor) -> list[np.ndarr
     return [row[: int(n) * model.frames_per_step] for row, n in zip(features, steps, strict=True)]
 
 
-def state_hash(module: torch.nn.Module, length: int = 16) -> str:
-    """A fingerprint of a model's weights in half precision, the same before and after export."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith(UNHASHED):
-            continue
-        digest.update(name.encode())
-        rounded = tensor.detach().cpu()
-        digest.update((rounded.half() if rounded.is_floating_point() else rounded).numpy().tobytes())
-    return digest.hexdigest()[:length]
-
-
 def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> list[Tensor]:
     """`tokenise`, each motion once for these weights: the codes are kept in a folder of `cache_dir`."""
-    store = RowStore(cache_dir / f"tokens_{state_hash(model)}", (model.n_parts, model.config.num_quantizers), np.int16)
+    store = RowStore(
+        cache_dir / f"tokens_{weights_hash(model.state_dict())}", (model.n_parts, model.config.num_quantizers), np.int16
+    )
     batches = _batches(model, [len(motion) for motion in motions], MOTIONS_AT_ONCE)
     keys = [identity(motion) for motion in motions]
     rows = batches.kept(store, keys, partial(_encode, model.eval(), motions), "tokenising", "frame")

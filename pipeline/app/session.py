@@ -22,8 +22,9 @@ from utils.errors import UserError
 from utils.files import slugify
 from utils.representation import features_to_joints
 from visualization.bvh import write_bvh
+from visualization.captioned import CaptionedMotion
 from visualization.gltf import write_glb
-from visualization.html import Panel, write_html
+from visualization.html import write_html
 from visualization.video import render_video
 
 Progress = Callable[[float, str], None]
@@ -190,17 +191,15 @@ class AppSession:
     def _library_joints(self, number: int) -> np.ndarray | None:
         t2m = self.t2m
         try:
-            features = library_motion(
-                t2m.database, number, t2m.spec, self.options.models.checkpoints_dir, t2m.device, t2m.vq
-            )
+            features = library_motion(t2m.database, number, t2m.spec, lambda name: t2m.vq)
         except UserError:
             return None  # no dataset here, and no base tokens of this RVQ-VAE: the caption has to do
         return features_to_joints(features, t2m.spec.format)
 
-    def _panels(self, motion: Motion, neighbours: tuple[Neighbour, ...]) -> list[Panel]:
+    def _panels(self, motion: Motion, neighbours: tuple[Neighbour, ...]) -> list[CaptionedMotion]:
         shown = [
-            Panel(each.joints, each.caption, "retrieved · used" if each.used else "retrieved")
+            CaptionedMotion(each.joints, each.caption, "retrieved · used" if each.used else "retrieved")
             for each in neighbours
             if each.joints is not None
         ]
-        return [Panel(motion.joints, motion.text, "generated"), *shown]
+        return [CaptionedMotion(motion.joints, motion.text, "generated"), *shown]

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from data.clips import Clip
-from data.specs import get_spec, require_files
-from options.stages import EvalMaskOptions, EvalResOptions
+from data.specs import require_files
+from options.evaluation import EvalMaskOptions, EvalResOptions
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
-from pipeline.runs import run_folder
+from pipeline.loader import load_run
+from pipeline.runs import Runs, runs_of
 from pipeline.text_to_motion import TextToMotion
+from utils.checkpoint_names import EVERY_CHECKPOINT, matching_checkpoints
 from utils.device import choose_device
-from utils.run_files import EVERY_CHECKPOINT, matching_checkpoints
 from utils.schema import to_dict
 
 TITLES = {
@@ -31,23 +32,22 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
     Raises:
         UserError: dataset, runs, checkpoints or database are missing or do not fit.
     """
-    spec = get_spec(options.run.dataset_name)
+    runs, models, device = runs_of(options.run), options.models, choose_device(options.run.gpu_id)
+    spec = runs.spec
     require_files(spec, spec.split_path(options.protocol.split))
-    device = choose_device(options.run.gpu_id)
-    for which_rtrans, folder in _targets(options, protocol, spec.name):
-        t2m = TextToMotion.load(
-            options.run.checkpoints_dir,
-            options.run.dataset_name,  # not the spec's name, which says nothing of where an own dataset lies
-            options.mtrans_name,
-            None if protocol == "mask" else options.rtrans_name,
-            device,
-            vq_name=options.vq_name,
-            retriever_name=options.retriever_name,
-            database=options.database,
-            which_mtrans=options.which_epoch if protocol == "mask" else options.which_ckpt,
-            which_rtrans=which_rtrans,
-        )
-        evaluation = Evaluation(spec, options.protocol, t2m.vq, options.run.checkpoints_dir, device)
+    targets = _targets(options, protocol, runs)
+    t2m = TextToMotion.load(
+        options.run.checkpoints_dir,
+        options.run.dataset_name,  # not the spec's name, which says nothing of where an own dataset lies
+        device=device,
+        which_mtrans=options.which_epoch if protocol == "mask" else options.which_ckpt,
+        which_rtrans=targets[0][0],
+        **({"rtrans_name": None} | vars(models)),
+    )
+    evaluation = Evaluation(spec, options.protocol, t2m.vq, options.run.checkpoints_dir, device)
+    for number, (which_rtrans, folder) in enumerate(targets):
+        if number:
+            t2m.residual = load_run(t2m.runs["rtrans"], which_rtrans, device)
         sources = _sources(options, protocol, t2m, evaluation.clips)
         title = TITLES[protocol] + (f", checkpoint {which_rtrans}" if which_rtrans else "")
         evaluation.run(sources, title, folder, to_dict(options), (options.mm_captions, options.mm_motions))
@@ -70,13 +70,11 @@ def _sources(
     return [kind(protocol + suffix, t2m, clips, chosen, mode, batch_size) for suffix, chosen, mode in rows]
 
 
-def _targets(
-    options: EvalMaskOptions | EvalResOptions, protocol: str, dataset_name: str
-) -> list[tuple[str | None, Path]]:
+def _targets(options: EvalMaskOptions | EvalResOptions, protocol: str, runs: Runs) -> list[tuple[str | None, Path]]:
     """(residual checkpoint, folder of the report) of each evaluation."""
     if protocol == "mask":
-        return [(None, run_folder(options.run.checkpoints_dir, dataset_name, options.mtrans_name) / "eval")]
-    run_dir = run_folder(options.run.checkpoints_dir, dataset_name, options.rtrans_name)
+        return [(None, runs.find(options.models.mtrans_name) / "eval")]
+    run_dir = runs.find(options.models.rtrans_name)
     if not options.traverse_res:
         return [(options.which_epoch, run_dir / "eval")]
     paths = matching_checkpoints(run_dir, options.which_epoch or EVERY_CHECKPOINT)

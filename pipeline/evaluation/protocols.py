@@ -19,7 +19,7 @@ from models.configs import SamplingSettings
 from models.rag.database import Entry
 from models.transformer.sampling import sample_residual
 from models.vq.tokenise import decode_motions, tokenise
-from options.stages import RetrievalMode
+from options.evaluation import RetrievalMode
 from Part_TMR.library import embed_library
 from pipeline.evaluation.samples import Sample
 from pipeline.text_to_motion import TextToMotion

@@ -17,7 +17,7 @@ from data.specs import DatasetSpec
 from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import detokenise, tokenise
-from options.stages import ProtocolOptions
+from options.evaluation import ProtocolOptions
 from pipeline.evaluation.markdown import save_markdown
 from pipeline.evaluation.protocols import Fixed, Generated
 from pipeline.evaluation.report import format_table, save_report

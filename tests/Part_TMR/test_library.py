@@ -222,7 +222,7 @@ def test_a_window_of_the_library_is_shown_as_it_is(long_clips: DatasetSpec, retr
     entries = [entry_of(clip) for clip in clips]
     library = RAGDatabase(embed_library(retriever, entries, [clip.features for clip in clips]), {})
     for number, clip in enumerate(clips):
-        shown = library_motion(library, number, long_clips, "logs", torch.device("cpu"))
+        shown = library_motion(library, number, long_clips, tokenizer=None)
         np.testing.assert_array_equal(shown, clip.features)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import DistilBertConfig, DistilBertModel
 
 from models.configs import PartTMRConfig
 from models.text.encoder import TowerEncoder
-from models.text.tower import TextTower, TowerConfig
+from models.text.published import PublishedTower
 from Part_TMR.model import LOWEST_TEMPERATURE, RetrieverModel
 from utils.formats import get_format
 
@@ -19,11 +19,12 @@ from utils.formats import get_format
 def trainable_encoder() -> TowerEncoder:
     torch.manual_seed(0)
     words = {word: number for number, word in enumerate(["?", "a", "person", "walks", "jumps"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tower = TextTower(TowerConfig(len(words), 8, 16, n_layers=1, n_heads=2, ff_size=16))
-    torch.nn.init.normal_(tower.token.weight)
-    return TowerEncoder("distilbert", tower.requires_grad_(True), tokenizer)
+    sizes = {"vocab_size": len(words), "max_position_embeddings": 8, "dim": 16, "hidden_dim": 16}
+    model = DistilBertModel(DistilBertConfig(n_layers=1, n_heads=2, dropout=0.0, attention_dropout=0.0, **sizes))
+    torch.nn.init.normal_(model.embeddings.word_embeddings.weight)
+    return TowerEncoder(
+        "distilbert", PublishedTower(model), lambda texts: [[words[w] for w in t.split()] for t in texts]
+    )
 
 
 @pytest.mark.parametrize("text_layers", [0, 2])
@@ -34,16 +35,16 @@ def test_a_trained_text_encoder_belongs_to_the_model(
     model = RetrieverModel(
         small_config(text_layers=text_layers), get_format("humanml3d"), encoder.dim, text_encoder=encoder
     )
-    assert "text_backbone.token.weight" in model.state_dict()
+    assert "text_backbone.model.embeddings.word_embeddings.weight" in model.state_dict()
     texts = ["a person walks", "a person jumps"]
     rows = model.encode_text(texts)
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
     rows[0, 0].backward()
-    assert encoder.module.token.weight.grad.abs().sum() > 0
+    assert encoder.module.model.embeddings.word_embeddings.weight.grad.abs().sum() > 0
 
     former = copy.deepcopy(model)
     with torch.no_grad():
-        model.text_backbone.token.weight.mul_(-1.0)
+        model.text_backbone.model.embeddings.word_embeddings.weight.mul_(-1.0)
     torch.testing.assert_close(former.encode_text(texts), rows)
     assert not torch.allclose(model.encode_text(texts), rows)
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from Part_TMR.retriever import ACTIVATION_AT_ONCE, Retriever, retriever_hash
+from Part_TMR.retriever import ACTIVATION_AT_ONCE, Retriever
 from utils.checkpoint import save_safetensors
 from utils.errors import UserError
+from utils.run import Run
 
 
 def motions() -> list[np.ndarray]:
@@ -44,14 +45,14 @@ def test_bad_motions_are_refused(retriever: Retriever, motion: np.ndarray, messa
 
 
 def test_a_run_loads_to_the_same_retriever(retriever: Retriever, run_dir: Path, word_encoder) -> None:
-    loaded = Retriever.load(run_dir, text_encoder=word_encoder)
+    loaded = Retriever.load(Run(run_dir), text_encoder=word_encoder)
     assert loaded.hash == retriever.hash and loaded.text_encoder is word_encoder
     torch.testing.assert_close(loaded.encode_motion(motions()).motion, retriever.encode_motion(motions()).motion)
 
 
 def test_an_export_in_half_precision_keeps_the_hash(retriever: Retriever, run_dir: Path, word_encoder) -> None:
     save_safetensors(run_dir / "model" / "weights.safetensors", retriever.model.state_dict())
-    exported = Retriever.load(run_dir, text_encoder=word_encoder)
+    exported = Retriever.load(Run(run_dir), text_encoder=word_encoder)
     assert exported.hash == retriever.hash
     assert not torch.equal(
         exported.model.motion_encoder.projection[0].weight, retriever.model.motion_encoder.projection[0].weight
@@ -61,12 +62,12 @@ def test_an_export_in_half_precision_keeps_the_hash(retriever: Retriever, run_di
 def test_other_weights_have_another_hash(retriever: Retriever) -> None:
     with torch.no_grad():
         retriever.model.text_head.projection[0].weight[0, 0] += 1.0
-    assert retriever_hash(retriever.model) != retriever.hash
+    assert Retriever(retriever.model, retriever.text_encoder, "other").hash != retriever.hash
 
 
 def test_what_is_no_retriever_is_refused(run_dir: Path, tmp_path: Path, word_encoder) -> None:
     with pytest.raises(UserError, match="config.json"):
-        Retriever.load(tmp_path)
+        Run(tmp_path, "tmr")
     config = json.loads((run_dir / "config.json").read_text())
     for change, message in (
         ({"stage": "vq"}, "stage 'vq', not of 'tmr'"),
@@ -75,8 +76,8 @@ def test_what_is_no_retriever_is_refused(run_dir: Path, tmp_path: Path, word_enc
     ):
         (run_dir / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(UserError, match=message):
-            Retriever.load(run_dir, text_encoder=word_encoder)
+            Retriever.load(Run(run_dir), text_encoder=word_encoder)
     (run_dir / "config.json").write_text(json.dumps(config))
     (run_dir / "model" / "net_best_r1.tar").unlink()
     with pytest.raises(UserError, match="has no checkpoint"):
-        Retriever.load(run_dir, text_encoder=word_encoder)
+        Retriever.load(Run(run_dir), text_encoder=word_encoder)

@@ -24,14 +24,14 @@ def test_attention_to_memory_is_that_of_the_layer() -> None:
     mask = torch.ones(2, memory_rows, dtype=torch.bool)
     mask[1, 3] = False
     memory = Memory(keys, torch.zeros_like(keys), mask, torch.full((memory_rows,), EVERY_PART))
-    recalled = layer.recall(memory)
-    recalled[1][:, :, 2:] = 1.0
+    projected = layer.project(memory)
+    projected[1][:, :, 2:] = 1.0
     own = torch.ones(2, cells, dtype=torch.bool)
     own[0, 3:] = False
     allowed = torch.cat([own, mask], dim=1)[:, None, None]
     rows = torch.randn(2, cells, 16)
-    share, equal = attention_to_memory(layer, rows, allowed, recalled, first=2)
-    expected = (layer(rows, allowed, recalled) - rows).mean(dim=-1)
+    share, equal = attention_to_memory(layer, rows, allowed, projected, first=2)
+    expected = (layer(rows, allowed, projected) - rows).mean(dim=-1)
     assert share.tolist() == pytest.approx([expected[0, :3].mean().item(), expected[1].mean().item()], rel=1e-4)
     assert equal.tolist() == pytest.approx([2 / 7, 1 / 8])
 

@@ -325,6 +325,13 @@ def test_what_changed_is_checked_again(
     assert check_folder(spec).to_dict() == report
 
 
+def test_a_file_that_may_be_read_now_is_checked_again(spec: DatasetSpec, checked: list[str]) -> None:
+    check_folder(spec)
+    (spec.features_dir / "000002.npy").chmod(0o640)
+    check_folder(spec)
+    assert checked.count("000002") == 2
+
+
 def test_another_version_of_the_check_starts_anew(
     spec: DatasetSpec, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.collate import collate_motions
 from engine.harness import Harness
-from options.groups import TrainSettings
+from engine.settings import TrainSettings
 from tests.engine.test_evaluator_task import make_task as make_evaluator
 from tests.engine.test_harness import SETTINGS, Crash, Fit, Points, same_state, train
 from tests.engine.test_retriever_task import make_task as make_retriever

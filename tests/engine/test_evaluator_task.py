@@ -17,11 +17,11 @@ from data.datasets import MotionTextDataset
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
 from engine.retriever_task import CaptionTexts
+from engine.settings import TrainSettings
 from engine.validation import validate
 from models.configs import EvaluatorConfig
 from models.evaluator.own import EvaluatorNetwork
 from models.text_encoder import TextFeatures
-from options.groups import TrainSettings
 from utils.errors import run_script
 from utils.formats import get_format
 

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from engine.harness import Harness
 from engine.run_state import prepare_run
+from engine.settings import TrainSettings
 from engine.task import Task
-from options.groups import TrainSettings
 from utils.checkpoint import read_checkpoint, save_checkpoint
 from utils.errors import UserError
 

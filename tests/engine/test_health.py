@@ -19,8 +19,8 @@ from engine.health import (
     transformer_ranges,
 )
 from engine.probes import token_spread
+from engine.settings import TrainSettings
 from engine.task import Task
-from options.groups import TrainSettings
 
 LATE = 10_000  # a step at which everything is looked at
 CASES = [

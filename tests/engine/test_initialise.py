@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from torch import nn
 
 from engine.initialise import initialise, start_record
 from engine.run_state import prepare_run
-from models.evaluator.own import OwnEvaluator
-from options.groups import TrainSettings
-from Part_TMR.retriever import Retriever
-from pipeline.loader import load_length_estimator, load_masked, load_residual, load_vq
+from engine.settings import TrainSettings
+from pipeline.loader import load_run
 from tests.engine.test_harness import SETTINGS, Fit, same_state, train
 from tests.engine.test_retriever_task import make_task
 from utils.checkpoint import read_model
 from utils.errors import UserError
 from utils.files import file_hash, read_json
+from utils.run import Run
 from utils.schema import to_dict
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained" / "mini"
@@ -126,26 +124,18 @@ def test_the_retrievers_momentum_copy_starts_from_the_weights_too() -> None:
     assert same_state(task.momentum.model.state_dict(), other.model.state_dict())
 
 
-LOADERS: dict[str, Callable[[Path], nn.Module]] = {
-    "vq": load_vq,
-    "mtrans": load_masked,
-    "rtrans": load_residual,
-    "length": load_length_estimator,
-    "tmr": lambda folder: Retriever.load(folder).model,
-    "evaluator": lambda folder: OwnEvaluator.load(folder).network,
-}
-
-
-@pytest.mark.parametrize("stage", LOADERS)
+@pytest.mark.parametrize("stage", ["vq", "mtrans", "rtrans", "length", "tmr", "evaluator"])
 def test_exported_runs_of_every_stage_are_a_start(stage: str) -> None:
-    model = LOADERS[stage](PRETRAINED / stage)
+    loaded = load_run(Run(PRETRAINED / stage))
+    owner = {"tmr": "model", "evaluator": "network"}.get(stage)
+    model = loaded if owner is None else getattr(loaded, owner)
     expected = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.zero_()
     assert "starts from" in initialise(model, PRETRAINED / stage, partial=False)
     assert same_state(model.state_dict(), expected), "statistics of the data included"
-    shipped = read_json(PRETRAINED / stage / "config.json")
+    shipped = Run(PRETRAINED / stage).config
     train_settings = {"init_from": str(PRETRAINED / stage), "init_partial": False}
     record = start_record(shipped | {"train": train_settings})["initialised_from"]
     assert record["hash"] == file_hash(record["weights"])

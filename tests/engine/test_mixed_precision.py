@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.gpu.stages import STAGES, build_stage
 from engine.task import Task
-from models.text.tower import TextTower
+from models.text.encoder import Tower
 
 NO_DROPOUT = {"vq": "--quantize_dropout_prob 0 --sample_codebook_temp 0", "evaluator": "--dropout 0"}
 
@@ -20,7 +20,7 @@ def losses_and_task(name: str, precision: str) -> tuple[dict[str, torch.Tensor],
     stage = build_stage(name, tiny=True, flags=NO_DROPOUT.get(name, "--dropout 0").split())
     task, batch = stage.task.train(), stage.batch()
     for module in task.modules():
-        if isinstance(module, TextTower):  # it has a dropout of its own
+        if isinstance(module, Tower):  # it has a dropout of its own
             module.eval()
     for _ in range(2):
         torch.manual_seed(1)

@@ -14,10 +14,10 @@ from data.collate import collate_motions
 from data.datasets import MotionTextDataset
 from engine.harness import Harness
 from engine.retriever_task import CaptionTexts, RetrieverTask
+from engine.settings import TrainSettings
 from engine.validation import validate
 from models.configs import PartTMRConfig
 from models.text_encoder import TextFeatures
-from options.groups import TrainSettings
 from Part_TMR.model import RetrieverModel
 from utils.formats import get_format
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
-from options.groups import TrainSettings
+from engine.settings import TrainSettings
 
 
 def factors(total: int = 100, **settings: object) -> list[float]:

@@ -11,6 +11,7 @@ import torch
 
 from engine.health import HealthMonitor
 from engine.judge import FrechetJudge
+from engine.settings import VQLossWeights
 from engine.token_tasks import MaskedTask, ResidualTask
 from engine.validation import validate
 from engine.vq_task import VQTask
@@ -19,7 +20,6 @@ from models.transformer.condition import Condition, ConditionDims
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
-from options.stages import VQLossWeights
 from utils.formats import get_format
 from utils.normalizer import Normalizer
 

@@ -16,6 +16,7 @@ import torch
 from data.collate import collate_motions
 from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
+from engine.settings import VQLossWeights
 from engine.task import Task
 from engine.token_tasks import MaskedTask, ResidualTask
 from engine.validation import LARGEST_BATCH, validation_batches
@@ -26,7 +27,6 @@ from models.transformer.condition import ConditionDims
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
-from options.stages import VQLossWeights
 from tests.engine import test_evaluator_task, test_retriever_task
 from tests.engine.test_stage_tasks import CODES, LEVELS, PARTS, SIZES, Captions, MeanEvaluator, decode
 from utils.formats import get_format

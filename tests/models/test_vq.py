@@ -10,8 +10,9 @@ from torch import distributed
 from models.configs import RVQConfig
 from models.vq.quantizer import ResidualQuantizer
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import cached_tokens, state_hash, tokenise
+from models.vq.tokenise import cached_tokens, tokenise
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.formats import get_format
 
 SMALL = {"width": 16, "depth": 2, "code_dim2d": 8, "nb_code2d": 16, "num_quantizers": 3}
@@ -33,6 +34,11 @@ def test_shapes(model: RVQVAE) -> None:
     assert codes.shape == (2, 10, 6, 3) and codes.min() >= 0 and codes.max() < 16
     assert model.decode(codes).shape == features.shape
     assert model.decode(codes[..., :1]).shape == features.shape
+    everywhere = torch.ones(2, 40, dtype=torch.bool)
+    assert torch.equal(model.encode(features, everywhere), codes)
+    assert torch.equal(model.decode(codes, everywhere[:, ::4]), model.decode(codes))
+    with torch.no_grad():
+        assert torch.equal(model(features, everywhere).quantized.codes, codes)
 
 
 def test_padding_changes_nothing(model: RVQVAE) -> None:
@@ -54,7 +60,7 @@ def test_save_and_load_give_identical_codes(model: RVQVAE) -> None:
     copy.load_state_dict(model.state_dict())
     features = torch.randn(2, 40, model.form.n_features)
     assert torch.equal(copy.encode(features), model.encode(features))
-    assert state_hash(copy) == state_hash(model)
+    assert weights_hash(copy.state_dict()) == weights_hash(model.state_dict())
 
 
 def test_odd_lengths_are_refused(model: RVQVAE) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 WIDTH, FF_SIZE, POSITIONS, LAYERS, PROJECTION = 64, 96, 16, 2, 48
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "person", "walks", "turn", "##s", "fast", "."]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "person", "walks", "turn", "##s", "fast", ".", "[MASK]"]
 MERGES = [("w", "a"), ("l", "k"), ("wa", "lk"), ("walk", "s</w>"), ("o", "n</w>")]
 BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 SYMBOLS = [chr(byte) for byte in BYTES] + [chr(0x100 + index) for index in range(256 - len(BYTES))]
@@ -67,50 +68,26 @@ def distilbert_state(prefix: str = "distilbert.") -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in state.items()} | linear("vocab_transform", WIDTH, WIDTH)
 
 
-def openai_state() -> dict[str, Tensor]:
-    """As OpenAI's CLIP names its parameters, a piece of the image half included."""
+def clip_state() -> dict[str, Tensor]:
+    """As `CLIPModel` saves it, a piece of the image half included."""
     state = {
-        "positional_embedding": torch.randn(POSITIONS, WIDTH) * 0.1,
-        "text_projection": torch.randn(WIDTH, PROJECTION) * 0.1,
         "logit_scale": torch.tensor(4.6),
-        "token_embedding.weight": torch.randn(len(CLIP_TOKENS), WIDTH) * 0.2,
-        **norm("ln_final"),
-    }
-    for half, n_layers in (("visual.", 1), ("", LAYERS)):
-        for number in range(n_layers):
-            block = f"{half}transformer.resblocks.{number}."
-            state[block + "attn.in_proj_weight"] = torch.randn(3 * WIDTH, WIDTH) * 0.2
-            state[block + "attn.in_proj_bias"] = torch.randn(3 * WIDTH) * 0.1
-            state |= linear(block + "attn.out_proj", WIDTH, WIDTH)
-            state |= linear(block + "mlp.c_fc", WIDTH, FF_SIZE) | linear(block + "mlp.c_proj", FF_SIZE, WIDTH)
-            state |= norm(block + "ln_1") | norm(block + "ln_2")
-    return state
-
-
-def hugging_face_clip_state(openai: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights as `CLIPModel` names them."""
-    state = {
-        "logit_scale": openai["logit_scale"],
-        "text_projection.weight": openai["text_projection"].T.contiguous(),
-        "text_model.embeddings.token_embedding.weight": openai["token_embedding.weight"],
-        "text_model.embeddings.position_embedding.weight": openai["positional_embedding"],
+        "text_projection.weight": torch.randn(PROJECTION, WIDTH) * 0.1,
+        "text_model.embeddings.token_embedding.weight": torch.randn(len(CLIP_TOKENS), WIDTH) * 0.2,
+        "text_model.embeddings.position_embedding.weight": torch.randn(POSITIONS, WIDTH) * 0.1,
         "vision_model.encoder.layers.0.self_attn.q_proj.weight": torch.randn(4, 4),
+        **norm("text_model.final_layer_norm"),
     }
-    names = {"attn.out_proj": "self_attn.out_proj", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
-    names |= {"ln_1": "layer_norm1", "ln_2": "layer_norm2"}
-    for kind in ("weight", "bias"):
-        state[f"text_model.final_layer_norm.{kind}"] = openai[f"ln_final.{kind}"]
-        for number in range(LAYERS):
-            theirs, ours = f"transformer.resblocks.{number}.", f"text_model.encoder.layers.{number}."
-            parts = openai[f"{theirs}attn.in_proj_{kind}"].chunk(3)
-            for name, part in zip("qkv", parts, strict=True):
-                state[f"{ours}self_attn.{name}_proj.{kind}"] = part.clone()
-            for name, other in names.items():
-                state[f"{ours}{other}.{kind}"] = openai[f"{theirs}{name}.{kind}"]
+    for number in range(LAYERS):
+        block = f"text_model.encoder.layers.{number}."
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            state |= linear(f"{block}self_attn.{name}", WIDTH, WIDTH)
+        state |= linear(block + "mlp.fc1", WIDTH, FF_SIZE) | linear(block + "mlp.fc2", FF_SIZE, WIDTH)
+        state |= norm(block + "layer_norm1") | norm(block + "layer_norm2")
     return state
 
 
-def write_bert(folder: Path, kind: str = "bert", file: str = "model.safetensors") -> Path:
+def write_bert(folder: Path, kind: str = "bert", file: str = "model.safetensors", words: list[str] = WORDS) -> Path:
     """A Hugging Face folder of BERT or DistilBERT with a `vocab.txt`."""
     folder.mkdir(parents=True, exist_ok=True)
     state = bert_state() if kind == "bert" else distilbert_state()
@@ -126,14 +103,21 @@ def write_bert(folder: Path, kind: str = "bert", file: str = "model.safetensors"
         | {"hidden_dim": FF_SIZE, "n_layers": LAYERS, "vocab_size": len(WORDS), "max_position_embeddings": POSITIONS},
     }[kind]
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    if kind == "bert":
+        ids = {word: index for index, word in enumerate(words)}
+        tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+        tokenizer.save(str(folder / "tokenizer.json"))
     return folder
 
 
-def write_clip_folder(folder: Path, openai: dict[str, Tensor]) -> Path:
+def write_clip(folder: Path) -> Path:
     """A Hugging Face folder of CLIP with `vocab.json` and `merges.txt`."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(hugging_face_clip_state(openai), folder / "model.safetensors")
+    save_file(clip_state(), folder / "model.safetensors")
     text = {"num_attention_heads": WIDTH // 64, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
     text |= {"hidden_size": WIDTH, "intermediate_size": FF_SIZE, "num_hidden_layers": LAYERS}
     text |= {"vocab_size": len(CLIP_TOKENS), "max_position_embeddings": POSITIONS, "projection_dim": PROJECTION}
@@ -144,22 +128,13 @@ def write_clip_folder(folder: Path, openai: dict[str, Tensor]) -> Path:
     return folder
 
 
-def write_openai_vocabulary(folder: Path) -> None:
-    """`bpe_simple_vocab_16e6.txt.gz`, which lists more merges than the model has tokens for."""
-    lines = ['"bpe_simple_vocab_16e6.txt#version: 0.2', *(" ".join(pair) for pair in MERGES), "f a", "fa st</w>"]
-    (folder / "bpe_simple_vocab_16e6.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
-
-
-def write_torchscript(path: Path, state: dict[str, Tensor]) -> Path:
-    """A TorchScript archive of half-precision parameters, as `ViT-B-32.pt` is."""
-    root = nn.Module()
-    for name, tensor in state.items():
-        *parents, leaf = name.split(".")
-        module = root
-        for parent in parents:
-            if not hasattr(module, parent):
-                module.add_module(parent, nn.Module())
-            module = getattr(module, parent)
-        module.register_parameter(leaf, nn.Parameter(tensor.half(), requires_grad=False))
-    torch.jit.script(root).save(str(path))
-    return path
+def write_t5(folder: Path) -> Path:
+    """A Hugging Face folder of T5, whose tokenizer is a file of the tokenizers library."""
+    sizes = {"d_model": WIDTH, "d_kv": 16, "d_ff": FF_SIZE, "num_layers": LAYERS, "num_heads": 4}
+    words = ["<pad>", "</s>", "<unk>", *WORDS[4:]]
+    T5EncoderModel(T5Config(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>").save_pretrained(folder)
+    return folder

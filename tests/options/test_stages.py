@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from options import app, export, library, prepare, stages
+from options import app, demo, evaluation, export, inspect, library, prepare, stages
 from options.command_line import flags_of, parse
 from options.presets import PRESETS
 from utils.formats import get_format
@@ -26,14 +26,15 @@ SCHEMAS = {
     "train_length_estimator.py": stages.LengthOptions,
     "train_evaluator.py": stages.EvaluatorOptions,
     "Part_TMR.scripts.train": stages.RetrieverOptions,
-    "Part_TMR.scripts.test": stages.RetrieverEvalOptions,
+    "Part_TMR.scripts.test": evaluation.RetrieverEvalOptions,
     "build_rag_database.py": library.BuildOptions,
     "Part_TMR.scripts.search": library.SearchOptions,
-    "eval_vq.py": stages.EvalVQOptions,
-    "eval_mask.py": stages.EvalMaskOptions,
-    "eval_res.py": stages.EvalResOptions,
-    "demo.py": stages.DemoOptions,
-    "export_run.py": stages.ExportOptions,
+    "eval_vq.py": evaluation.EvalVQOptions,
+    "eval_mask.py": evaluation.EvalMaskOptions,
+    "eval_res.py": evaluation.EvalResOptions,
+    "demo.py": demo.DemoOptions,
+    "export_run.py": inspect.ExportOptions,
+    "pipeline.inspect": inspect.InspectOptions,
     "prepare_dataset.py": prepare.PrepareOptions,
     "visualization.export": export.MotionExportOptions,
     "app.py": app.AppOptions,
@@ -156,13 +157,13 @@ def test_format_and_alias_follow_the_dataset(schema: type) -> None:
         (stages.VQOptions, "--window_size 30", "--window_size must be a multiple of 4, not 30"),
         (stages.VQOptions, "--milestones 3 2", "--milestones must rise, not 3 2"),
         (stages.MaskedOptions, "--vq_name a/b", "--vq_name must be a folder name"),
-        (stages.EvalResOptions, "--rtrans_name /tmp", "--rtrans_name must be a folder name"),
-        (stages.DemoOptions, "", "give either --text_prompt or --text_path"),
-        (stages.DemoOptions, "--text_prompt a --text_path b", "give either --text_prompt or --text_path"),
-        (stages.DemoOptions, "--text_prompt ''", "--text_prompt is empty"),
-        (stages.DemoOptions, "--text_prompt a --ext ../..", "--ext must be a folder name"),
-        (stages.DemoOptions, "--text_prompt a --formats", "--formats is empty"),
-        (stages.DemoOptions, "--text_prompt a --formats avi", "one of mp4, gif, png, bvh, glb, html, npy, not 'avi'"),
+        (evaluation.EvalResOptions, "--rtrans_name /tmp", "--rtrans_name must be a folder name"),
+        (demo.DemoOptions, "", "give either --text_prompt or --text_path"),
+        (demo.DemoOptions, "--text_prompt a --text_path b", "give either --text_prompt or --text_path"),
+        (demo.DemoOptions, "--text_prompt ''", "--text_prompt is empty"),
+        (demo.DemoOptions, "--text_prompt a --ext ../..", "--ext must be a folder name"),
+        (demo.DemoOptions, "--text_prompt a --formats", "--formats is empty"),
+        (demo.DemoOptions, "--text_prompt a --formats avi", "one of mp4, gif, png, bvh, glb, html, npy, not 'avi'"),
         (export.MotionExportOptions, "--dir a --out b --formats npy", "not 'npy'"),
         (export.MotionExportOptions, "--dir a --out b --formats", "there is nothing to write"),
         (export.MotionExportOptions, "--dir a --out b --frame_rate 0.5", "--frame_rate must be 0 or at least 1"),

@@ -15,12 +15,13 @@ from data.clips import Caption, Clip
 from models.configs import RVQConfig, SamplingSettings
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
-from options.stages import EvalResOptions, ProtocolOptions
+from options.evaluation import EvalResOptions, ProtocolOptions
 from pipeline.evaluation.generators import _sources, _targets
 from pipeline.evaluation.protocols import Fixed, Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
 from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
+from pipeline.runs import runs_of
 from utils import metrics
 from utils.errors import UserError
 from utils.formats import get_format
@@ -209,7 +210,10 @@ def test_traversing_takes_every_checkpoint_or_those_of_a_name(tmp_path: Path) ->
 
     def targets(*flags: str) -> list[tuple[str | None, str]]:
         found = parse(EvalResOptions, ["--dataset_name", "mini", "--checkpoints_dir", str(tmp_path), *flags])
-        return [(which, str(folder.relative_to(model.parent))) for which, folder in _targets(found, "res", "mini")]
+        return [
+            (which, str(folder.relative_to(model.parent)))
+            for which, folder in _targets(found, "res", runs_of(found.run))
+        ]
 
     with pytest.raises(UserError, match="it has none at all"):
         targets("--traverse_res")

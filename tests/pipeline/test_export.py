@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from pipeline.export import export_run
-from pipeline.runs import read_config
 from utils.checkpoint import load_state, read_checkpoint, save_checkpoint
+from utils.checkpoint_names import resolve_checkpoint
 from utils.errors import UserError
 from utils.files import write_json
-from utils.run_files import resolve_checkpoint
+from utils.run import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Path:
 def test_export_is_half_as_large_and_loads_strictly(run: Path, tmp_path: Path) -> None:
     weights = export_run(run, tmp_path / "out")
     assert weights == tmp_path / "out" / "model" / "net_best_mpjpe.safetensors" == resolve_checkpoint(tmp_path / "out")
-    config = read_config(tmp_path / "out")
+    config = Run(tmp_path / "out").config
     assert config["command"] == "python train_vq.py" and config["train"] == {"seed": 1}
     assert config["exported"] == {"checkpoint": "net_best_mpjpe.tar", "step": 7, "metrics": {"mpjpe": 0.5}}
     state = read_checkpoint(weights)["model"]
@@ -49,7 +49,7 @@ def test_export_is_half_as_large_and_loads_strictly(run: Path, tmp_path: Path) -
 def test_an_exported_run_can_be_exported_again(run: Path, tmp_path: Path) -> None:
     export_run(run, tmp_path / "out")
     export_run(tmp_path / "out", tmp_path / "again")
-    assert read_config(tmp_path / "again") == read_config(tmp_path / "out")
+    assert Run(tmp_path / "again").config == Run(tmp_path / "out").config
 
 
 def test_mistakes(run: Path, tmp_path: Path) -> None:

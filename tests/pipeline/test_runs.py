@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from data.specs import get_spec
-from pipeline.runs import find_database, read_config, run_folder, run_path
+from pipeline.runs import Runs
+from utils.checkpoint_names import list_checkpoints, matching_checkpoints, resolve_checkpoint
 from utils.errors import UserError
-from utils.run_files import list_checkpoints, matching_checkpoints, resolve_checkpoint
+from utils.run import Run
 
 
 @pytest.fixture
@@ -30,20 +31,23 @@ def put(run_dir: Path, *names: str) -> Path:
 
 
 def test_run_folder(logs: Path) -> None:
-    assert run_folder(logs, "mini", "vq") == logs / "mini" / "vq"
-    assert read_config(run_folder(logs, "mini", "vq")) == {"stage": "vq"}
+    runs = Runs(logs, get_spec("mini"))
+    assert runs.find("vq") == runs.path("vq") == logs / "mini" / "vq"
+    assert runs.open("vq", "vq").config == {"stage": "vq"} and runs.open("vq") is runs.open("vq")
+    with pytest.raises(UserError, match="vq is a run of stage 'vq', not of 'tmr'"):
+        runs.open("vq", "tmr")
     with pytest.raises(UserError, match="run mtrans does not exist.*the runs there are: vq, vq_small"):
-        run_folder(logs, "mini", "mtrans")
+        runs.open("mtrans")
     with pytest.raises(UserError, match="there is no run at all"):
-        run_folder(logs, "kit", "vq")
+        Runs(logs, get_spec("kit")).open("vq")
     with pytest.raises(UserError, match="broken is no run: config.json is missing"):
-        run_folder(logs, "mini", "broken")
+        runs.open("broken")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../vq", "/tmp"])
 def test_a_run_name_cannot_leave_the_folder(name: str) -> None:
     with pytest.raises(UserError, match="not a plain folder name"):
-        run_path("logs", "mini", name)
+        Runs("logs", get_spec("mini")).path(name)
 
 
 def test_which_is_a_name_a_stem_or_a_unique_part(logs: Path) -> None:
@@ -110,28 +114,28 @@ def test_kept_epochs_are_ordered_by_number_and_never_the_default(logs: Path) -> 
 def test_a_broken_config_is_named(text: str, message: str, logs: Path) -> None:
     (logs / "mini" / "vq" / "config.json").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_config(logs / "mini" / "vq")
+        Run(logs / "mini" / "vq")
 
 
 def test_a_config_that_cannot_be_read_is_named(logs: Path) -> None:
     (logs / "mini" / "vq" / "config.json").unlink()
     (logs / "mini" / "vq" / "config.json").mkdir()
     with pytest.raises(UserError, match="config.json cannot be read: Is a directory"):
-        read_config(logs / "mini" / "vq")
+        Run(logs / "mini" / "vq")
 
 
 def test_databases_are_found_nearest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec, logs, usual = get_spec("mini"), tmp_path / "logs", tmp_path / "db"
     with pytest.raises(UserError, match=f"belongs at {usual / 'mini'}; make it by python build_rag_database.py"):
-        find_database(logs, spec, None, usual)
+        Runs(logs, spec).database(None, usual)
     for place in (usual, usual / "mini", logs / "mini" / "database"):
         place.mkdir(parents=True)
         (place / "manifest.json").write_text("{}")
-        assert find_database(logs, spec, None, usual) == place
-    assert find_database(tmp_path / "nowhere", get_spec("mini"), None, "db") == Path("db/mini")
+        assert Runs(logs, spec).database(None, usual) == place
+    assert Runs(tmp_path / "nowhere", spec).database(None, "db") == Path("db/mini")
     with pytest.raises(UserError, match="belongs at database/mini"):
-        find_database(tmp_path / "nowhere", spec, None)
+        Runs(tmp_path / "nowhere", spec).database(None)
 
 
 def test_a_given_database_comes_before_the_one_beside_the_runs(tmp_path: Path) -> None:
@@ -139,12 +143,11 @@ def test_a_given_database_comes_before_the_one_beside_the_runs(tmp_path: Path) -
     for place in (beside, given):
         place.mkdir(parents=True)
         (place / "manifest.json").write_text("{}")
-    assert find_database(tmp_path / "logs", spec, None) == beside
-    assert (
-        find_database(tmp_path / "logs", spec, given) == find_database(tmp_path / "logs", spec, given.parent) == given
-    )
+    runs = Runs(tmp_path / "logs", spec)
+    assert runs.database(None) == beside
+    assert runs.database(given) == runs.database(given.parent) == given
     with pytest.raises(UserError, match="nowhere is no RAG database of mini: make it by"):
-        find_database(tmp_path / "logs", spec, "nowhere")
+        runs.database("nowhere")
 
 
 def test_no_torch_is_needed() -> None:

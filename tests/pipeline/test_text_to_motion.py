@@ -10,10 +10,11 @@ import torch
 from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
 from models.transformer.condition import ConditionDims
 from pipeline import Motion, TextToMotion
-from pipeline.loader import TokenShape, build_masked, build_residual, token_config
+from pipeline.loader import build_masked, build_residual, token_config
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.run import TokenShape
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 PROMPTS = ["a person waves", "a man walks forward quickly", "someone is sitting down"]

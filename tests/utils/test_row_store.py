@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +82,21 @@ def test_a_kill_costs_what_was_not_written(tmp_path: Path, monkeypatch: pytest.M
     fill(store, maker)
     assert maker.made == [4, 5]
     check(store)
+
+
+def test_the_bar_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int | str] = []
+
+    @contextlib.contextmanager
+    def bar(total: int, what: str, unit: str, scaled: bool) -> Iterator[SimpleNamespace]:
+        counted.extend([what, total])
+        yield SimpleNamespace(update=counted.append)
+
+    monkeypatch.setattr("utils.progress.progress_bar", bar)
+    store_in(tmp_path).complete(KEYS[:2], Maker(), "making", "row")
+    store_in(tmp_path).complete(KEYS, Maker(), "making", "frame", sizes=[10, 20, 30, 40, 50, 60])
+    store_in(tmp_path).complete(KEYS, Maker(), "making", "row")
+    assert counted == ["making", 2, 1, 1, "making", 180, 30, 40, 50, 60]
 
 
 def _die_while_writing(folder: str) -> None:

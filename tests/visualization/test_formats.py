@@ -19,8 +19,8 @@ from pipeline.motion_folder import read_motion_folder
 from tests.visualization.motions import make_walk
 from utils.bvh import read_bvh
 from utils.errors import UserError
+from visualization.captioned import CaptionedMotion
 from visualization.formats import COMPARED, WRITERS, ExportSettings, resample, write_comparison, write_motion
-from visualization.html import Panel
 from visualization.motion_folder import export_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def test_options_offer_what_can_be_written() -> None:
 @pytest.mark.parametrize("frames", [1, 2, 196])
 def test_every_format_takes_every_length(tmp_path: Path, frames: int) -> None:
     kinds = list(WRITERS)
-    files = write_motion(tmp_path / "a.b", Panel(make_walk(frames=frames), "walks"), kinds, SMALL)
+    files = write_motion(tmp_path / "a.b", CaptionedMotion(make_walk(frames=frames), "walks"), kinds, SMALL)
     assert {kind: path.name for kind, path in files.items()} == {kind: f"a.b.{kind}" for kind in kinds}
     assert all(path.stat().st_size > 500 for path in files.values())
     assert len(list(tmp_path.iterdir())) == len(kinds)
@@ -46,10 +46,10 @@ def test_every_format_takes_every_length(tmp_path: Path, frames: int) -> None:
 @pytest.mark.parametrize("prompt", PROMPTS, ids=range(len(PROMPTS)))
 def test_every_format_takes_any_words(tmp_path: Path, prompt: str) -> None:
     joints = make_walk(frames=2)
-    panel = Panel(joints, prompt, prompt, [(prompt, prompt, 0.5)])
+    panel = CaptionedMotion(joints, prompt, prompt, [(prompt, prompt, 0.5)])
     write_motion(tmp_path / "a", panel, ["mp4", "png", "html"], SMALL)
     write_comparison(tmp_path / "b", [panel, panel], ["html"], SMALL)
-    write_comparison(tmp_path / "b", [panel, Panel(joints)], ["mp4"], ExportSettings(20, size=(192, 64)))
+    write_comparison(tmp_path / "b", [panel, CaptionedMotion(joints)], ["mp4"], ExportSettings(20, size=(192, 64)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.mp4", "a.png", "b.html", "b.mp4"]
 
 
@@ -58,20 +58,20 @@ def test_bad_motions_and_places_leave_nothing(tmp_path: Path, kind: str) -> None
     joints = make_walk(frames=3)
     joints[1, 4, 2] = np.nan
     with pytest.raises(UserError, match="frame 1"):
-        write_motion(tmp_path / "a", Panel(joints), [kind], SMALL)
+        write_motion(tmp_path / "a", CaptionedMotion(joints), [kind], SMALL)
     with pytest.raises(UserError, match="no frames"):
-        write_motion(tmp_path / "a", Panel(joints[:0]), [kind], SMALL)
+        write_motion(tmp_path / "a", CaptionedMotion(joints[:0]), [kind], SMALL)
     with pytest.raises(UserError, match="avi"):
-        write_motion(tmp_path / "a", Panel(joints), [kind, "avi"], SMALL)
+        write_motion(tmp_path / "a", CaptionedMotion(joints), [kind, "avi"], SMALL)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        write_motion(tmp_path / "file" / "a", Panel(make_walk(frames=1)), [kind], SMALL)
+        write_motion(tmp_path / "file" / "a", CaptionedMotion(make_walk(frames=1)), [kind], SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_comparison_needs_two_and_takes_sixteen(tmp_path: Path) -> None:
-    panel = Panel(make_walk(frames=1), "walks")
+    panel = CaptionedMotion(make_walk(frames=1), "walks")
     for count in (0, 1, 17):
         with pytest.raises(UserError, match="2 to 16"):
             write_comparison(tmp_path / "a", [panel] * count, ["html"], SMALL)
@@ -128,7 +128,7 @@ def test_folder_with_captions_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_a_comparison_that_cannot_be_is_found_before_any_file(tmp_path: Path) -> None:
-    motions = {str(number): Panel(make_walk(frames=3), "a") for number in range(5)}
+    motions = {str(number): CaptionedMotion(make_walk(frames=3), "a") for number in range(5)}
     out = tmp_path / "out"
     out.mkdir()
     for chosen, compare in ((motions, ["html", "mp4"]), ({"0": motions["0"]}, ["html"])):

@@ -15,7 +15,8 @@ import pytest
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
 from visualization.body import get_body
-from visualization.html import Panel, write_html
+from visualization.captioned import CaptionedMotion
+from visualization.html import write_html
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -72,7 +73,7 @@ def content_of(path: Path) -> dict:
 
 def test_page_holds_everything(tmp_path: Path) -> None:
     joints = make_walk(frames=30)
-    panels = [Panel(joints, HOSTILE, "a", [("000001", HOSTILE, 0.5)]), Panel(joints[:7], "b")]
+    panels = [CaptionedMotion(joints, HOSTILE, "a", [("000001", HOSTILE, 0.5)]), CaptionedMotion(joints[:7], "b")]
     path = write_html(tmp_path / "page.html", panels, 20, title=HOSTILE)
     text = path.read_text("utf-8")
     assert not re.search(r"https?://|src=|href=|@import|url\(", text)
@@ -89,13 +90,13 @@ def test_figures_side_by_side_stand_on_one_line(tmp_path: Path) -> None:
     stand = np.repeat(make_walk(frames=1), 6, axis=0)
     leap = stand + [0, 1.0, 0]
     leap[2:4, :, 1] += 0.8
-    content = content_of(write_html(tmp_path / "page.html", [Panel(stand), Panel(leap)], 20))
+    content = content_of(write_html(tmp_path / "page.html", [CaptionedMotion(stand), CaptionedMotion(leap)], 20))
     looked_at = [np.frombuffer(base64.b64decode(motion["path"]), "<f4").reshape(-1, 3) for motion in content["motions"]]
     np.testing.assert_allclose(looked_at[1][:, 1] - looked_at[0][:, 1], 1.0, atol=1e-4)
 
 
 def test_a_leading_panel_needs_others(tmp_path: Path) -> None:
-    panel = Panel(make_walk(frames=3))
+    panel = CaptionedMotion(make_walk(frames=3))
     for panels, lead, expected in (([panel], True, False), ([panel] * 3, True, True), ([panel] * 3, False, False)):
         assert content_of(write_html(tmp_path / "page.html", panels, 20, lead=lead))["lead"] is expected
 
@@ -104,7 +105,7 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least one"):
         write_html(tmp_path / "a.html", [], 20)
     with pytest.raises(UserError, match="shape"):
-        write_html(tmp_path / "a.html", [Panel(np.zeros((3, 4, 3)))], 20)
+        write_html(tmp_path / "a.html", [CaptionedMotion(np.zeros((3, 4, 3)))], 20)
     assert not list(tmp_path.iterdir())
 
 
@@ -112,7 +113,10 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
 def test_page_works_in_a_browser(tmp_path: Path, dataset: str) -> None:
     joints = make_walk(dataset, frames=60)
-    panels = [Panel(joints, HOSTILE, "label", [("000001", "someone walks", 0.875)]), Panel(joints[:1], "one frame")]
+    panels = [
+        CaptionedMotion(joints, HOSTILE, "label", [("000001", "someone walks", 0.875)]),
+        CaptionedMotion(joints[:1], "one frame"),
+    ]
     path = write_html(tmp_path / "page.html", panels, 20, dataset, title="two figures")
     path.write_text(path.read_text("utf-8").replace("</body>", VISIT + "</body>"), "utf-8")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]

@@ -125,7 +125,7 @@ def test_every_valid_frame_and_the_side_count(evaluator: OwnEvaluator) -> None:
 
 def test_a_run_and_its_export_load(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(logs.parent)
-    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device: WordEncoder())
+    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device=None: WordEncoder())
     trained = load_evaluator(get_spec("mini"), logs)
     assert (trained.name, trained.dimension, trained.n_features) == ("own", 6, 263)
     np.testing.assert_allclose(
@@ -139,7 +139,7 @@ def test_a_run_and_its_export_load(logs: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_does_not_fit_is_refused(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(logs.parent)
-    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device: WordEncoder())
+    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device=None: WordEncoder())
     spec, run_dir = get_spec("mini"), logs / "mini" / "evaluator"
 
     def refused(message: str, checkpoints_dir: Path | str = logs) -> None:

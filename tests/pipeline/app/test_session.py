@@ -15,9 +15,10 @@ import torch
 
 from data.specs import get_spec
 from models.configs import SamplingSettings
-from options.app import AppOptions, ModelOptions, ServerOptions
+from options.app import AppOptions, ServerOptions
 from options.command_line import parse
-from options.stages import DemoOptions
+from options.demo import DemoOptions
+from options.groups import DatasetOptions
 from pipeline.app.markup import show_error, show_result
 from pipeline.app.results import FILES, ResultStore
 from pipeline.app.session import AppSession, Line, Neighbour, Result
@@ -64,7 +65,7 @@ def stub_session(store: ResultStore, generate: Callable[..., list[Motion]], queu
 
 
 def test_the_shipped_models_answer_with_all_files(store: ResultStore) -> None:
-    options = AppOptions(models=ModelOptions(checkpoints_dir=PRETRAINED))
+    options = AppOptions(run=DatasetOptions("mini", PRETRAINED))
     t2m = TextToMotion.load(PRETRAINED)
     session = AppSession(t2m, options, store)
     told: list[tuple[float, str]] = []

@@ -11,7 +11,6 @@ LATEST = "latest.tar"
 BEST_FID = "net_best_fid.tar"
 EXPORT_SUFFIX = ".safetensors"
 EVERY_CHECKPOINT = "all"
-MANIFEST = "manifest.json"  # of a RAG database
 SUFFIXES = (".tar", EXPORT_SUFFIX)
 
 

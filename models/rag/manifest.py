@@ -1,0 +1,28 @@
+"""manifest.json of a RAG database: what it is, and who made it. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files import read_json
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the database in a folder says of itself: retriever, tokenizer, dataset, command and counts.
+
+    Raises:
+        UserError: it is no database, or one of another version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder} is no RAG database ({MANIFEST} is missing): make one with build_rag_database.py")
+    manifest = read_json(path)
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} has format {version}, not {FORMAT_VERSION}: build the database again")
+    return manifest

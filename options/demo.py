@@ -1,0 +1,55 @@
+"""The options of demo.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.settings import MAX_SEED
+from models.configs import SamplingSettings
+from options.export import COMPARE_HELP, FOOT_LOCK_HELP, Comparison
+from options.groups import FOLDER_NAME, DatasetOptions, GeneratorRuns
+from utils.errors import UserError
+from utils.schema import option
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """demo.py"""
+
+    text_prompt: str | None = option(None, "what to generate")
+    text_path: str | None = option(None, "file with one `prompt` or `prompt=frames` a line; # starts a comment")
+    motion_length: int = option(0, "length in frames, made a multiple of 4; 0: estimated from the text", minimum=0)
+    repeat_times: int = option(1, "motions a prompt", minimum=1)
+    seed: int = option(
+        0, "seed; a prompt with a seed gives the same motion in any company", minimum=0, maximum=MAX_SEED
+    )
+    ext: str = option("demo", "name of the folder in output_dir", pattern=FOLDER_NAME)
+    output_dir: str = option("outputs", "folder of all results")
+    formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "html", "npy"], ...] = option(
+        ("mp4", "bvh", "glb", "html", "npy"),
+        "files a motion: video, animated and still picture, skeleton, skinned figure, page to play, arrays",
+    )
+    compare: tuple[Comparison, ...] = option(("html",), COMPARE_HELP)
+    foot_lock: bool = option(False, FOOT_LOCK_HELP)
+    run: DatasetOptions = DatasetOptions("mini", "pretrained")
+    models: GeneratorRuns = GeneratorRuns()
+    no_retrieval: bool = option(False, "generate without retrieval")
+    deterministic_length: bool = option(False, "take the likeliest length instead of drawing one")
+    sampling: SamplingSettings = SamplingSettings()
+
+    def __post_init__(self) -> None:
+        if self.text_prompt is not None and not self.text_prompt.strip():
+            raise UserError("--text_prompt is empty: describe a motion")
+        if not self.formats:
+            raise UserError("--formats is empty: there is nothing to write")
+
+    def resolve(self) -> DemoOptions:
+        """The same, checked.
+
+        Raises:
+            UserError: no prompt, or two sources of prompts.
+        """
+        if (self.text_prompt is None) == (self.text_path is None):
+            raise UserError("give either --text_prompt or --text_path")
+        return self

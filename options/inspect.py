@@ -1,0 +1,25 @@
+"""The options of the scripts that look at one run: export_run.py and pipeline/inspect.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from options.groups import checkpoint_option
+from utils.schema import option
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """export_run.py"""
+
+    run: str = option(help="folder of the trained run, e.g. logs/mini/vq")
+    out: str = option(help="folder that is written, e.g. pretrained/mini/vq")
+    which_epoch: str | None = checkpoint_option()
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """pipeline/inspect.py"""
+
+    folder: str = option(help="folder of a run or of a database, e.g. pretrained/mini/mtrans", positional=True)
+    json: bool = option(False, "print everything as JSON")

@@ -1,0 +1,83 @@
+"""A command reads each run's config once, however many things it opens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import data.specs as specs
+from data.mini.folder import write
+from engine.token_tasks import MaskedTask
+from options.command_line import parse
+from options.evaluation import EvalResOptions
+from options.presets import PRESETS
+from options.stages import MaskedOptions
+from pipeline import TextToMotion
+from pipeline.evaluation.generators import evaluate_generator
+from pipeline.evaluation.run import Evaluation
+from pipeline.loader import build_masked
+from pipeline.token_training import token_harness
+
+PRETRAINED = Path(__file__).parents[2] / "pretrained"
+STAGES = ("vq", "mtrans", "rtrans", "length", "tmr", "evaluator")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each run's config.json was read."""
+    counts: Counter[str] = Counter()
+    plain = Path.read_text
+
+    def read_text(path: Path, *args: object, **kwargs: object) -> str:
+        if path.name == "config.json" and path.parent.name in STAGES:
+            counts[path.parent.name] += 1
+        return plain(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return counts
+
+
+@pytest.fixture
+def small_mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A few clips under the name of the shipped runs' dataset, in a folder of runs where only `tmr` and `vq` lie."""
+    write(tmp_path / "dataset" / "mini", n_clips=60, workers=1)
+    small = specs.moved(specs.SPECS["mini"], tmp_path / "dataset" / "mini")
+    monkeypatch.setitem(specs.SPECS, "mini", small)
+    (tmp_path / "logs" / "mini").mkdir(parents=True)
+    for stage in ("vq", "tmr", "mtrans", "rtrans", "length", "database"):
+        (tmp_path / "logs" / "mini" / stage).symlink_to(PRETRAINED / "mini" / stage)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "logs"
+
+
+def test_loading_the_generator(opened: Counter[str]) -> None:
+    TextToMotion.load(PRETRAINED)
+    assert opened == dict.fromkeys(("vq", "mtrans", "rtrans", "length", "tmr"), 1)
+
+
+def test_the_training_of_a_transformer(small_mini: Path, opened: Counter[str]) -> None:
+    flags = f"--preset mini --name new --checkpoints_dir {small_mini} --gpu_id -1 --max_steps 1 --batch_size 4"
+    options = parse(MaskedOptions, flags.split(), PRESETS["mtrans"])
+    harness = token_harness(options, "mtrans", build_masked, MaskedTask)
+    assert opened == {"vq": 1, "tmr": 1}, "no evaluator lies here"
+    assert harness.run_dir == small_mini / "mini" / "new" and (harness.run_dir / "config.json").is_file()
+
+
+def test_an_evaluation_of_several_checkpoints(
+    small_mini: Path, opened: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small_mini / "mini" / "rtrans"
+    run.unlink()
+    (run / "model").mkdir(parents=True)
+    (run / "config.json").write_bytes((PRETRAINED / "mini" / "rtrans" / "config.json").read_bytes())
+    for name in ("net_epoch_1", "net_epoch_2"):
+        weights = next((PRETRAINED / "mini" / "rtrans" / "model").iterdir())
+        (run / "model" / f"{name}.safetensors").write_bytes(weights.read_bytes())
+    loaded = []
+    monkeypatch.setattr(Evaluation, "run", lambda self, sources, *_: loaded.append(sources[0].t2m.residual))
+    flags = f"--dataset_name mini --checkpoints_dir {small_mini} --gpu_id -1 --traverse_res --split train"
+    evaluate_generator(parse(EvalResOptions, flags.split()), "res")
+    assert opened == dict.fromkeys(("vq", "mtrans", "rtrans", "length", "tmr"), 1)
+    assert len(loaded) == 2 and loaded[0] is not loaded[1], "each checkpoint is read"
