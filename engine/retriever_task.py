@@ -45,6 +45,12 @@ class CaptionTexts:
             return [self.captions[index] for index in indices.tolist()]
         return self.store.rows(indices.cpu()).to(device)
 
+    def embedded(self, model: nn.Module) -> Tensor:
+        """All captions as `model.encode_text` embeds them, (n_captions, D) on the CPU."""
+        device, numbers = model.normalizer.mean.device, torch.arange(len(self.captions))
+        chunks = (model.encode_text(self.rows(chunk, device)) for chunk in numbers.split(TEXT_BATCH))
+        return torch.cat([chunk.float().cpu() for chunk in chunks])
+
     def fetch(self, indices: Tensor) -> dict[str, Any]:
         """`texts` as `rows` gives them and `caption` (B,), the number of the distinct caption, both on the host."""
         return {"texts": self.rows(indices, torch.device("cpu")), "caption": self.distinct[indices]}
@@ -173,11 +179,8 @@ class RetrieverTask(Task):
     def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """Recalls in percent and median ranks; `r1` is text -> motion."""
         motion, clips = (torch.cat([record[name] for record in records]) for name in ("motion", "clips"))
-        device = self.model.normalizer.mean.device
-        rows = torch.arange(len(self.validation_texts.captions)).split(TEXT_BATCH)
-        text = [self.model.encode_text(self.validation_texts.rows(chunk, device)).float().cpu() for chunk in rows]
         right = self.validation_texts.clips[:, None] == clips.numpy()
-        tables = both_directions((torch.cat(text) @ motion.T).numpy(), right)
+        tables = both_directions((self.validation_texts.embedded(self.model) @ motion.T).numpy(), right)
         metrics = {"r1": tables["text_to_motion"]["R1"]}
         for direction, table in tables.items():
             metrics |= {f"{direction}/{name}": table[name] for name in ("R1", "R5", "R10", "MedR")}
