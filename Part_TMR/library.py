@@ -24,7 +24,6 @@ from Part_TMR.retriever import TEXTS_AT_ONCE, Retriever
 from utils.arrays import read_array
 from utils.batches import Batches
 from utils.errors import UserError
-from utils.formats import get_format
 from utils.representation import canonicalize, joints_to_features
 from utils.row_store import Row, RowStore, digest, identity
 
@@ -102,11 +101,11 @@ def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None
     Raises:
         UserError: unreadable, another shape, not finite, a skeleton that is not the dataset's, or no usable motion.
     """
-    path, layout = Path(path), get_format(spec.format)
+    path, form = Path(path), spec.format
     if path.suffix.lower() == ".npy" and (content := read_array(path)).ndim == 2:
-        if content.shape[1] != layout.n_features or not len(content):
+        if content.shape[1] != form.n_features or not len(content):
             raise UserError(
-                f"{path} must hold features (frames, {layout.n_features}) or joints (frames, {layout.n_joints}, 3),"
+                f"{path} must hold features (frames, {form.n_features}) or joints (frames, {form.n_joints}, 3),"
                 f" not {content.shape}"
             )
         if content.dtype.kind not in "fiu" or not np.isfinite(content).all():
@@ -114,19 +113,19 @@ def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None
         return content.astype(np.float32)
     motion = (reader or reader_for(spec)).read(path)
     try:
-        odd = check_motion(motion.joints, ClipSettings(fps=spec.format.fps, min_frames=1), spec.format)
+        odd = check_motion(motion.joints, ClipSettings(form=form, min_frames=1))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     for remark in (*motion.remarks, *odd):
         print(f"note: {path.name}: {remark}")
-    return joints_to_features(canonicalize(motion.joints, spec.format), spec.format)
+    return joints_to_features(canonicalize(motion.joints, form), form)
 
 
 def reader_for(
     spec: DatasetSpec, settings: ReadSettings | None = None, bodies: Mapping[str, BodyShape] | None = None
 ) -> MotionReader:
     """What reads motion files as joints of a dataset, at its frame rate."""
-    return MotionReader(settings or ReadSettings(), spec.format.fps, spec.format.fps, spec.format, bodies or {})
+    return MotionReader(settings or ReadSettings(), spec.format.fps, spec.format, bodies or {})
 
 
 def read_own_clips(

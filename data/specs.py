@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json
-from utils.formats import ALIASES, format_of, get_format, read_format
+from utils.formats import ALIASES, HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 
 SPLITS = ("train", "val", "test")
@@ -78,6 +78,15 @@ class DatasetSpec:
         """File of the feature standard deviations, (D,)."""
         return self.root / "Std.npy"
 
+    def check_format(self, form: MotionFormat, what: object) -> None:
+        """Refuses a run, a library, an evaluator, `what`, that knows motions of another format than the dataset's.
+
+        Raises:
+            UserError: says which joint or value differs.
+        """
+        if difference := form.difference(self.format):
+            raise UserError(f"{what} is of another motion format than the dataset {self.root}: {difference}")
+
     def split_path(self, split: str) -> Path:
         """File that lists a split's clip ids, one a line."""
         return self.root / f"{split}.txt"
@@ -86,9 +95,9 @@ class DatasetSpec:
 SPECS = {
     spec.name: spec
     for spec in (
-        DatasetSpec("humanml3d", Path("dataset/HumanML3D"), get_format("humanml3d")),
+        DatasetSpec("humanml3d", Path("dataset/HumanML3D"), HUMANML3D),
         DatasetSpec("kit", Path("dataset/KIT-ML"), get_format("kit"), min_frames=24),
-        DatasetSpec("mini", Path("dataset/mini"), get_format("mini"), max_frames=120, generated=True),
+        DatasetSpec("mini", Path("dataset/mini"), HUMANML3D, max_frames=120, generated=True),
     )
 }
 
@@ -115,6 +124,17 @@ def get_spec(name: str) -> DatasetSpec:
         f"unknown dataset {name!r}: use one of {', '.join(SPECS)}, the name of a folder in {OWN_DATASETS}/, or the path"
         " of a folder in HumanML3D's layout that holds a dataset.json"
     )
+
+
+def usual_frames(form: MotionFormat) -> tuple[int, int]:
+    """Frames of the shortest and of the longest clip of motions like these: as published, else 2 s and 9.8 s."""
+    published = next((spec for spec in SPECS.values() if spec.format == form), None)
+    if published is not None:
+        return published.min_frames, published.max_frames
+    longest = int(DatasetSpec.max_frames / HUMANML3D.fps * form.fps)
+    shortest = round(DatasetSpec.min_frames / HUMANML3D.fps * form.fps)
+    unit = form.unit_length
+    return max(shortest, unit), max(longest - longest % unit, unit)
 
 
 def moved(spec: DatasetSpec, root: Path | str) -> DatasetSpec:
@@ -144,7 +164,8 @@ def require_files(spec: DatasetSpec, *paths: Path) -> None:
 
 def _read_spec(folder: Path) -> DatasetSpec:
     """The spec of a user's own folder, from its `dataset.json`:
-    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (only `fps` is required).
+    `{"fps": 20, "joints": "humanml3d", "min_frames": 40, "max_frames": 196}` (only `fps` is required; frames as in
+    `usual_frames`).
 
     "joints" is a published format's name, the path of a format's file beside `dataset.json`, or the format itself.
     """
@@ -154,14 +175,15 @@ def _read_spec(folder: Path) -> DatasetSpec:
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold an object, not {type(content).__name__}")
-    found = _format_of(path, content.get("joints", "humanml3d"))
-    shortest = next((spec.min_frames for spec in SPECS.values() if spec.format == found), DatasetSpec.min_frames)
+    found = told_format(content.get("joints", "humanml3d"), f'{path}: "joints"', folder)
+    form = replace(found, fps=float(_number(path, content, "fps", None)))
+    shortest, longest = usual_frames(form)
     spec = DatasetSpec(
         name=folder.resolve().name,
         root=folder,
-        format=replace(found, fps=float(_number(path, content, "fps", None))),
+        format=form,
         min_frames=int(_number(path, content, "min_frames", shortest)),
-        max_frames=int(_number(path, content, "max_frames", DatasetSpec.max_frames)),
+        max_frames=int(_number(path, content, "max_frames", longest)),
     )
     if _number(path, content, "units_per_metre", found.units_per_metre) != found.units_per_metre:
         raise UserError(
@@ -174,17 +196,6 @@ def _read_spec(folder: Path) -> DatasetSpec:
             f" {unit}, not {spec.min_frames} and {spec.max_frames}"
         )
     return spec
-
-
-def _format_of(path: Path, joints: Any) -> MotionFormat:
-    """The format that "joints" of the `dataset.json` at `path` means."""
-    if isinstance(joints, dict):
-        return format_of(joints, f'{path}: "joints"')
-    if isinstance(joints, str) and joints.endswith(".json"):
-        return read_format(path.parent / joints)
-    if not isinstance(joints, str) or ALIASES.get(joints, joints) not in ("humanml3d", "kit"):
-        raise UserError(f'{path}: "joints" must be "humanml3d", "kit" or a format\'s file, not {joints!r}')
-    return get_format(joints)
 
 
 def _number(path: Path, content: dict[str, Any], key: str, default: float | None) -> float:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from utils.formats import format_of
+
 MISSING = "(not set)"
+
+
+def format_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What the motion formats of two configs differ in, if both tell them: names and looks are no difference."""
+    if "format" not in old or "format" not in new:
+        return []
+    former, wanted = (format_of(config["format"], "format") for config in (old, new))
+    found = former.difference(wanted)
+    return [f"motion format: {found}"] if found else []
 
 
 def differences(old: Any, new: Any, free: Collection[str], path: str = "") -> Iterator[str]:

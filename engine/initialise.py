@@ -12,15 +12,15 @@ from typing import Any
 
 from torch import nn
 
-from engine.differences import MISSING, differences
+from engine.differences import MISSING, differences, format_difference
 from utils.checkpoint import fitting, load_state, read_model
 from utils.checkpoint_names import resolve_checkpoint
 from utils.errors import UserError, listed
 from utils.files import file_hash
-from utils.run import Run
+from utils.run import Run, upgraded
 
 RECORD = "initialised_from"  # in the config
-ARCHITECTURE = ("stage", "model", "format", "dims", "tokens", "text_dim")
+ARCHITECTURE = ("stage", "model", "dims", "tokens", "text_dim")
 # What only training and sampling read: it may differ from the run that the weights come from.
 TRAINING_KEYS = {
     "dropout",
@@ -69,11 +69,11 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     folder = weights.parent.parent
     if not (folder / "config.json").is_file():
         raise UserError(f"--init_from {weights} is in no run: there is no {folder / 'config.json'}")
-    other = Run(folder)
+    other, wanted = Run(folder), upgraded(config)
     if other.stage != config["stage"]:
         raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
-    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, config))
-    found = list(differences(old, new, TRAINING_KEYS))
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, wanted))
+    found = [*format_difference(other.config, wanted), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)

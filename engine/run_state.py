@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.differences import differences
+from engine.differences import differences, format_difference
 from engine.initialise import RECORD, start_record
 from utils.checkpoint import model_of, read_checkpoint
 from utils.checkpoint_names import LATEST
@@ -114,7 +114,8 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
     unknown = {"library", "format"} - set(old)
     old = upgraded(old)
     completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
-    found = list(differences(completed, config, FREE_KEYS | START_KEYS | unknown))
+    found = format_difference(old, config)
+    found += differences(completed, config, FREE_KEYS | START_KEYS | unknown | {"format"})
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
     if given not in (None, former):
         found.append(f"train.init_from was {former!r} and is {given!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from data.motions.settings import BODY_MODEL_HELP, ReadSettings
+from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from utils.errors import UserError
 from utils.schema import option
 
@@ -28,7 +28,7 @@ class MotionExportOptions:
         ("bvh", "glb"), "what to write: skeleton, skinned figure, page to play, video, animated and still picture"
     )
     compare: tuple[Comparison, ...] = option((), COMPARE_HELP)
-    joint_type: Literal["HumanML3D", "humanml3d", "kit"] = option("HumanML3D", "whose skeleton the joints are of")
+    joint_type: str | None = option(None, JOINT_TYPE_HELP)
     foot_lock: bool = option(False, FOOT_LOCK_HELP)
     bvh_units: Literal["cm", "m"] = option("cm", "lengths in the bvh files that are written; glb files are in metres")
     fps: float = option(
@@ -51,8 +51,3 @@ class MotionExportOptions:
             raise UserError("--formats and --compare are empty: there is nothing to write")
         if not self.dir.strip() or not self.out.strip():
             raise UserError("--dir and --out must name folders")
-
-    @property
-    def dataset(self) -> str:
-        """Name of the skeleton."""
-        return self.joint_type.lower()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from data.prepare.settings import ClipSettings, SplitSettings
-from data.specs import ALIASES, SPECS
+from data.specs import ALIASES, SPECS, usual_frames
 from utils.errors import UserError
+from utils.formats import HUMANML3D, get_format, telling
+from utils.motion_format import MotionFormat
 from utils.schema import option, to_dict
 
 # What may differ between a preparation and its continuation.
@@ -22,7 +25,7 @@ PATHS = ("motion_dir", "text_dir", "captions", "out", "body_model", "split_dir")
 class PrepareOptions:
     """prepare_dataset.py"""
 
-    motion_dir: str = option(help="folder of motions: .bvh, joints (T, 22, 3) as .npy or .npz, SMPL/AMASS .npz")
+    motion_dir: str = option(help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz")
     out: str = option(help="folder of the dataset, e.g. dataset/NAME, which --dataset_name NAME then finds")
     text_dir: str | None = option(
         None, "folder of NAME.txt with a caption a line, plain or caption#word/POS ...#start#end"
@@ -30,15 +33,26 @@ class PrepareOptions:
     captions: str | None = option(
         None, "one .csv or .json of name,caption[,start,end] instead of, or besides, --text_dir"
     )
-    fps: float = option(20.0, "frames a second of the dataset; motions are resampled to it", minimum=1, maximum=240)
+    format: str = option(
+        "humanml3d",
+        "skeleton that motions are retargeted to: humanml3d, kit, or a JSON file of your own (utils/formats.py)",
+    )
+    fps: float | None = option(
+        None,
+        "frames a second of the dataset, which motions are resampled to; none: the format's",
+        minimum=1,
+        maximum=240,
+    )
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)
     mirror: bool = option(False, "also add every clip with left and right exchanged, in motion and words, as MNAME")
-    min_frames: int = option(40, "shortest clip in frames of the dataset; shorter ones are refused", minimum=4)
-    max_frames: int = option(
-        196,
+    min_frames: int | None = option(
+        None, "shortest clip in frames of the dataset, shorter ones are refused; none: 2 seconds", minimum=4
+    )
+    max_frames: int | None = option(
+        None,
         "longest motion that models see, a multiple of 4; longer clips stay whole: training crops them, validation and"
-        " test leave them out (see --windows)",
+        " test leave them out (see --windows); none: 9.8 seconds",
         minimum=4,
     )
     windows: bool = option(
@@ -58,10 +72,10 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         if self.text_dir is None and self.captions is None:
             raise UserError("give the captions: --text_dir, --captions or both")
-        if self.max_frames % 4 or self.min_frames > self.max_frames:
+        shortest, longest = self.frames
+        if longest % 4 or shortest > longest:
             raise UserError(
-                f"--max_frames must be a multiple of 4 and at least --min_frames, not {self.max_frames} with "
-                f"{self.min_frames}"
+                f"--max_frames must be a multiple of 4 and at least --min_frames, not {longest} with {shortest}"
             )
         if Path(self.out).name.lower() in (*SPECS, *ALIASES):
             raise UserError(f"--out {self.out}: {Path(self.out).name} is the name of a dataset that the project knows")
@@ -70,6 +84,22 @@ class PrepareOptions:
             re.compile(self.take_pattern)
         except re.error as error:
             raise UserError(f"--take_pattern {self.take_pattern!r} is no regular expression: {error}") from error
+
+    @cached_property
+    def form(self) -> MotionFormat:
+        """What the dataset's motions are.
+
+        Raises:
+            UserError: there is no such format, or it contradicts itself.
+        """
+        form = get_format(self.format)
+        return form if self.fps is None else replace(form, fps=self.fps)
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Shortest clip, and longest motion that models see."""
+        shortest, longest = usual_frames(self.form)
+        return self.min_frames or shortest, self.max_frames or longest
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -91,7 +121,9 @@ class PrepareOptions:
         """What decides how a clip is made."""
         own = {each.name for each in fields(ClipSettings)} - {each.name for each in fields(ReadSettings)}
         same = {name: getattr(self, name) for name in own if hasattr(self, name)}
-        return ClipSettings(**vars(self.reading), **same, window_frames=self.max_frames if self.windows else 0)
+        shortest, longest = self.frames
+        window = longest if self.windows else 0
+        return ClipSettings(**vars(self.reading), **same | {"min_frames": shortest, "window_frames": window})
 
     @property
     def split_settings(self) -> SplitSettings:
@@ -103,6 +135,10 @@ class PrepareOptions:
         """All that the dataset depends on, as plain values; paths are absolute."""
         values = {key: value for key, value in to_dict(self).items() if key not in FREE}
         values |= values.pop("reading")
+        values |= {"format": telling(self.form), "fps": self.form.fps}
+        values["min_frames"], values["max_frames"] = self.frames
+        if values["format"] == HUMANML3D.name:  # datasets from before this option go on
+            del values["format"]
         if not self.windows:  # datasets from before this option go on
             del values["windows"]
         return {

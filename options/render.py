@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.motions.settings import BODY_MODEL_HELP, ReadSettings
+from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from options.command_line import flags_of, parse
 from utils.errors import UserError
 from utils.schema import option
@@ -32,7 +32,7 @@ class RenderOptions:
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)
     mode: Literal["video", "sequence"] = option("video", "an mp4 of each motion, or one picture of ghosted poses")
-    joint_type: Literal["HumanML3D", "humanml3d", "kit"] = option("HumanML3D", "whose skeleton the joints are of")
+    joint_type: str | None = option(None, JOINT_TYPE_HELP)
     out: str | None = option(None, "folder of the results; none: beside each motion")
     width: int = option(960, "pixels", minimum=64, maximum=8192)
     height: int = option(540, "pixels", minimum=64, maximum=8192)
@@ -62,11 +62,6 @@ class RenderOptions:
         if (self.dir is None) == (self.npy is None):
             raise UserError("give either --dir (a folder of motions) or --npy (one file)")
         return self
-
-    @property
-    def dataset(self) -> str:
-        """Name of the skeleton."""
-        return self.joint_type.lower()
 
 
 def script_arguments(argv: Sequence[str]) -> list[str]:

@@ -12,6 +12,8 @@ from options.demo import DemoOptions
 from pipeline.text_to_motion import Motion
 from utils.arrays import write_array
 from utils.files import slugify, write_json
+from utils.formats import telling
+from utils.motion_format import MotionFormat
 from utils.schema import to_dict
 from visualization.captioned import CaptionedMotion
 from visualization.formats import MOST_COMPARED, WRITERS, ExportSettings, write_comparison, write_motion
@@ -19,15 +21,15 @@ from visualization.formats import MOST_COMPARED, WRITERS, ExportSettings, write_
 FILE_KEYS = {"mp4": "video", "png": "picture"}  # what result.json calls a format, where not by its own name
 
 
-def write_results(folder: Path, motions: Sequence[Motion], layout: str, options: DemoOptions) -> None:
+def write_results(folder: Path, motions: Sequence[Motion], form: MotionFormat, options: DemoOptions) -> None:
     """Writes every motion into `folder/NN_prompt/`; beside these go `comparison.*` and an index of all, result.json."""
     samples, panels = [], [_panel(motion) for motion in motions]
     for number, motion in enumerate(tqdm(motions, desc="writing", unit="motion", disable=len(motions) < 2)):
         name = f"{number:02d}_{slugify(motion.text, 40)}"
-        samples.append(_sample(motion, _write(folder, name, motion, panels[number], layout, options)))
-    index: dict[str, Any] = {"settings": to_dict(options), "samples": samples}
+        samples.append(_sample(motion, _write(folder, name, motion, panels[number], form, options)))
+    index: dict[str, Any] = {"settings": to_dict(options), "format": telling(form), "samples": samples}
     if len(motions) > 1 and options.compare:
-        settings = ExportSettings(motions[0].fps, layout)
+        settings = ExportSettings(motions[0].fps, form)
         written = write_comparison(folder / "comparison", panels[:MOST_COMPARED], options.compare, settings)
         index["comparison"] = {kind: path.name for kind, path in written.items()}
     write_json(folder / "result.json", index)
@@ -39,7 +41,7 @@ def _panel(motion: Motion) -> CaptionedMotion:
 
 
 def _write(
-    folder: Path, name: str, motion: Motion, panel: CaptionedMotion, layout: str, options: DemoOptions
+    folder: Path, name: str, motion: Motion, panel: CaptionedMotion, form: MotionFormat, options: DemoOptions
 ) -> dict[str, str]:
     """The files of one motion, relative to `folder`, by what result.json calls them."""
     files = {}
@@ -48,7 +50,7 @@ def _write(
             write_array(folder / name / f"{kind}.npy", array)
             files[kind] = f"{name}/{kind}.npy"
     kinds = [kind for kind in options.formats if kind in WRITERS]
-    settings = ExportSettings(motion.fps, layout, foot_locking=options.foot_lock)
+    settings = ExportSettings(motion.fps, form, foot_locking=options.foot_lock)
     for kind, path in write_motion(folder / name / "motion", panel, kinds, settings).items():
         files[FILE_KEYS.get(kind, kind)] = f"{name}/{path.name}"
     return files

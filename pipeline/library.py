@@ -78,6 +78,7 @@ def build_library(options: BuildOptions) -> Built:
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
         "dataset": spec.name,
+        "format": spec.format.to_json(),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         **({} if options.shard is None else {"shard": options.shard}),
     }

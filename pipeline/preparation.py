@@ -35,7 +35,7 @@ def prepare_dataset(options: PrepareOptions) -> int:
     captions = read_captions(options)
     identity = options.identity
     if (joint_map := options.reading.joint_map) is not None:
-        load_joint_map(joint_map)
+        load_joint_map(joint_map, options.form)
         if Path(joint_map).is_file():
             identity["joint_map"] = f"{joint_map} ({file_hash(joint_map)})"
     job = Preparation(
@@ -44,7 +44,7 @@ def prepare_dataset(options: PrepareOptions) -> int:
         out=Path(options.out),
         clips=options.clip_settings,
         splits=options.split_settings,
-        max_frames=options.max_frames,
+        max_frames=options.frames[1],
         bodies=read_bodies(options.body_model),
         identity=identity,
         command=command,
@@ -101,8 +101,15 @@ def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         for number, record in enumerate(records):
             joints = np.load(outcome.out / "new_joints" / f"{record.name}.npy", allow_pickle=False)
-            title = f"{record.name}: {outcome.captions[record.name][0].text}"
-            tile = render_sequence(Path(folder) / "tile.png", joints, outcome.fps, title=title, size=TILE, poses=POSES)
+            tile = render_sequence(
+                Path(folder) / "tile.png",
+                joints,
+                outcome.form.fps,
+                f"{record.name}: {outcome.captions[record.name][0].text}",
+                outcome.form,
+                size=TILE,
+                poses=POSES,
+            )
             with Image.open(tile) as picture:
                 sheet.paste(picture, (number % columns * TILE[0], number // columns * TILE[1]))
     path = outcome.out / "contact_sheet.png"

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.motions.folder import motion_paths
+from data.motions.folder import format_of_motions, motion_paths
 from data.motions.reader import MotionReader
-from data.specs import get_spec
 from options.render import RenderOptions
 from pipeline.motions import read_all, read_bodies
 from utils.errors import UserError
@@ -47,9 +46,8 @@ def render_all(options: RenderOptions) -> list[Path]:
         UserError: an input is missing or bad, an output cannot be written, or Blender is missing.
     """
     paths = {Path(options.npy).stem: Path(options.npy)} if options.npy else motion_paths(str(options.dir), meshes=True)
-    usual_fps = get_spec(options.dataset).format.fps
-    bodies = read_bodies(options.body_model)
-    reader = MotionReader(options.reading, usual_fps=usual_fps, skeleton=options.dataset, bodies=bodies)
+    form = format_of_motions(paths.values(), options.joint_type)
+    reader = MotionReader(options.reading, form=form, bodies=read_bodies(options.body_model))
     meshes = {name: path for name, path in paths.items() if path.name.endswith(MESH_SUFFIX)}
     rates = {name: read_mesh(path).fps for name, path in meshes.items()}
     motions = read_all(reader, {name: path for name, path in paths.items() if name not in meshes})
@@ -62,7 +60,7 @@ def render_all(options: RenderOptions) -> list[Path]:
         if name in meshes:
             figure, fps = figure_of_mesh(read_mesh(path)), rates[name]
         else:
-            figure, fps = figure_of_joints(motions[name].joints, options.dataset), motions[name].fps
+            figure, fps = figure_of_joints(motions[name].joints, form), motions[name].fps
         if options.mode == "video":
             render_video(figure, target, options, options.fps or fps)
         else:

@@ -8,6 +8,8 @@ from data.specs import DatasetSpec, get_spec
 from models.rag.manifest import MANIFEST
 from options.groups import DatasetOptions, RunOptions
 from utils.errors import UserError
+from utils.files import read_json
+from utils.formats import format_of
 from utils.run import Run
 
 USUAL_DATABASE = "database"
@@ -57,10 +59,13 @@ class Runs:
         """An existing run.
 
         Raises:
-            UserError: as `find`, and as `Run`.
+            UserError: as `find`, and as `Run`; or its motions are of another format than the dataset's.
         """
         if name not in self._opened:
-            self._opened[name] = Run(self.find(name))
+            run = Run(self.find(name))
+            if "format" in run.config:
+                self.spec.check_format(run.format, run.folder)
+            self._opened[name] = run
         return self._opened[name].of_stage(stage)
 
     def database(self, given: Path | str | None, usual: Path | str | None = None) -> Path:
@@ -71,7 +76,7 @@ class Runs:
             usual: the same, where nothing is given; None: `database`.
 
         Raises:
-            UserError: there is none; the place where it belongs is named.
+            UserError: there is none, the place where it belongs is named; or its motions are of another format.
         """
         name = self.spec.name
         if given is not None:
@@ -83,6 +88,9 @@ class Runs:
             problem = f"there is no RAG database of {name}: it belongs at {usual / name};"
         for place in places:
             if (place / MANIFEST).is_file():
+                told = read_json(place / MANIFEST)
+                if isinstance(told, dict) and "format" in told:  # former ones are taken as their dataset's
+                    self.spec.check_format(format_of(told["format"], f"{place / MANIFEST}: format"), place)
                 return place
         raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {name}")
 

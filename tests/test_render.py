@@ -15,6 +15,7 @@ from PIL import Image
 from options.render import RenderOptions, parse_render_options, script_arguments
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
+from utils.formats import HUMANML3D, get_format
 from visualization.body_mesh import capsule_rings, figure_of_joints, figure_of_mesh, frame_times
 from visualization.motion_files import read_mesh
 from visualization.shot import FIELD_OF_VIEW, MARGIN, choose_azimuth, frame_points, sequence_offsets, sequence_times
@@ -139,7 +140,7 @@ def test_capsule_touches_both_spheres() -> None:
 def test_mannequin_is_closed_outwards_and_stands(dataset: str) -> None:
     from tests.visualization.motions import t_pose
 
-    figure = figure_of_joints(t_pose(dataset)[None], dataset)
+    figure = figure_of_joints(t_pose(dataset)[None], get_format(dataset))
     corners = figure.vertices[0][figure.faces]
     normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     volume = (corners.mean(axis=1) * normals).sum() / 6
@@ -177,7 +178,7 @@ def test_frame_times() -> None:
     """Two seconds at 10 a second are 20 pictures, whatever the motion's own rate; one frame stays one."""
     assert len(frame_times(60, 20, 10, 2)) == 20 and frame_times(1, 20, 10, 0).tolist() == [0]
     assert len(frame_times(60, 20, 20, 0)) == 60
-    walk = figure_of_joints(make_walk(frames=10), "humanml3d")
+    walk = figure_of_joints(make_walk(frames=10), HUMANML3D)
     middle = walk.at(np.array([2.5]))
     np.testing.assert_allclose(middle.vertices[0], (walk.vertices[2] + walk.vertices[3]) / 2)
 

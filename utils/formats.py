@@ -9,55 +9,102 @@ A format is one JSON file; `utils/motion_formats` holds the two published ones, 
      "facing": {"left_hip": "left_hip", "right_hip": ..., "left_shoulder": ..., "right_shoulder": ...},
      "feet": {"left": ["left_ankle", "left_toe"], "right": ["right_ankle", "right_toe"]}}
 
-Offsets are those of the rest pose in metres, y up, the body facing +z and its left at +x. Optional keys:
-`units_per_metre` (of the feature files, 1), `contact_speed` (metres a second below which a foot is in contact, 0.9),
-`heading_seconds` (how far the heading is smoothed, 1), `mirror` (the joint on the other side; else told by left and
-right in names), `chains` (of inverse kinematics), `retriever_parts` (else the body parts without the root).
+Offsets are those of the rest pose, a T-pose, in metres, y up, the body facing +z and its left at +x. Optional keys:
+
+- `units_per_metre` of the feature files (1), `contact_speed`: metres a second below which a foot is in contact (0.9),
+  `heading_seconds`: how far the heading is smoothed (1)
+- `landmarks`: joints that drawing and animation files go by, `{"head": "Head", "left_wrist": "LeftHand", ...}`. Without
+  it: a joint called head; one called neck, else the head's parent; knees and ankles are the first two joints below the
+  hips on the way to the toes; elbows and wrists those of such names, else the first ones below the shoulders
+- `mirror`: the joint on the other side (else told by left and right in names), `chains` of inverse kinematics,
+  `retriever_parts` (else the body parts without the root), `rest`: directions of bones whose offset is not the rest
+  pose's
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json
-from utils.motion_format import FACING, MotionFormat
+from utils.motion_format import FACING, LANDMARKS, SIDES, MotionFormat
 
 PUBLISHED = Path(__file__).with_name("motion_formats")
 ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "mini": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
 
 REQUIRED = ("name", "fps", "joints", "parts", "facing", "feet")
 DEFAULTS = {"units_per_metre": 1.0, "contact_speed": 0.9, "heading_seconds": 1.0}
-OPTIONAL = (*DEFAULTS, "mirror", "chains", "retriever_parts")
-SIDES = ("left", "right")
+OPTIONAL = (*DEFAULTS, "mirror", "chains", "retriever_parts", "landmarks", "rest")
+FASTEST = 240  # frames a second
+LETTER = re.compile(r"(?<![A-Za-z])[LlRr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z][a-z])")  # Hip_L, l_hip, LHip
+WORD = re.compile(r"[^\s{}\"/\\]{1,60}")
 
 
 def get_format(dataset: str | MotionFormat) -> MotionFormat:
-    """The format of a published dataset's name ("humanml3d", "t2m", "mini", "kit"); a format is its own.
+    """The format of a published dataset's name ("humanml3d", "t2m", "mini", "kit"), or in a .json file; a format is its
+    own.
 
     Raises:
         UserError: there is no such format.
     """
     if isinstance(dataset, MotionFormat):
         return dataset
+    if dataset.endswith(".json"):
+        return read_format(Path(dataset))
     name = ALIASES.get(dataset.lower(), dataset.lower())
     if not (PUBLISHED / f"{name}.json").is_file():
         known = sorted(path.stem for path in PUBLISHED.glob("*.json"))
-        raise UserError(f"no skeleton is called {dataset!r}; there are {', '.join([*known, *ALIASES])}")
+        raise UserError(
+            f"no skeleton is called {dataset!r}: give a format's .json file, or {', '.join([*known, *ALIASES])}"
+        )
     return read_format(PUBLISHED / f"{name}.json")
 
 
-@lru_cache
+def told_format(told: Any, where: str, folder: Path | None = None) -> MotionFormat:
+    """The format that a file tells: by a published name, by the path of a format's file, or as the format itself.
+
+    Args:
+        told: what it says.
+        where: what is named in errors.
+        folder: what paths are relative to.
+
+    Raises:
+        UserError: it is none of these, or the format contradicts itself.
+    """
+    if isinstance(told, dict):
+        return format_of(told, where)
+    if isinstance(told, str) and told.endswith(".json") and folder is not None:
+        return read_format(folder / told)
+    if not isinstance(told, str) or not (PUBLISHED / f"{ALIASES.get(told, told)}.json").is_file():
+        raise UserError(f'{where} must be "humanml3d", "kit" or a format\'s file, not {told!r}'[:200])
+    return get_format(told)
+
+
+def telling(form: MotionFormat) -> str | dict[str, Any]:
+    """What `told_format` takes: the name of a published format, whatever the rate, or all of another."""
+    published = (PUBLISHED / f"{form.name}.json").is_file() and get_format(form.name) == replace(
+        form, fps=get_format(form.name).fps
+    )
+    return form.name if published else form.to_json()
+
+
 def read_format(path: Path) -> MotionFormat:
     """The format in a JSON file.
 
     Raises:
         UserError: the file cannot be read, or contradicts itself; the joint or value is named.
     """
+    return _published(path) if path.parent == PUBLISHED else format_of(read_json(path), str(path))
+
+
+@lru_cache
+def _published(path: Path) -> MotionFormat:
     return format_of(read_json(path), str(path))
 
 
@@ -83,8 +130,6 @@ class _Reading:
     def format(self, content: Any) -> MotionFormat:
         self.keys(content, REQUIRED, OPTIONAL, "the format")
         numbers = {key: self.number(content.get(key, default), key) for key, default in DEFAULTS.items()}
-        if not isinstance(content["name"], str) or not content["name"]:
-            raise self.error(f'"name" must be a word, not {content["name"]!r}')
         names, parents, offsets = self.tree(content["joints"])
         facing = self.keys(content["facing"], FACING, (), '"facing"')
         feet = self.keys(content["feet"], SIDES, (), '"feet"')
@@ -93,23 +138,27 @@ class _Reading:
         own_parts = (("root", (0,)), *((part, tuple(joint for joint in joints if joint)) for part, joints in parts))
         chains = content.get("chains")
         retriever_parts = content.get("retriever_parts")
-        return MotionFormat(
-            name=content["name"],
-            fps=self.number(content["fps"], "fps"),
+        form = MotionFormat(
+            name=self.word(content["name"], '"name"'),
+            fps=self.number(content["fps"], "fps", FASTEST),
             joint_names=names,
             parents=parents,
             offsets=offsets,
             parts=parts,
             face_joints=tuple(self.joint(facing[role], f'"facing": {role}') for role in FACING),
-            left_foot=self.foot(feet["left"], "left"),
-            right_foot=self.foot(feet["right"], "right"),
-            mirror=self.mirrored(content.get("mirror"), names),
+            left_foot=self.foot(feet["left"], "left", parents),
+            right_foot=self.foot(feet["right"], "right", parents),
+            mirror=self.mirrored(content.get("mirror"), names, parents),
             chains=_chains(parents) if chains is None else self.walks(chains, parents),
             retriever_parts=tuple((part, joints) for part, joints in own_parts if joints)
             if retriever_parts is None
             else self.joint_lists(retriever_parts, '"retriever_parts"'),
+            landmarks=(),
+            rest=self.rest(content.get("rest", {})),
             **numbers,
         )
+        self.standing(form)
+        return replace(form, landmarks=self.landmarks(content.get("landmarks", {}), form))
 
     def error(self, problem: str) -> UserError:
         return UserError(f"{self.where}: {problem}")
@@ -123,19 +172,28 @@ class _Reading:
             raise self.error(f"{what} has unknown keys: {', '.join(map(str, unknown))[:200]}")
         return content
 
-    def number(self, value: Any, key: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
-            raise self.error(f'"{key}" must be a positive number, not {str(value)[:40]!r}')
+    def number(self, value: Any, key: str, largest: float = 1e9) -> float:
+        if type(value) not in (int, float) or not 0 < value <= largest:
+            raise self.error(f'"{key}" must be a positive number of at most {largest:g}, not {str(value)[:40]!r}')
+        return float(value)
+
+    def word(self, value: Any, what: str) -> str:
+        if not isinstance(value, str) or not WORD.fullmatch(value):
+            raise self.error(f"{what} must be a word without blanks, not {str(value)[:60]!r}")
         return value
+
+    def vector(self, value: Any, what: str) -> tuple[float, float, float]:
+        numbers = isinstance(value, list) and len(value) == 3
+        if not numbers or not all(type(each) in (int, float) and -100 < each < 100 for each in value):
+            raise self.error(f"{what} must be three numbers in metres, not {str(value)[:60]!r}")
+        return tuple(map(float, value))
 
     def tree(self, joints: Any) -> tuple[tuple[str, ...], tuple[int, ...], tuple[tuple[float, float, float], ...]]:
         if not isinstance(joints, list) or len(joints) < 2:
             raise self.error('"joints" must be a list of at least two joints')
         for place, joint in enumerate(joints):
             self.keys(joint, ("name", "parent", "offset"), (), f"joint {place}")
-            if not isinstance(joint["name"], str) or not joint["name"]:
-                raise self.error(f"joint {place} has no name")
-            if joint["name"] in self.numbers:
+            if self.word(joint["name"], f"the name of joint {place}") in self.numbers:
                 raise self.error(f"two joints are called {joint['name']}")
             self.numbers[joint["name"]] = place
         names = tuple(self.numbers)
@@ -157,13 +215,10 @@ class _Reading:
         return number
 
     def offset(self, joint: Mapping[str, Any], place: int) -> tuple[float, float, float]:
-        offset = joint["offset"]
-        numbers = isinstance(offset, list) and len(offset) == 3
-        if not numbers or not all(type(each) in (int, float) and -100 < each < 100 for each in offset):
-            raise self.error(f"the offset of {joint['name']} must be three numbers in metres, not {str(offset)[:60]}")
+        offset = self.vector(joint["offset"], f"the offset of {joint['name']}")
         if place and not any(offset):
             raise self.error(f"{joint['name']} lies on its parent {joint['parent']}: its offset is zero")
-        return tuple(map(float, offset))
+        return offset
 
     def joint(self, name: Any, what: str) -> int:
         if not isinstance(name, str) or name not in self.numbers:
@@ -174,6 +229,7 @@ class _Reading:
         if not isinstance(content, dict) or not content:
             raise self.error(f"{what} must be an object of lists of joints")
         for part, joints in content.items():
+            self.word(part, f"{what}: the name of a part")
             if not isinstance(joints, list) or not joints:
                 raise self.error(f"{what}: {part} must be a list of joints")
         return tuple(
@@ -189,15 +245,79 @@ class _Reading:
         if lost := [name for name, joint in self.numbers.items() if joint not in uses]:
             raise self.error(f'"parts": {lost[0]} is in no part')
 
-    def foot(self, content: Any, side: str) -> tuple[int, int]:
+    def foot(self, content: Any, side: str, parents: Sequence[int]) -> tuple[int, int]:
         if not isinstance(content, list) or len(content) != 2:
             raise self.error(f'"feet": {side} must be an ankle and a toe')
         ankle, toe = (self.joint(name, f'"feet": {side}') for name in content)
+        if parents[toe] != ankle:
+            raise self.error(f'"feet": {side}: {content[0]} is not the parent of {content[1]}')
         return ankle, toe
 
-    def mirrored(self, content: Any, names: Sequence[str]) -> tuple[int, ...]:
+    def rest(self, content: Any) -> tuple[tuple[int, tuple[float, float, float]], ...]:
+        if not isinstance(content, dict):
+            raise self.error('"rest" must be an object of directions')
+        rest = tuple(
+            (self.joint(name, '"rest": a joint'), self.vector(direction, f'"rest": {name}'))
+            for name, direction in content.items()
+        )
+        if zero := [joint for joint, direction in rest if not any(direction)]:
+            raise self.error(f'"rest": {list(self.numbers)[zero[0]]} has no direction')
+        return rest
+
+    def standing(self, form: MotionFormat) -> None:
+        """Legs hang on hips, and the rest pose stands as the module says."""
+        rest = [[0.0, 0.0, 0.0]]
+        directed = dict(form.rest)
+        for joint, parent in enumerate(form.parents[1:], start=1):
+            rest.append(
+                [at + step for at, step in zip(rest[parent], directed.get(joint, form.offsets[joint]), strict=True)]
+            )
+        sides = zip((*form.face_joints[1::2], *form.left_foot), (*form.face_joints[::2], *form.right_foot), strict=True)
+        for left, right in sides:
+            if left == right or form.mirror[left] != right:
+                names = (form.joint_names[left], form.joint_names[right])
+                raise self.error(f'"mirror": {" and ".join(names)} must be each other\'s other side')
+        right, left = form.face_joints[:2]
+        for hip, foot, side in ((left, form.left_foot, "left"), (right, form.right_foot, "right")):
+            if not form.way(hip, foot[1]):
+                names = form.joint_names
+                raise self.error(f'"feet": {side}: {names[foot[1]]} does not hang on {names[hip]}, the {side} hip')
+            if rest[foot[0]][1] >= rest[hip][1]:
+                raise self.error(
+                    f"the rest pose must stand with y up, but {form.joint_names[foot[0]]} is not below the hip"
+                )
+        if rest[left][0] <= rest[right][0]:
+            raise self.error(f"the rest pose must have its left at +x, but {form.joint_names[left]} is at the right")
+
+    def landmarks(self, content: Any, form: MotionFormat) -> tuple[tuple[str, int], ...]:
+        """The joints of all roles that are given or can be told."""
+        self.keys(content, (), LANDMARKS, '"landmarks"')
+        given = {role: self.joint(name, f'"landmarks": {role}') for role, name in content.items()}
+        plain = {re.sub(r"^.*:|[^a-z]", "", name.lower()): joint for name, joint in reversed(self.numbers.items())}
+        head = given.get("head", plain.get("head"))
+        found = {"head": head, "neck": plain.get("neck", form.parents[head] if head else None)}
+        limbs = [("head", ("neck", "head"), 0)]
+        for side in SIDES:
+            hip, shoulder = (form.face_joints[FACING.index(f"{side}_{role}")] for role in ("hip", "shoulder"))
+            way = form.way(hip, (form.left_foot if side == "left" else form.right_foot)[1])
+            if len(way) > 3:
+                found |= {f"{side}_knee": way[1], f"{side}_ankle": way[2]}
+            elbow = given.get(f"{side}_elbow", plain.get(f"{side}elbow", _child(form, shoulder)))
+            found |= {f"{side}_elbow": elbow, f"{side}_wrist": plain.get(f"{side}wrist", _child(form, elbow))}
+            limbs += [(f"{side} leg", (f"{side}_knee", f"{side}_ankle"), hip)]
+            limbs += [(f"{side} arm", (f"{side}_elbow", f"{side}_wrist"), shoulder)]
+        found = {role: joint for role, joint in (found | given).items() if joint}
+        for limb, roles, start in limbs:
+            ways = [form.way(start, found[role]) for role in roles if role in found]
+            if not all(len(way) > 1 for way in ways) or (len(ways) == 2 and ways[1][: len(ways[0])] != ways[0]):
+                told = ", ".join(f"{role} {form.joint_names[found[role]]}" for role in roles if role in found)
+                raise self.error(f'"landmarks": {told} do not follow {form.joint_names[start]} along the {limb}')
+        return tuple((role, found[role]) for role in LANDMARKS if role in found)
+
+    def mirrored(self, content: Any, names: Sequence[str], parents: Sequence[int]) -> tuple[int, ...]:
         """The joint on the other side: as given, else the one whose name has left and right exchanged."""
-        pairs = content if content is not None else {name: _other_side(name) for name in names}
+        told = {name: _other_side(name) for name in names}
+        pairs = content if content is not None else {name: told[name] for name in names if told[name] in self.numbers}
         if not isinstance(pairs, dict):
             raise self.error('"mirror" must be an object of joints')
         for name in pairs:
@@ -206,6 +326,12 @@ class _Reading:
         for joint, other in enumerate(others):
             if others[other] != joint:
                 raise self.error(f'"mirror": {names[joint]} and {names[other]} are not each other\'s other side')
+            above, wanted = parents[other], others[parents[joint]] if joint else -1
+            if above != wanted:
+                place = names[wanted] if wanted >= 0 else "no joint"
+                raise self.error(
+                    f'"mirror": {names[other]}, the other side of {names[joint]}, does not hang on {place}'
+                )
         return others
 
     def walks(self, content: Any, parents: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -223,8 +349,16 @@ class _Reading:
         return chains
 
 
+def _child(form: MotionFormat, joint: int | None) -> int | None:
+    """The first joint below."""
+    return form.parents.index(joint) if joint is not None and joint in form.parents else None
+
+
 def _other_side(name: str) -> str:
     """A joint's name with left and right exchanged, in any of the usual ways to write them."""
+    if (letter := LETTER.search(name)) is not None:
+        other = {"L": "R", "R": "L", "l": "r", "r": "l"}[letter.group()]
+        return name[: letter.start()] + other + name[letter.end() :]
     for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
         if left in name:
             return name.replace(left, right)
@@ -243,3 +377,6 @@ def _chains(parents: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         else:
             chain.append(joint)
     return tuple(map(tuple, chains))
+
+
+HUMANML3D = get_format("humanml3d")

@@ -13,6 +13,8 @@ from scipy.spatial.distance import cdist
 
 from utils.errors import UserError
 
+SKATE_RATE = 20.0  # foot skate is told for so many frames a second
+
 
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
     """FID: squared Fréchet distance of the normal distributions fitted to two sets of embeddings.
@@ -158,12 +160,14 @@ def root_aligned_joint_error(reference: np.ndarray, other: np.ndarray) -> float:
     return joint_error(reference - reference[..., :1, :], other - other[..., :1, :])
 
 
-def foot_skate(feet: np.ndarray, contacts: np.ndarray) -> float:
-    """Mean horizontal way, metres a frame, of foot joints while they are in contact: 0 for feet that stand.
+def foot_skate(feet: np.ndarray, contacts: np.ndarray, fps: float) -> float:
+    """Mean horizontal way of foot joints while they are in contact, metres in a twentieth of a second (a frame of
+    HumanML3D, whatever the motion's own rate): 0 for feet that stand.
 
     Args:
         feet: (T, F, 3) positions, metres, y up.
         contacts: (T, F) True where the joint is in contact from a frame to the next.
+        fps: frames a second.
 
     Returns:
         NaN where nothing is in contact.
@@ -175,7 +179,7 @@ def foot_skate(feet: np.ndarray, contacts: np.ndarray) -> float:
     if feet.ndim != 3 or feet.shape[2] != 3 or feet.shape[:2] != contacts.shape:
         raise UserError(f"feet must be (T, F, 3) and contacts (T, F), not {feet.shape} and {contacts.shape}")
     ways = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)[contacts[:-1]]
-    return float(ways.mean()) if len(ways) else float("nan")
+    return float(ways.mean()) * fps / SKATE_RATE if len(ways) else float("nan")
 
 
 def _square_root(covariance: np.ndarray) -> np.ndarray:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from utils.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,9 @@ ROOT_COLUMNS, CONTACT_COLUMNS = 4, 4
 
 NUMBERS = ("units_per_metre", "contact_speed", "heading_seconds")
 FACING = ("right_hip", "left_hip", "right_shoulder", "left_shoulder")
+SIDES = ("left", "right")
+LANDMARKS = ("head", "neck", *(f"{side}_{role}" for role in ("knee", "ankle", "elbow", "wrist") for side in SIDES))
+SHOWN_ONLY = ("name", "landmarks", "rest")  # keys that features do not depend on
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class MotionFormat:
         chains: inverse kinematics walk along these; each starts anew from the root's rotation, as the published do.
         retriever_parts: joints that each part encoder of the retriever sees.
         contact_speed: metres a second below which a foot is in contact.
+        landmarks: joints that drawing, animation files and the size of a body go by, of those in `LANDMARKS` that there
+            are.
+        rest: joints whose bone has another direction in the rest pose of animation files than its offset.
         heading_seconds: standard deviation by which the heading of features is smoothed.
         units_per_metre: lengths in features are metres times this.
         unit_length: frames a token step, the same for all; lengths are cut down to multiples of it.
@@ -56,6 +64,8 @@ class MotionFormat:
     mirror: tuple[int, ...]
     chains: tuple[tuple[int, ...], ...]
     retriever_parts: tuple[tuple[str, tuple[int, ...]], ...]
+    landmarks: tuple[tuple[str, int], ...]
+    rest: tuple[tuple[int, tuple[float, float, float]], ...]
     contact_speed: float
     heading_seconds: float
     units_per_metre: float
@@ -85,6 +95,58 @@ class MotionFormat:
         import numpy as np
 
         return np.array(self.offsets) / np.maximum(self.bone_lengths, 1e-12)[:, None]
+
+    @cached_property
+    def rest_directions(self) -> np.ndarray:
+        """(J, 3) unit directions of the bones in the rest pose of animation files, a T-pose; 0 for the root."""
+        import numpy as np
+
+        directions = self.directions.copy()
+        for joint, direction in self.rest:
+            directions[joint] = np.array(direction) / np.linalg.norm(direction)
+        return directions
+
+    # The body: which joint is which limb's.
+
+    def landmark(self, role: str) -> int:
+        """The joint that is one of `LANDMARKS`.
+
+        Raises:
+            UserError: the format has none.
+        """
+        for name, joint in self.landmarks:
+            if name == role:
+                return joint
+        raise UserError(f'the format {self.name} does not say which joint is the {role}: name it under "landmarks"')
+
+    def leg(self, side: str) -> tuple[int, int, int]:
+        """Hip, knee and ankle of the "left" or "right" leg."""
+        hip = self.face_joints[FACING.index(f"{side}_hip")]
+        return hip, self.landmark(f"{side}_knee"), self.landmark(f"{side}_ankle")
+
+    def arm(self, side: str) -> tuple[int, int, int]:
+        """Shoulder, elbow and wrist of the "left" or "right" arm."""
+        shoulder = self.face_joints[FACING.index(f"{side}_shoulder")]
+        return shoulder, self.landmark(f"{side}_elbow"), self.landmark(f"{side}_wrist")
+
+    def foot(self, side: str) -> tuple[int, ...]:
+        """From the ankle down to the toe of the "left" or "right" leg."""
+        toe = (self.left_foot if side == "left" else self.right_foot)[1]
+        return self.way(self.landmark(f"{side}_ankle"), toe)
+
+    @property
+    def spine(self) -> tuple[int, ...]:
+        """From the root up to the joint below the neck."""
+        return self.way(0, self.landmark("neck"))[:-1]
+
+    def way(self, start: int, end: int) -> tuple[int, ...]:
+        """The joints from `start` down to `end`, both included; nothing where `end` does not hang on `start`."""
+        way = [end]
+        while way[0] != start:
+            if self.parents[way[0]] < 0:
+                return ()
+            way.insert(0, self.parents[way[0]])
+        return tuple(way)
 
     # Body parts: the rows of the grids.
 
@@ -224,19 +286,28 @@ class MotionFormat:
             "mirror": dict(zip(names, named(self.mirror), strict=True)),
             "chains": [named(chain) for chain in self.chains],
             "retriever_parts": {part: named(joints) for part, joints in self.retriever_parts},
+            "landmarks": {role: names[joint] for role, joint in self.landmarks},
+            "rest": {names[joint]: list(direction) for joint, direction in self.rest},
         }
 
     def difference(self, other: MotionFormat) -> str | None:
-        """In one line what the other format has otherwise; None where motions of both are of one kind.
-
-        Names alone are no difference.
-        """
+        """In one line what features of the other format mean otherwise; None where motions of both are of one kind."""
         if self.joint_names != other.joint_names:
             unlike = Counter(self.joint_names) - Counter(other.joint_names) or Counter(other.joint_names)
             return f"{self.n_joints} joints, not {other.n_joints} ({', '.join(list(unlike)[:3])})"
-        own, others = replace(self, name="").to_json(), replace(other, name="").to_json()
-        key = next((key for key in own if own[key] != others[key]), None)
+        own, others = ({key: _keyed(value) for key, value in each.to_json().items()} for each in (self, other))
+        key = next((key for key in own if key not in SHOWN_ONLY and own[key] != others[key]), None)
         if key is None:
             return None
-        short = isinstance(own[key], (int, float))
-        return f"{key} {own[key]:g}, not {others[key]:g}" if short else f"other {key}"
+        if key in ("fps", *NUMBERS):
+            return f"{key} {own[key]:g}, not {others[key]:g}"
+        if isinstance(own[key], dict):
+            name = next(name for name in (*own[key], *others[key]) if own[key].get(name) != others[key].get(name))
+            return f"{key}: {name} is {own[key].get(name)}, not {others[key].get(name)}"
+        return f"{key}: {own[key]}, not {others[key]}"
+
+
+def _keyed(value: Any) -> Any:
+    """The list of joints by their names; other values as they are."""
+    joints = isinstance(value, list) and isinstance(value[0], dict)
+    return {joint["name"]: [joint["parent"], joint["offset"]] for joint in value} if joints else value

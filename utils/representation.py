@@ -15,14 +15,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from utils import quaternion
 from utils.errors import UserError
+from utils.facing import UP, heading, yaw_quaternion
 from utils.formats import get_format
 from utils.motion_format import MotionFormat
 
 if TYPE_CHECKING:
     import torch
-
-UP = np.array([0.0, 1.0, 0.0])
-FORWARD = np.array([0.0, 0.0, 1.0])
 
 
 def _checked_joints(joints: np.ndarray, form: MotionFormat, min_frames: int) -> np.ndarray:
@@ -37,19 +35,6 @@ def _checked_joints(joints: np.ndarray, form: MotionFormat, min_frames: int) -> 
         bad = int(np.flatnonzero(~np.isfinite(joints).all(axis=(1, 2)))[0])
         raise UserError(f"the motion has NaN or infinite positions (first in frame {bad})")
     return joints.astype(np.float64)
-
-
-def facing(joints: np.ndarray, dataset: str | MotionFormat = "humanml3d") -> np.ndarray:
-    """The horizontal direction the body faces, unit vectors (T, 3), from hips and shoulders of joints (T, J, 3)."""
-    right_hip, left_hip, right_shoulder, left_shoulder = get_format(dataset).face_joints
-    across = joints[:, left_hip] - joints[:, right_hip] + joints[:, left_shoulder] - joints[:, right_shoulder]
-    forward = np.cross(across, UP)
-    return forward / np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-8)
-
-
-def yaw_quaternion(angle: np.ndarray) -> np.ndarray:
-    """Rotation by `angle` (...) radians about the up axis; +z turns towards +x."""
-    return quaternion.from_axis_angle(UP, angle)
 
 
 def canonicalize(joints: np.ndarray, dataset: str | MotionFormat = "humanml3d") -> np.ndarray:
@@ -91,8 +76,7 @@ def canonicalize(joints: np.ndarray, dataset: str | MotionFormat = "humanml3d") 
 
     result[..., 1] -= result[..., 1].min()
     result[..., [0, 2]] -= result[0, 0, [0, 2]]
-    forward = facing(result[:1], dataset)[0]
-    return quaternion.rotate(yaw_quaternion(-np.arctan2(forward[0], forward[2])), result).astype(np.float32)
+    return quaternion.rotate(yaw_quaternion(-heading(result[0], form)), result).astype(np.float32)
 
 
 def _smoothed_heading(joints: np.ndarray, form: MotionFormat) -> np.ndarray:
@@ -138,12 +122,12 @@ def joints_to_features(joints: np.ndarray, dataset: str | MotionFormat = "humanm
     form = get_format(dataset)
     joints = _checked_joints(joints, form, min_frames=2) * form.units_per_metre
 
-    heading = _smoothed_heading(joints, form)
-    heading[0] = 0.0  # the published extraction sets the first frame's rotation to the identity
-    rotation = yaw_quaternion(heading)
+    turned = _smoothed_heading(joints, form)
+    turned[0] = 0.0  # the published extraction sets the first frame's rotation to the identity
+    rotation = yaw_quaternion(turned)
     displacement = np.diff(joints, axis=0)
 
-    yaw_velocity = np.arcsin(np.clip(np.sin(np.diff(heading) / 2), -1, 1))[:, None]
+    yaw_velocity = np.arcsin(np.clip(np.sin(np.diff(turned) / 2), -1, 1))[:, None]
     root_velocity = quaternion.rotate(rotation[1:], displacement[:, 0])[:, [0, 2]]
     height = joints[:-1, 0, 1:2]
 
@@ -170,9 +154,9 @@ def root_trajectory(features: np.ndarray, dataset: str | MotionFormat = "humanml
     if features.shape[-1] != form.n_features:
         raise UserError(f"features must have {form.n_features} columns, not {features.shape[-1]}")
     root = features[..., form.root].astype(np.float64)
-    heading = np.zeros(root.shape[:-1])
-    heading[..., 1:] = 2 * np.cumsum(root[..., :-1, 0], axis=-1)
-    rotation = yaw_quaternion(heading)
+    turned = np.zeros(root.shape[:-1])
+    turned[..., 1:] = 2 * np.cumsum(root[..., :-1, 0], axis=-1)
+    rotation = yaw_quaternion(turned)
     position = np.zeros((*root.shape[:-1], 3))
     position[..., 1:, 0] = root[..., :-1, 1]
     position[..., 1:, 2] = root[..., :-1, 2]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.formats import get_format
-from utils.motion_format import MotionFormat
+from utils.motion_format import SIDES, MotionFormat
 
 # Colours (R, G, B), 0-255: the left side is warm, the right side cool, the trunk neutral.
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -25,28 +24,6 @@ EXTRA_POINTS = (
     *("left_hand", "right_hand", "left_toe_tip", "right_toe_tip"),
 )
 LEG_LENGTH = 0.82  # metres from hip to ankle of the adult for whom the radii below are written
-
-
-def leg_joints(skeleton: MotionFormat, side: str) -> tuple[int, int, int]:
-    """Hip, knee and ankle of the "left" or "right" leg."""
-    names = skeleton.joint_names
-    return names.index(f"{side}_hip"), names.index(f"{side}_knee"), names.index(f"{side}_ankle")
-
-
-def foot_joints(skeleton: MotionFormat, side: str) -> tuple[int, ...]:
-    """The ankle and every joint below it, down to the toe."""
-    foot = [leg_joints(skeleton, side)[2]]
-    while foot[-1] in skeleton.parents:
-        foot.append(skeleton.parents.index(foot[-1]))
-    return tuple(foot)
-
-
-def spine_joints(skeleton: MotionFormat) -> tuple[int, ...]:
-    """From the pelvis up to the joint below the neck."""
-    spine = [skeleton.parents[skeleton.joint_names.index("neck")]]
-    while skeleton.parents[spine[0]] >= 0:
-        spine.insert(0, skeleton.parents[spine[0]])
-    return tuple(spine)
 
 
 @dataclass(frozen=True)
@@ -70,18 +47,18 @@ class Body:
     """Capsules of one skeleton. Display points are its joints followed by `extra` derived ones.
 
     Attributes:
-        skeleton: the joints.
+        form: the joints.
         capsules: the limbs; `start` and `end` index display points.
         extra: names of the derived points.
     """
 
-    skeleton: MotionFormat
+    form: MotionFormat
     capsules: tuple[Capsule, ...]
     extra: tuple[str, ...] = EXTRA_POINTS
 
     def scale(self, joints: np.ndarray) -> float:
         """Size of the figure in `joints` (T, J, 3) relative to an adult: 1 is a leg of 0.82 m."""
-        legs = self.skeleton_legs
+        legs = [self.form.leg(side) for side in SIDES]
         lengths = [
             np.linalg.norm(joints[:, leg[0]] - joints[:, leg[1]], axis=-1)
             + np.linalg.norm(joints[:, leg[1]] - joints[:, leg[2]], axis=-1)
@@ -89,17 +66,11 @@ class Body:
         ]
         return float(max(np.median(lengths) / LEG_LENGTH, 1e-3))
 
-    @property
-    def skeleton_legs(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """(hip, knee, ankle) of the left and of the right leg."""
-        return leg_joints(self.skeleton, "left"), leg_joints(self.skeleton, "right")
-
     def display_points(self, joints: np.ndarray) -> np.ndarray:
         """Joints (T, J, 3) with the derived points appended: (T, P, 3)."""
-        skeleton, scale = self.skeleton, self.scale(joints)
-        names = list(skeleton.joint_names)
-        head, neck = names.index("head"), names.index("neck")
-        right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
+        form, scale = self.form, self.scale(joints)
+        head, neck = form.landmark("head"), form.landmark("neck")
+        right_hip, left_hip, right_shoulder, left_shoulder = form.face_joints
         middle = (joints[:, left_shoulder] + joints[:, right_shoulder]) / 2
         spine = _unit(middle - (joints[:, left_hip] + joints[:, right_hip]) / 2)
         across = _unit(joints[:, left_shoulder] - joints[:, right_shoulder])
@@ -108,14 +79,14 @@ class Body:
         skull = joints[:, head] + 0.085 * scale * up + 0.005 * scale * front
         brow = skull + 0.068 * scale * front + 0.008 * scale * up
         ear = 0.032 * scale * _unit(np.cross(up, front))
-        chest = joints[:, spine_joints(skeleton)[-1]]
+        chest = joints[:, form.spine[-1]]
         sides = [0.5 * chest + 0.5 * joints[:, shoulder] for shoulder in (left_shoulder, right_shoulder)]
         points = [skull, brow + ear, brow - ear, *sides]
-        for wrist in ("left_wrist", "right_wrist"):
-            wrist_index = names.index(wrist)
-            forearm = _unit(joints[:, wrist_index] - joints[:, skeleton.parents[wrist_index]])
-            points.append(joints[:, wrist_index] + 0.085 * scale * forearm)
-        for ankle, toe in (foot_joints(skeleton, "left")[-2:], foot_joints(skeleton, "right")[-2:]):
+        for side in SIDES:
+            _, elbow, wrist = form.arm(side)
+            forearm = _unit(joints[:, wrist] - joints[:, elbow])
+            points.append(joints[:, wrist] + 0.085 * scale * forearm)
+        for ankle, toe in (form.left_foot, form.right_foot):
             along = joints[:, toe] - joints[:, ankle]
             # The toes continue the foot, but flatter than the line from the ankle down to the ball.
             along = _unit(along * np.array([1.0, 0.25, 1.0]))
@@ -124,17 +95,18 @@ class Body:
 
 
 @functools.cache
-def get_body(dataset: str) -> Body:
-    """The mannequin of a dataset's skeleton ("humanml3d", "kit" or an alias)."""
-    skeleton = get_format(dataset)
-    names, parents = list(skeleton.joint_names), skeleton.parents
-    joint_count = len(names)
+def get_body(form: MotionFormat) -> Body:
+    """The mannequin of a format's skeleton.
+
+    Raises:
+        UserError: the format does not say where the head or a limb is.
+    """
+    parents, joint_count = form.parents, form.n_joints
     skull, left_brow, right_brow, left_side, right_side, left_hand, right_hand, left_toe, right_toe = range(
         joint_count, joint_count + len(EXTRA_POINTS)
     )
-    right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
-    spine = spine_joints(skeleton)
-    neck, head = names.index("neck"), names.index("head")
+    right_hip, left_hip, right_shoulder, left_shoulder = form.face_joints
+    spine, neck, head = form.spine, form.landmark("neck"), form.landmark("head")
     chest = spine[-1]
     capsules = [Capsule(left_hip, right_hip, 0.070, 0.070, "trunk", 0)]
     waist = spine[len(spine) // 2]
@@ -149,12 +121,8 @@ def get_body(dataset: str) -> Body:
         Capsule(head, skull, 0.068, 0.092, "head", head),
         Capsule(left_brow, right_brow, 0.042, 0.042, "face", head),
     ]
-    sides = (("left", left_shoulder, left_hand, left_toe), ("right", right_shoulder, right_hand, right_toe))
-    for side, shoulder, hand, toe_tip in sides:
-        wrist = names.index(f"{side}_wrist")
-        elbow = parents[wrist]
-        hip, knee, ankle = leg_joints(skeleton, side)
-        foot = foot_joints(skeleton, side)
+    for side, hand, toe_tip in (("left", left_hand, left_toe), ("right", right_hand, right_toe)):
+        (shoulder, elbow, wrist), (hip, knee, ankle), foot = form.arm(side), form.leg(side), form.foot(side)
         capsules += [
             Capsule(shoulder, elbow, 0.058, 0.039, f"{side}_arm", shoulder),
             Capsule(elbow, wrist, 0.039, 0.028, f"{side}_arm", elbow),
@@ -166,7 +134,7 @@ def get_body(dataset: str) -> Body:
         radii = np.linspace(0.039, 0.033, len(foot))
         for above, below, r0, r1 in zip(foot, foot[1:], radii, radii[1:], strict=False):
             capsules.append(Capsule(above, below, float(r0), float(r1), f"{side}_leg", above))
-    return Body(skeleton, tuple(capsules))
+    return Body(form, tuple(capsules))
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

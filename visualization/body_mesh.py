@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from utils.facing import heading
+from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, get_body
 from visualization.motion_files import MeshMotion
 
@@ -48,9 +50,9 @@ def frame_times(frames: int, fps: float, frame_rate: float, seconds: float) -> n
     return times[: max(1, round(seconds * frame_rate))] if seconds else times
 
 
-def figure_of_joints(joints: np.ndarray, dataset: str) -> Figure:
+def figure_of_joints(joints: np.ndarray, form: MotionFormat) -> Figure:
     """The mannequin of joints (T, J, 3)."""
-    body = get_body(dataset)
+    body = get_body(form)
     points, scale = body.display_points(joints), body.scale(joints)
     parts = [
         capsule_rings(points[:, capsule.start], points[:, capsule.end], *radii)
@@ -65,7 +67,7 @@ def figure_of_joints(joints: np.ndarray, dataset: str) -> Figure:
         np.repeat([names.index(capsule.group) for capsule in body.capsules], len(faces)),
         tuple(COLOURS.values()),
         joints[:, 0].copy(),
-        _front(joints[0], body.skeleton.face_joints),
+        float(heading(joints[0], form)),
     )
 
 
@@ -117,12 +119,6 @@ def _on_floor(vertices: np.ndarray) -> np.ndarray:
     """Moved so that the lowest vertex mostly is at height 0: single frames below it do not lift the whole motion."""
     floor = np.percentile(vertices[..., 1].min(axis=1), 5)
     return vertices - np.array([0.0, floor, 0.0])
-
-
-def _front(joints: np.ndarray, face_joints: tuple[int, int, int, int]) -> float:
-    right_hip, left_hip, right_shoulder, left_shoulder = face_joints
-    across = joints[left_hip] - joints[right_hip] + joints[left_shoulder] - joints[right_shoulder]
-    return float(np.arctan2(-across[2], across[0]))
 
 
 def _at(values: np.ndarray, times: np.ndarray) -> np.ndarray:

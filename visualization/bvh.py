@@ -10,6 +10,8 @@ import numpy as np
 from utils import quaternion
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.formats import HUMANML3D
+from utils.motion_format import SIDES, MotionFormat
 from visualization.checks import check_fps, check_joints
 from visualization.euler import to_euler
 from visualization.foot_lock import lock_feet
@@ -21,7 +23,7 @@ UNITS = {"cm": 100.0, "m": 1.0}
 def rig_motion(
     joints: np.ndarray,
     fps: float,
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
     contacts: np.ndarray | None = None,
 ) -> tuple[Rig, Pose]:
@@ -34,19 +36,19 @@ def rig_motion(
     Raises:
         UserError: bad joints, fps or contacts.
     """
-    joints, fps = check_joints(joints, dataset), check_fps(fps)
+    joints, fps = check_joints(joints, form), check_fps(fps)
     if contacts is not None:
         contacts = np.asarray(contacts)
         if contacts.shape != (len(joints), 4):
             raise UserError(f"contacts have shape {contacts.shape}, but {len(joints)} frames need ({len(joints)}, 4)")
         contacts = contacts > 0.5
-    rig = fit_rig(joints, dataset)
+    rig = fit_rig(joints, form)
     pose = solve(joints, rig, fps)
     if foot_locking:
         even = forward(rig, pose.root, pose.local)[:, rig.node_of_joint]
-        thighs = [rig.names.index("left_hip"), rig.names.index("right_hip")]
+        thighs = rig.node_of_joint[[form.leg(side)[0] for side in SIDES]]
         knee_fronts = quaternion.rotate(pose.world[:, thighs], np.array([0.0, 0.0, 1.0]))
-        pose = solve(lock_feet(even, knee_fronts, fps, dataset, contacts), rig, fps)
+        pose = solve(lock_feet(even, knee_fronts, fps, form, contacts), rig, fps)
     return rig, pose
 
 
@@ -54,7 +56,7 @@ def write_bvh(
     path: Path | str,
     joints: np.ndarray,
     fps: float,
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
     unit: Literal["cm", "m"] = "cm",
     contacts: np.ndarray | None = None,
@@ -74,7 +76,7 @@ def write_bvh(
     if unit not in UNITS:
         raise UserError(f"unit is {unit!r}: use {' or '.join(UNITS)}")
     path = Path(path)
-    rig, pose = rig_motion(joints, fps, dataset, foot_locking, contacts)
+    rig, pose = rig_motion(joints, fps, form, foot_locking, contacts)
     orders, angles = to_euler(pose.local)
     # Rows follow the hierarchy's own order, depth first.
     nodes = _depth_first(rig)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from utils.facing import heading
 from visualization.body import Body
 
 FIELD_OF_VIEW = np.deg2rad(28.0)  # vertical, of the full picture: a long lens, little distortion
@@ -43,18 +44,9 @@ class Camera:
         return np.stack([x, y], axis=-1), depth
 
 
-def facing(joints: np.ndarray, body: Body) -> float:
-    """Heading of the figure (T, J, 3) in its first frame: radians about y, 0 is +z, a quarter turn is +x."""
-    right_hip, left_hip, right_shoulder, left_shoulder = body.skeleton.face_joints
-    first = joints[0]
-    across = first[left_hip] - first[right_hip] + first[left_shoulder] - first[right_shoulder]
-    forward = np.cross(across, [0.0, 1.0, 0.0])
-    return float(np.arctan2(forward[0], forward[2]))
-
-
 def choose_azimuth(joints: np.ndarray, body: Body) -> float:
     """Where to stand: before the figure, and where it travels rather across the picture than straight at the eye."""
-    front = facing(joints, body)
+    front = float(heading(joints[0], body.form))
     travel = joints[-1, 0] - joints[0, 0]
     distance = float(np.hypot(travel[0], travel[2]))
     if distance < 0.8:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.motion_format import MotionFormat
 
 
-def check_joints(joints: np.ndarray, dataset: str) -> np.ndarray:
+def check_joints(joints: np.ndarray, form: MotionFormat) -> np.ndarray:
     """Returns `joints` as float64 (T, J, 3) with T >= 1.
 
     Raises:
         UserError: not numeric, wrong shape, no frame, or a value that is not finite.
     """
-    skeleton = get_format(dataset)
-    count = len(skeleton.joint_names)
+    count = form.n_joints
     try:
         joints = np.asarray(joints, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"joints must be an array of numbers of shape (frames, {count}, 3): {error}") from error
     if joints.ndim != 3 or joints.shape[1:] != (count, 3):
-        raise UserError(f"joints have shape {joints.shape}, but {skeleton.name} needs (frames, {count}, 3)")
+        raise UserError(f"joints have shape {joints.shape}, but {form.name} needs (frames, {count}, 3)")
     if len(joints) == 0:
         raise UserError("the motion has no frames: there is nothing to export")
     bad = ~np.isfinite(joints).all(axis=(1, 2))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from utils.formats import get_format
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.body import get_body
 
 ANKLE_RAISED, TOE_RAISED = 0.045, 0.045  # metres above its standing height up to which an adult's joint may be planted
@@ -16,16 +17,15 @@ SOLE = 0.034  # metres from the toe joint down to the sole of an adult's drawn f
 MIN_SECONDS = 0.1  # shorter contacts and shorter gaps are noise
 
 
-def detect_contacts(joints: np.ndarray, fps: float, dataset: str = "humanml3d") -> np.ndarray:
+def detect_contacts(joints: np.ndarray, fps: float, form: MotionFormat = HUMANML3D) -> np.ndarray:
     """Contacts (T, 4) bool of left ankle, left toe, right ankle, right toe from joints (T, J, 3).
 
     A foot joint is planted while it is slow and about as low as this kind of joint stands: its standing height is where
     the lower of left and right mostly is. Speeds are smoothed over about a tenth of a second so that noise neither
     hides nor makes a contact.
     """
-    skeleton, scale = get_format(dataset), get_body(dataset).scale(joints)
-    feet = np.array([*skeleton.left_foot, *skeleton.right_foot])
-    positions = joints[:, feet]
+    scale = get_body(form).scale(joints)
+    positions = joints[:, form.feet]
     if len(joints) < 2:
         velocity, body_speed = np.zeros(positions.shape[:2]), np.zeros(len(joints))
     else:
@@ -48,9 +48,9 @@ def detect_contacts(joints: np.ndarray, fps: float, dataset: str = "humanml3d") 
     return contacts
 
 
-def standing_floor(joints: np.ndarray, dataset: str) -> float:
+def standing_floor(joints: np.ndarray, form: MotionFormat) -> float:
     """Height of the ground under the figure (T, J, 3), metres: a sole below where its lowest joint mostly is."""
-    return float(np.percentile(joints[..., 1].min(axis=1), 5)) - SOLE * get_body(dataset).scale(joints)
+    return float(np.percentile(joints[..., 1].min(axis=1), 5)) - SOLE * get_body(form).scale(joints)
 
 
 def contact_segments(contact: np.ndarray) -> list[tuple[int, int]]:

@@ -14,8 +14,8 @@ def main() -> None:
 
     from dataclasses import replace
 
+    from data.motions.folder import format_of_motions, motion_paths
     from data.motions.reader import MotionReader
-    from data.specs import get_spec
     from pipeline.motion_folder import read_motion_folder
     from pipeline.motions import read_bodies
     from utils.files import result_folder
@@ -23,14 +23,14 @@ def main() -> None:
     from visualization.motion_folder import export_folder
 
     bodies = read_bodies(options.body_model)
-    usual_fps = get_spec(options.dataset).format.fps
-    reader = MotionReader(options.reading, usual_fps=usual_fps, skeleton=options.dataset, bodies=bodies)
+    form = format_of_motions(motion_paths(options.dir).values(), options.joint_type)
+    reader = MotionReader(options.reading, form=form, bodies=bodies)
     motions = read_motion_folder(options.dir, reader)
     if options.fps:
         motions = {name: replace(motion, fps=options.fps) for name, motion in motions.items()}
     settings = ExportSettings(
-        fps=usual_fps,
-        dataset=options.dataset,
+        fps=form.fps,
+        form=form,
         frame_rate=options.frame_rate or None,
         foot_locking=options.foot_lock,
         unit=options.bvh_units,

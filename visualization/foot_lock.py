@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from utils.formats import get_format
+from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
-from visualization.body import foot_joints, get_body, leg_joints
+from visualization.body import get_body
 from visualization.contacts import contact_segments, detect_contacts
 
 BLEND_SECONDS = 0.25  # a correction fades in before its contact and out after it
@@ -21,7 +21,7 @@ def lock_feet(
     joints: np.ndarray,
     knee_fronts: np.ndarray,
     fps: float,
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     contacts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Joints (T, J, 3) whose feet do not slide while they stand; bone lengths of the input are kept.
@@ -31,24 +31,24 @@ def lock_feet(
         knee_fronts: (T, 2, 3) where the front of the left and the right thigh points, steady also in straight legs.
         contacts: (T, 4) bool of left ankle, left toe, right ankle, right toe; read from the joints when None.
     """
-    skeleton, scale = get_format(dataset), get_body(dataset).scale(joints)
+    scale = get_body(form).scale(joints)
     if contacts is None:
-        contacts = detect_contacts(joints, fps, dataset)
+        contacts = detect_contacts(joints, fps, form)
     blend = max(2.0, BLEND_SECONDS * fps)
-    floor = float(np.percentile(joints[:, [*skeleton.left_foot, *skeleton.right_foot], 1].min(axis=1), 10))
+    floor = float(np.percentile(joints[:, [*form.left_foot, *form.right_foot], 1].min(axis=1), 10))
     feet = {}
     for side, columns in (("left", (0, 1)), ("right", (2, 3))):
-        feet[side] = _place_foot(joints, skeleton, side, contacts[:, columns], blend, floor, scale)
+        feet[side] = _place_foot(joints, form, side, contacts[:, columns], blend, floor, scale)
     result = joints.copy()
-    result[..., 1] -= _drop(joints, skeleton, feet, scale, fps)[:, None]
+    result[..., 1] -= _drop(joints, form, feet, scale, fps)[:, None]
     for index, (side, foot) in enumerate(feet.items()):
-        _reach(result, joints, skeleton, side, foot, knee_fronts[:, index])
+        _reach(result, joints, form, side, foot, knee_fronts[:, index])
     return result
 
 
 def _place_foot(
     joints: np.ndarray,
-    skeleton: MotionFormat,
+    form: MotionFormat,
     side: str,
     contacts: np.ndarray,
     blend: float,
@@ -56,7 +56,7 @@ def _place_foot(
     scale: float,
 ) -> np.ndarray:
     """Where the joints of one foot, ankle first, go: (T, F, 3)."""
-    foot = foot_joints(skeleton, side)
+    foot = form.foot(side)
     placed = joints[:, foot].copy()
     heel, toe = len(foot) - 2, len(foot) - 1  # the two joints that the contacts speak of
     ends = placed[:, [heel, toe]]
@@ -162,13 +162,11 @@ def _split(position: np.ndarray, first: int, last: int, longest: float, pause: i
     )
 
 
-def _drop(
-    joints: np.ndarray, skeleton: MotionFormat, feet: dict[str, np.ndarray], scale: float, fps: float
-) -> np.ndarray:
+def _drop(joints: np.ndarray, form: MotionFormat, feet: dict[str, np.ndarray], scale: float, fps: float) -> np.ndarray:
     """How far (T,) the body must sink, metres, so that its legs reach the placed feet."""
     drop = np.zeros(len(joints))
     for side, foot in feet.items():
-        hip, length = joints[:, leg_joints(skeleton, side)[0]], _leg_lengths(joints, skeleton, side).sum()
+        hip, length = joints[:, form.leg(side)[0]], _leg_lengths(joints, form, side).sum()
         away = foot[:, 0] - hip
         upright = np.sqrt(np.maximum((STRAIGHT * length) ** 2 - away[:, 0] ** 2 - away[:, 2] ** 2, 0))
         drop = np.maximum(drop, -away[:, 1] - upright)
@@ -179,21 +177,21 @@ def _drop(
     return gaussian_filter1d(maximum_filter1d(drop, 2 * width + 1, mode="nearest"), width / 2, mode="nearest")
 
 
-def _leg_lengths(joints: np.ndarray, skeleton: MotionFormat, side: str) -> np.ndarray:
+def _leg_lengths(joints: np.ndarray, form: MotionFormat, side: str) -> np.ndarray:
     """Lengths (2,) of thigh and shin."""
-    hip, knee, ankle = (joints[:, joint] for joint in leg_joints(skeleton, side))
+    hip, knee, ankle = (joints[:, joint] for joint in form.leg(side))
     return np.array([np.median(np.linalg.norm(hip - knee, axis=-1)), np.median(np.linalg.norm(knee - ankle, axis=-1))])
 
 
 def _reach(
-    result: np.ndarray, joints: np.ndarray, skeleton: MotionFormat, side: str, foot: np.ndarray, bend: np.ndarray
+    result: np.ndarray, joints: np.ndarray, form: MotionFormat, side: str, foot: np.ndarray, bend: np.ndarray
 ) -> None:
     """Bends one leg of `result` (T, J, 3), in place, so that its foot gets to `foot` (T, F, 3), ankle first.
 
     The knee goes towards `bend` (T, 3).
     """
-    hip, knee, ankle = leg_joints(skeleton, side)
-    thigh, shin = _leg_lengths(joints, skeleton, side)
+    hip, knee, ankle = form.leg(side)
+    thigh, shin = _leg_lengths(joints, form, side)
     start = result[:, hip]
     away = foot[:, 0] - start
     wanted = np.linalg.norm(away, axis=-1, keepdims=True)
@@ -204,4 +202,17 @@ def _reach(
     along = (thigh**2 - shin**2 + distance**2) / (2 * np.maximum(distance, 1e-9))
     result[:, knee] = start + along * axis + np.sqrt(np.maximum(thigh**2 - along**2, 0)) * bend
     shift = start + distance * axis - foot[:, 0]  # where even the bent body cannot reach
-    result[:, list(foot_joints(skeleton, side))] = foot + shift[:, None]
+    foot_joints = form.foot(side)
+    result[:, foot_joints] = foot + shift[:, None]
+    for joint in range(form.n_joints):  # what else hangs on the leg
+        way = form.way(hip, joint)
+        above = next((each for each in reversed(way) if each in (hip, knee, *foot_joints)), joint)
+        if above == joint:
+            continue
+        end = next((each for each in (knee, ankle) if form.way(joint, each)), None)
+        if end is None:
+            result[:, joint] = joints[:, joint] + result[:, above] - joints[:, above]
+        else:
+            away, whole = np.linalg.norm(joints[:, [joint, end]] - joints[:, [above]], axis=-1).T
+            share = np.median(away / whole)
+            result[:, joint] = (1 - share) * result[:, above] + share * result[:, end]

@@ -11,6 +11,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from utils.errors import UserError
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.bvh import write_bvh
 from visualization.captioned import CaptionedMotion
 from visualization.checks import check_fps, check_joints
@@ -29,7 +31,7 @@ class ExportSettings:
 
     Attributes:
         fps: frames per second of joints that tell no rate of their own.
-        dataset: whose skeleton the joints are of.
+        form: of the joints.
         frame_rate: frames per second of the files; None: as the joints.
         foot_locking: animation files (bvh, glb) keep planted feet in place.
         unit: of lengths in a .bvh.
@@ -37,7 +39,7 @@ class ExportSettings:
     """
 
     fps: float
-    dataset: str = "humanml3d"
+    form: MotionFormat = HUMANML3D
     frame_rate: float | None = None
     foot_locking: bool = False
     unit: Literal["cm", "m"] = "cm"
@@ -64,7 +66,7 @@ def _animation(writer: Callable[..., Path]) -> Writer:
             path,
             motion.joints,
             settings.written_fps,
-            settings.dataset,
+            settings.form,
             foot_locking=settings.foot_locking,
             **options,
         )
@@ -79,7 +81,7 @@ def _picture(writer: Callable[..., Path]) -> Writer:
             motion.joints,
             settings.written_fps,
             title=motion.prompt,
-            dataset=settings.dataset,
+            form=settings.form,
             **settings.picture,
         )
 
@@ -87,7 +89,7 @@ def _picture(writer: Callable[..., Path]) -> Writer:
 
 
 def _page(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
-    return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.dataset, title=motion.prompt)
+    return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.form, title=motion.prompt)
 
 
 WRITERS: dict[str, Writer] = {
@@ -161,11 +163,11 @@ def write_comparison(
         path = stem.with_name(f"{stem.name}.{kind}")
         if kind == "html":
             panels = [replace(motion, prompt="") for motion in motions] if one_prompt else motions
-            written[kind] = write_html(path, panels, settings.written_fps, settings.dataset, title=title)
+            written[kind] = write_html(path, panels, settings.written_fps, settings.form, title=title)
         else:
             joints = [motion.joints for motion in motions]
             written[kind] = render_comparison(
-                path, joints, settings.written_fps, labels, title, settings.dataset, **settings.picture
+                path, joints, settings.written_fps, labels, title, settings.form, **settings.picture
             )
     return written
 
@@ -191,5 +193,5 @@ def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writ
 
 def _prepare(motion: CaptionedMotion, settings: ExportSettings) -> CaptionedMotion:
     """The motion checked, at the frame rate of the files."""
-    joints = check_joints(motion.joints, settings.dataset)
+    joints = check_joints(motion.joints, settings.form)
     return replace(motion, joints=resample(joints, motion.fps or settings.fps, settings.written_fps))

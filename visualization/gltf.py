@@ -12,6 +12,8 @@ import numpy as np
 
 from utils import quaternion
 from utils.files import atomic_path
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, Body, Capsule, get_body
 from visualization.bvh import rig_motion
 from visualization.kinematics import Rig, forward
@@ -59,7 +61,7 @@ def write_glb(
     path: Path | str,
     joints: np.ndarray,
     fps: float,
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
     contacts: np.ndarray | None = None,
     name: str = "motion",
@@ -75,8 +77,8 @@ def write_glb(
     Raises:
         UserError: bad joints, fps or contacts, or the folder cannot be written.
     """
-    rig, pose = rig_motion(joints, fps, dataset, foot_locking, contacts)
-    body = get_body(dataset)
+    rig, pose = rig_motion(joints, fps, form, foot_locking, contacts)
+    body = get_body(form)
     rest = _rest_positions(rig)
     buffer = _Buffer()
     materials, primitives = _mesh(buffer, body, rig, rest)
@@ -184,7 +186,7 @@ def _bones(capsule: Capsule, body: Body, rig: Rig) -> tuple[int, int]:
     """The nodes that move the two ends of a limb."""
     end_bone = capsule.bone if capsule.end_bone < 0 else capsule.end_bone
     nodes = [int(rig.node_of_joint[bone]) for bone in (capsule.bone, end_bone)]
-    is_bone = capsule.end < body.skeleton.n_joints and body.skeleton.parents[capsule.end] == capsule.bone
+    is_bone = capsule.end < body.form.n_joints and body.form.parents[capsule.end] == capsule.bone
     if is_bone and capsule.end_bone < 0:
         # Where a helper carries the child alone, the limb between the two follows the helper.
         nodes = [rig.parents[rig.node_of_joint[capsule.end]]] * 2

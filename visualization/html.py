@@ -13,6 +13,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, get_body
 from visualization.camera import FOLLOW_SECONDS, choose_azimuth
 from visualization.captioned import CaptionedMotion
@@ -27,7 +29,7 @@ def write_html(
     path: Path | str,
     panels: Sequence[CaptionedMotion],
     fps: float,
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     title: str = "",
     lead: bool = False,
 ) -> Path:
@@ -38,7 +40,7 @@ def write_html(
     Args:
         panels: at least one; shorter motions hold their last frame.
         fps: frames per second, the same for all.
-        dataset: whose skeleton the joints are of.
+        form: of the joints.
         title: heading of the page.
         lead: shows the first panel large and the others small beside it; else all alike.
 
@@ -48,12 +50,12 @@ def write_html(
     if not panels:
         raise UserError("nothing to show: give at least one motion")
     fps = check_fps(fps)
-    checked = [check_joints(panel.joints, dataset) for panel in panels]
+    checked = [check_joints(panel.joints, form) for panel in panels]
     # All figures are seen from the same side, distance and height above their ground, so that they compare.
-    body = get_body(dataset)
+    body = get_body(form)
     azimuth = choose_azimuth(checked[0], body)
     tallest = max(float(np.ptp(body.display_points(joints)[..., 1])) for joints in checked)
-    motions = [_motion(panel, joints, fps, dataset, tallest) for panel, joints in zip(panels, checked, strict=True)]
+    motions = [_motion(panel, joints, fps, form, tallest) for panel, joints in zip(panels, checked, strict=True)]
     reach = max(motion.pop("reach") for motion in motions)
     content = {
         "title": title,
@@ -73,9 +75,11 @@ def write_html(
     return path
 
 
-def _motion(panel: CaptionedMotion, joints: np.ndarray, fps: float, dataset: str, tallest: float) -> dict[str, Any]:
+def _motion(
+    panel: CaptionedMotion, joints: np.ndarray, fps: float, form: MotionFormat, tallest: float
+) -> dict[str, Any]:
     """What the page needs of one motion (T, J, 3); `tallest` is the height in metres that the view has room for."""
-    body = get_body(dataset)
+    body = get_body(form)
     scale = body.scale(joints)
     points = body.display_points(joints)
     flat = joints[..., [0, 2]]
@@ -92,7 +96,7 @@ def _motion(panel: CaptionedMotion, joints: np.ndarray, fps: float, dataset: str
         "frames": len(joints),
         "points": _encode(points),
         "path": _encode(path),
-        "floor": round(standing_floor(joints, dataset), 4),
+        "floor": round(standing_floor(joints, form), 4),
         "scale": round(scale, 4),
         "reach": max(float(reach), 0.8 * scale),
         "limbs": [

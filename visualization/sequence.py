@@ -9,6 +9,8 @@ from PIL import Image
 
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.body import get_body
 from visualization.camera import basis_of, choose_azimuth, plan_camera
 from visualization.checks import check_fps, check_joints
@@ -25,7 +27,7 @@ def render_sequence(
     joints: np.ndarray,
     fps: float,
     title: str = "",
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     size: tuple[int, int] = (1600, 600),
     poses: int = 7,
 ) -> Path:
@@ -37,7 +39,7 @@ def render_sequence(
         joints: (T, J, 3) metres, y up.
         fps: frames per second.
         title: caption, wrapped to three lines.
-        dataset: whose skeleton the joints are of.
+        form: of the joints.
         size: (width, height) in pixels.
         poses: how many moments, at least one.
 
@@ -51,10 +53,10 @@ def render_sequence(
         raise UserError(f"poses is {poses}: show at least one")
     if min(size) < 64 or max(size) > 8192:
         raise UserError(f"size {size[0]}x{size[1]}: use 64 to 8192 pixels a side")
-    joints, fps = check_joints(joints, dataset), check_fps(fps)
-    body = get_body(dataset)
+    joints, fps = check_joints(joints, form), check_fps(fps)
+    body = get_body(form)
     scale = body.scale(joints)
-    floor = standing_floor(joints, dataset)
+    floor = standing_floor(joints, form)
     frames = np.unique(np.linspace(0, len(joints) - 1, min(poses, len(joints))).round().astype(int))
     moments = joints[frames]
     azimuth = choose_azimuth(joints, body)

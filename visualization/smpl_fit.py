@@ -24,6 +24,7 @@ from utils import quaternion
 from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import MESH_SUFFIX, SMPL_SUFFIX
+from utils.formats import HUMANML3D
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import detect_contacts
 from visualization.motion_files import write_arrays
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     import smplx
 
 N_GIVEN = 22
-FEET = (7, 10, 8, 11)  # in the order of the columns of `detect_contacts`
+FEET = list(HUMANML3D.feet)  # in the order of the columns of `detect_contacts`
 POSE_SHARE = 0.4  # of the iterations go to the pose alone, the others to pose and shape
-STILL = 0.015  # metres a frame by which a foot that stands may seem to move
+STILL = 0.3  # metres a second by which a foot that stands may seem to move
+STILL_SECONDS = 0.05  # time over which its way is smoothed
 STEP = 5  # iterations between two reports
 MESH_CHUNK = 64  # frames whose vertices are computed at once
 
@@ -107,11 +109,11 @@ def fit_motion(
     Raises:
         UserError: wrong shape, NaN, no frames, bad fps, or no fit was found.
     """
-    settings, joints, fps = settings or FitSettings(), check_joints(joints, "humanml3d"), check_fps(fps)
+    settings, joints, fps = settings or FitSettings(), check_joints(joints, HUMANML3D), check_fps(fps)
     body = _JointModel(model)
     betas = _shape_from_bones(body, joints)
     locals_, translation = _pose_from_bones(body, joints, betas)
-    problem = _Problem(body, joints, detect_contacts(joints, fps), locals_, translation, betas, settings)
+    problem = _Problem(body, joints, detect_contacts(joints, fps), fps, locals_, translation, betas, settings)
     pose_iterations = round(POSE_SHARE * settings.iterations)
     stages = (
         (pose_iterations, [problem.turns, problem.translation]),
@@ -275,16 +277,16 @@ def _common_rotation(own: np.ndarray, given: np.ndarray) -> np.ndarray:
     return left @ right
 
 
-def _standing(joints: np.ndarray, contacts: np.ndarray) -> np.ndarray:
+def _standing(joints: np.ndarray, contacts: np.ndarray, fps: float) -> np.ndarray:
     """How surely a foot joint stands still from one frame to the next, (T - 1, 4) between 0 and 1.
 
     Contacts count rolling and pivoting feet too; those keep their motion.
     """
     if len(joints) < 2:
         return np.zeros((0, len(FEET)))
-    feet = gaussian_filter1d(joints[:, FEET], 1.0, axis=0, mode="nearest")
-    step = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
-    return (contacts[1:] & contacts[:-1]) / (1 + (step / STILL) ** 2) ** 2
+    feet = gaussian_filter1d(joints[:, FEET], STILL_SECONDS * fps, axis=0, mode="nearest")
+    speed = fps * np.linalg.norm(np.diff(feet, axis=0), axis=-1)
+    return (contacts[1:] & contacts[:-1]) / (1 + (speed / STILL) ** 2) ** 2
 
 
 class _Problem:
@@ -301,6 +303,7 @@ class _Problem:
         body: _JointModel,
         joints: np.ndarray,
         contacts: np.ndarray,
+        fps: float,
         rotations: np.ndarray,
         translation: np.ndarray,
         betas: np.ndarray,
@@ -311,7 +314,7 @@ class _Problem:
 
         self._body, self._settings = body, settings
         self._given, self._start = tensor(joints), tensor(rotations)
-        self._stands = tensor(_standing(joints, contacts))
+        self._stands = tensor(_standing(joints, contacts, fps))
         self._prior = tensor(PRIOR)
         self.turns = torch.zeros(len(joints), N_JOINTS, 3, device=body.device, dtype=torch.float64)
         self.translation, self.betas = tensor(translation), tensor(betas)

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 from visualization.body import get_body
 from visualization.camera import Camera, choose_azimuth, plan_camera, share_camera
 from visualization.checks import check_fps, check_joints
@@ -30,7 +32,7 @@ class Stage:
         self,
         joints: np.ndarray,
         fps: float,
-        dataset: str,
+        form: MotionFormat,
         size: tuple[int, int],
         safe: tuple[float, float, float, float],
         azimuth: float | None = None,
@@ -39,17 +41,17 @@ class Stage:
         tallest: float = 0.0,
     ) -> None:
         """`joints`: (T, J, 3). `size`: (width, height) in pixels. The rest: see `plan_camera`."""
-        body = get_body(dataset)
+        body = get_body(form)
         self.size, self.fps, self.frames = size, fps, len(joints)
         self.scale = body.scale(joints)
-        self.floor = standing_floor(joints, dataset)
+        self.floor = standing_floor(joints, form)
         self.points = body.display_points(joints)
         self.camera = plan_camera(self.points, body, size, safe, fps, azimuth, follow, tallest)
         marks = []
         if trail:
-            contacts = detect_contacts(joints, fps, dataset)
+            contacts = detect_contacts(joints, fps, form)
             for side, columns in (("left", (0, 1)), ("right", (2, 3))):
-                foot = body.skeleton.left_foot if side == "left" else body.skeleton.right_foot
+                foot = body.form.left_foot if side == "left" else body.form.right_foot
                 for first, last in contact_segments(contacts[:, columns[1]]):
                     centre = joints[first : last + 1][:, list(foot)].mean(axis=(0, 1))
                     centre[1] = self.floor
@@ -79,7 +81,7 @@ def render_video(
     joints: np.ndarray,
     fps: float,
     title: str = "",
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     size: tuple[int, int] | None = None,
     trail: bool = True,
     follow: bool | None = None,
@@ -90,7 +92,7 @@ def render_video(
         joints: (T, J, 3) in metres, y up.
         fps: frames per second of the motion and of the video.
         title: caption above the figure, wrapped to three lines.
-        dataset: whose skeleton the joints are of.
+        form: of the joints.
         size: (width, height) in pixels; odd numbers are rounded down to even ones. None: 854 x 480, a .gif 426 x 240.
         trail: draws the pelvis' path and the footprints.
         follow: whether the camera goes along with a figure that goes far. None: in an .mp4, not in a .gif, which a
@@ -99,7 +101,7 @@ def render_video(
     Raises:
         UserError: bad joints, fps, size or suffix, or the folder cannot be written.
     """
-    return render_comparison(path, [joints], fps, (), title, dataset, size, trail, follow)
+    return render_comparison(path, [joints], fps, (), title, form, size, trail, follow)
 
 
 def render_comparison(
@@ -108,7 +110,7 @@ def render_comparison(
     fps: float,
     labels: Sequence[str] = (),
     title: str = "",
-    dataset: str = "humanml3d",
+    form: MotionFormat = HUMANML3D,
     size: tuple[int, int] | None = None,
     trail: bool = True,
     follow: bool | None = None,
@@ -132,7 +134,7 @@ def render_comparison(
         raise UserError("nothing to render: give at least one motion")
     if labels and len(labels) != len(motions):
         raise UserError(f"{len(labels)} labels for {len(motions)} motions: give one for each, or none")
-    motions = [check_joints(joints, dataset) for joints in motions]
+    motions = [check_joints(joints, form) for joints in motions]
     still = path.suffix.lower() == ".gif"
     columns, rows, panel = arrange(len(motions), size, still)
     size = (panel[0] * columns, panel[1] * rows)
@@ -143,7 +145,7 @@ def render_comparison(
     pad = round(0.6 * text_size)
 
     tops = [(heading.height + pad if heading and index < columns else 0) + pad for index in range(len(motions))]
-    body = get_body(dataset)
+    body = get_body(form)
     azimuth = choose_azimuth(motions[0], body) if len(motions) > 1 else None
     tallest = max(float(np.ptp(body.display_points(joints)[..., 1])) for joints in motions)
     label_height = max((caption.height for caption in captions if caption), default=0)
@@ -151,7 +153,7 @@ def render_comparison(
     stages = []
     for index, joints in enumerate(motions):
         safe = (0.04 * panel[0], tops[index] + label_height, 0.96 * panel[0], panel[1] - 1.6 * text_size)
-        stages.append(Stage(joints, fps, dataset, panel, safe, azimuth, trail, going, tallest))
+        stages.append(Stage(joints, fps, form, panel, safe, azimuth, trail, going, tallest))
     if len(stages) > 1:
         for stage, camera in zip(stages, share_camera([stage.camera for stage in stages]), strict=True):
             stage.use_camera(camera)

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.motions.settings import METRES
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 
 USUAL_SIZE = 1.4  # metres from ankle to head along the bones; bodies from 0.7 to 2.8 are believed
@@ -29,34 +29,30 @@ TURNS: dict[str, tuple[tuple[int, int], ...]] = {  # (source axis, sign) of x, y
 }
 
 
-def sized_bones(skeleton: MotionFormat) -> list[int]:
-    """Joints whose bones add up to a body's size: one leg, and the trunk up to the head."""
-    joint, bones = skeleton.left_foot[0], []
-    while skeleton.parents[joint] > 0:
-        bones.append(joint)
-        joint = skeleton.parents[joint]
-    joint = skeleton.joint_names.index("head")
-    while joint:
-        bones.append(joint)
-        joint = skeleton.parents[joint]
-    return bones
+def sized_bones(form: MotionFormat) -> list[int]:
+    """Joints whose bones add up to a body's size: one leg, and the trunk up to the head.
+
+    Raises:
+        UserError: the format does not say where the head is.
+    """
+    leg, trunk = form.way(form.face_joints[1], form.left_foot[0]), form.way(0, form.landmark("head"))
+    return [*leg[:0:-1], *trunk[:0:-1]]
 
 
-def body_size(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> float:
+def body_size(joints: np.ndarray, form: MotionFormat = HUMANML3D) -> float:
     """Length of a leg and of the trunk up to the head along the bones, medians over time, of joints (T, J, 3)."""
-    known = get_format(skeleton)
-    ends = np.array(sized_bones(known))
-    bones = joints[:, ends] - joints[:, np.array(known.parents)[ends]]
+    ends = np.array(sized_bones(form))
+    bones = joints[:, ends] - joints[:, np.array(form.parents)[ends]]
     return float(np.median(np.linalg.norm(bones, axis=-1), axis=0).sum())
 
 
-def likely_unit(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> str:
+def likely_unit(joints: np.ndarray, form: MotionFormat = HUMANML3D) -> str:
     """The unit in which the body of joints (T, J, 3) is nearest to an adult's size.
 
     Raises:
         UserError: none makes it human.
     """
-    size = body_size(joints, skeleton)
+    size = body_size(joints, form)
     if not size > 0:
         raise UserError("wrong size: all joints are at one place")
     unit, error = min(
@@ -80,20 +76,19 @@ def turn_back(places: np.ndarray, up: str) -> np.ndarray:
     return turned
 
 
-def upright_axis(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> tuple[str, float]:
+def upright_axis(joints: np.ndarray, form: MotionFormat = HUMANML3D) -> tuple[str, float]:
     """The axis along which the body of joints (T, J, 3) is stretched, and how clearly, 0 to 1."""
-    known = get_format(skeleton)
-    feet = joints[:, [known.left_foot[0], known.right_foot[0]]].mean(axis=1)
-    up = np.median(joints[:, known.joint_names.index("neck")] - feet, axis=0)
+    feet = joints[:, [form.left_foot[0], form.right_foot[0]]].mean(axis=1)
+    up = np.median(joints[:, form.landmark("neck")] - feet, axis=0)
     axis = int(np.abs(up).argmax())
     name = ("" if up[axis] > 0 else "minus_") + "xyz"[axis]
     return name, float(abs(up[axis]) / max(np.linalg.norm(up), 1e-12))
 
 
-def likely_up(joints: np.ndarray, skeleton: str | MotionFormat = "humanml3d") -> tuple[str, float]:
+def likely_up(joints: np.ndarray, form: MotionFormat = HUMANML3D) -> tuple[str, float]:
     """The axis that points up: that of `upright_axis`, unless the body lies flat on a floor at y = 0."""
-    name, clearness = upright_axis(joints, skeleton)
-    size = body_size(joints, skeleton)
+    name, clearness = upright_axis(joints, form)
+    size = body_size(joints, form)
     low, high = joints.min(axis=(0, 1)), joints[..., 1].max()
     end = low["xyz".index(name[-1])] if not name.startswith("minus") else -joints[..., "xyz".index(name[-1])].max()
     if name != "y" and abs(low[1]) < FLOOR * size < abs(end) and high - low[1] < FLAT * size:

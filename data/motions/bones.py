@@ -1,6 +1,6 @@
 """Bones that a file has no joints of its own for: they keep their rest direction in their parent's frame.
 
-Letters: T frames, J joints, N nodes of the file's own skeleton.
+Letters: T frames, J joints, N nodes of the file's own form.
 """
 
 from __future__ import annotations
@@ -11,44 +11,41 @@ from data.motions.body import body_size, sized_bones, turn_back, turn_up, uprigh
 from data.motions.joint_maps import JointMap
 from utils import quaternion
 from utils.bvh import BVH
-from utils.formats import get_format
+from utils.facing import UP, heading, yaw_quaternion
 from utils.motion_format import MotionFormat
 from utils.rig import RigMotion
-from utils.t_pose import t_pose_directions
 
 NOTHING = 0.005  # of a body's size: a bone that is never longer is none
 STRAIGHT = 0.85  # cosine: how far the legs of a rest pose may stand from straight down
 LIKELY = 0.5  # cosine: an End Site that points elsewhere does not tell where its bone goes
-UP = np.array([0.0, 1.0, 0.0])
 
 
 def complete(
-    joints: np.ndarray, skeleton: str | MotionFormat, rig: BVH | None, joint_map: JointMap | None, up: str
+    joints: np.ndarray, form: MotionFormat, rig: BVH | None, joint_map: JointMap | None, up: str
 ) -> tuple[np.ndarray, list[str]]:
     """The same joints with a direction for every bone, and a remark on those that the file has not.
 
     Args:
         joints: (T, J, 3) metres, y up.
-        skeleton: their name.
+        form: of the joints.
         rig, joint_map: the file's own skeleton in its own axes, and which of its nodes are joints; None: joints alone.
         up: the axis of the rig that became y.
     """
-    known = get_format(skeleton)
-    parents = np.array(known.parents)
-    size = body_size(joints, skeleton)
+    parents = np.array(form.parents)
+    size = body_size(joints, form)
     lengths = np.linalg.norm(joints[:, 1:] - joints[:, parents[1:]], axis=-1).max(axis=0)
     lacking = {int(bone) + 1 for bone in np.flatnonzero(lengths < NOTHING * size)}
     lacking |= joint_map.doubles if joint_map else set()
     if not lacking:
         return joints, []
-    usual = known.bone_lengths * size / known.bone_lengths[sized_bones(known)].sum()
+    usual = form.bone_lengths * size / form.bone_lengths[sized_bones(form)].sum()
     joints = joints.copy()
-    rest = t_pose_directions(known.joint_names)
+    rest = form.rest_directions
     turns = None if rig is None or joint_map is None else rig.placed()[1]
-    still = None if rig is None or joint_map is None else _rest_joints(rig, joint_map, known)
+    still = None if rig is None or joint_map is None else _rest_joints(rig, joint_map, form)
     for joint in sorted(lacking):
         parent = int(parents[joint])
-        directions = _directions(joints, known, joint, rest)
+        directions = _directions(joints, form, joint, rest)
         if turns is not None:
             node = joint_map.nodes(rig.names)[max(joint_map.blends[parent], key=lambda each: each[1])[0]]
             frame = turns[:, node]
@@ -56,47 +53,44 @@ def complete(
             local = quaternion.rotate(quaternion.inverse(frame), own).mean(axis=0)
             if still is not None:
                 posed, axis = still
-                local = turn_back(_directions(posed, known, joint, rest)[0], axis)
+                local = turn_back(_directions(posed, form, joint, rest)[0], axis)
             local = _end_direction(rig, node, local)
             directions = turn_up(quaternion.rotate(frame, np.broadcast_to(local, own.shape)), up)
-        joints[:, joint] = joints[:, parent] + _length(joints, known, joint, lacking, usual) * directions
-    names = ", ".join(known.joint_names[joint] for joint in sorted(lacking))
+        joints[:, joint] = joints[:, parent] + _length(joints, form, joint, lacking, usual) * directions
+    names = ", ".join(form.joint_names[joint] for joint in sorted(lacking))
     return joints, [
         f"no bone of its own for {names}: rest direction kept"
         + (" (a joint map may name an End Site, as `JOINT End Site`)" if joint_map else "")
     ]
 
 
-def _directions(joints: np.ndarray, skeleton: MotionFormat, joint: int, rest: np.ndarray) -> np.ndarray:
+def _directions(joints: np.ndarray, form: MotionFormat, joint: int, rest: np.ndarray) -> np.ndarray:
     """(T, 3) where the bone to `joint` points when its parent's bone was swung from the T-pose of a body that faces as
     joints (T, J, 3) do."""
-    right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face_joints
-    across = joints[:, left_hip] - joints[:, right_hip] + joints[:, left_shoulder] - joints[:, right_shoulder]
-    angle = np.arctan2(-across[:, 2], across[:, 0])
-    heading = quaternion.from_axis_angle(np.broadcast_to(UP, across.shape), angle)
-    parent = skeleton.parents[joint]
-    above = skeleton.parents[parent]
+    turn = yaw_quaternion(heading(joints, form))
+    parent = form.parents[joint]
+    above = form.parents[parent]
     if above < 0:  # the pelvis leans as the trunk does
-        bone, start = joints[:, skeleton.joint_names.index("neck")] - joints[:, parent], UP
+        bone, start = joints[:, form.landmark("neck")] - joints[:, parent], UP
     else:
         bone, start = joints[:, parent] - joints[:, above], rest[parent]
-    posed = quaternion.rotate(heading, np.broadcast_to(start, bone.shape))
+    posed = quaternion.rotate(turn, np.broadcast_to(start, bone.shape))
     straight = np.linalg.norm(bone, axis=-1, keepdims=True) < 1e-9
     swing = quaternion.between(posed, np.where(straight, posed, bone))
-    turned = quaternion.rotate(heading, np.broadcast_to(rest[joint], bone.shape))
+    turned = quaternion.rotate(turn, np.broadcast_to(rest[joint], bone.shape))
     return quaternion.rotate(swing, turned)
 
 
-def _rest_joints(rig: BVH, joint_map: JointMap, skeleton: MotionFormat) -> tuple[np.ndarray, str] | None:
+def _rest_joints(rig: BVH, joint_map: JointMap, form: MotionFormat) -> tuple[np.ndarray, str] | None:
     """Joints (1, J, 3) of the file's rest pose, y up, and which of its axes that was; None if it does not stand."""
     quiet = np.zeros((1, len(rig.names), 4))
     quiet[..., 0] = 1
     posed = joint_map.apply(rig.names, RigMotion(rig.names, rig.parents, rig.offsets[None], quiet, rig.fps).positions())
-    axis, _ = upright_axis(posed, skeleton)
+    axis, _ = upright_axis(posed, form)
     posed = turn_up(posed, axis)
-    legs = [skeleton.parents[foot[0]] for foot in (skeleton.left_foot, skeleton.right_foot)]
-    legs += [skeleton.left_foot[0], skeleton.right_foot[0]]
-    bones = posed[0, legs] - posed[0, [skeleton.parents[leg] for leg in legs]]
+    legs = [form.parents[foot[0]] for foot in (form.left_foot, form.right_foot)]
+    legs += [form.left_foot[0], form.right_foot[0]]
+    bones = posed[0, legs] - posed[0, [form.parents[leg] for leg in legs]]
     down = -bones[:, 1] / np.maximum(np.linalg.norm(bones, axis=-1), 1e-9)
     return (posed, axis) if (down > STRAIGHT).all() else None
 
@@ -109,14 +103,14 @@ def _end_direction(rig: BVH, node: int, likely: np.ndarray) -> np.ndarray:
     return end / length if length > 0 and end @ likely > LIKELY * length else likely
 
 
-def _length(joints: np.ndarray, skeleton: MotionFormat, joint: int, lacking: set[int], usual: np.ndarray) -> float:
+def _length(joints: np.ndarray, form: MotionFormat, joint: int, lacking: set[int], usual: np.ndarray) -> float:
     """Metres: the usual length, less where the next joint of the file is near."""
-    parent, child = skeleton.parents[joint], joint
+    parent, child = form.parents[joint], joint
     way = usual[joint]
     while child in lacking:
-        if child not in skeleton.parents:
+        if child not in form.parents:
             return float(usual[joint])
-        child = skeleton.parents.index(child)
+        child = form.parents.index(child)
         way += usual[child]
     whole = float(np.median(np.linalg.norm(joints[:, child] - joints[:, parent], axis=-1)))
     return float(min(usual[joint], whole * usual[joint] / way))

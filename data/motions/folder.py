@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 from utils.files import MESH_SUFFIX, SMPL_SUFFIX, read_json
+from utils.formats import HUMANML3D, get_format, told_format
+from utils.motion_format import MotionFormat
 
 MOTION_SUFFIXES = (".npy", ".npz", ".bvh")  # of files with one name the first is the motion, others are exports of it
 NOT_MOTIONS = ("features.npy", "Mean.npy", "Std.npy")  # lie beside joints in our own and in published folders
@@ -66,11 +69,25 @@ def demo_sample(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def format_of_motions(paths: Iterable[Path], said: str | None = None) -> MotionFormat:
+    """Whose joints motion files are: as the user said, else as the demo says of those that it wrote, else HumanML3D's.
+
+    Raises:
+        UserError: there is no such format.
+    """
+    if said is not None:
+        return get_format(said)
+    told = (sample.get("format") for path in paths if (sample := demo_sample(path)) is not None)
+    return next((told_format(each, f"the format in {INDEX}") for each in told if each is not None), HUMANML3D)
+
+
 @lru_cache(maxsize=16)
 def _samples(index: Path, changed: int) -> dict[Path, dict[str, Any]]:
     """The samples of an index by their joints file; `changed` makes another version another entry."""
     try:
-        samples = [sample for sample in read_json(index)["samples"] if "joints" in sample["files"]]
+        content = read_json(index)
+        common = {"format": content.get("format")}
+        samples = [common | sample for sample in content["samples"] if "joints" in sample["files"]]
         if not all(0.1 <= float(sample.get("fps", 20.0)) <= 10000 for sample in samples):
             raise ValueError("fps")
         return {index.parent / sample["files"]["joints"]: sample for sample in samples}

@@ -1,8 +1,8 @@
-"""Which joint of a source skeleton is which of the 22: shipped maps, the user's own, and guessing by joint names.
+"""Which joint of a source skeleton is which of a format's: shipped maps, the user's own, and guessing by joint names.
 
 A map is a JSON file `{"about": "...", "skip_frames": 0, "joints": {"pelvis": "Hips", "spine1": {"Hips": 0.5, "Spine":
-0.5}, ...}}`: for each of the 22 joints a source joint, or a blend of source joints whose weights add up to 1. The End
-Site of a joint is called `JOINT End Site`.
+0.5}, ...}}`: for each joint of the format a source joint, or a blend of source joints whose weights add up to 1. The
+End Site of a joint is called `JOINT End Site`. The shipped maps are for HumanML3D's 22 joints.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.files import read_json
-from utils.formats import get_format
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 
 SHIPPED = Path(__file__).parent / "joint_maps"
-TARGETS = get_format("humanml3d").joint_names
+BY_NAME = "by name"  # the map of a file whose joints have the names of the format's
 
 
 @dataclass(frozen=True)
 class JointMap:
-    """Where the 22 joints are on a source skeleton.
+    """Where the J joints of a format are on a source skeleton.
 
     Attributes:
         name: of the file.
-        blends: for each of the 22 joints its source joints with their weights.
+        blends: for each of the J joints its source joints with their weights.
         skip_frames: frames at the beginning of every file that are no motion.
     """
 
@@ -68,13 +69,13 @@ class JointMap:
         return {source: nodes[0] for source, nodes in found.items()}
 
     def apply(self, names: Sequence[str], positions: np.ndarray) -> np.ndarray:
-        """The 22 joints (T, 22, 3) from places (T, N, 3) of joints `names`.
+        """The format's joints (T, J, 3) from places (T, N, 3) of joints `names`.
 
         Raises:
             UserError: see `nodes`.
         """
         nodes = self.nodes(names)
-        joints = np.zeros((len(positions), len(TARGETS), 3))
+        joints = np.zeros((len(positions), len(self.blends), 3))
         for target, blend in enumerate(self.blends):
             for source, weight in blend:
                 joints[:, target] += weight * positions[:, nodes[source]]
@@ -105,8 +106,8 @@ def _plain(name: str) -> str:
 
 
 @lru_cache
-def load_joint_map(name: str) -> JointMap:
-    """A shipped map by name, or the user's file by path.
+def load_joint_map(name: str, form: MotionFormat = HUMANML3D) -> JointMap:
+    """A shipped map by name, or the user's file by path, to the joints of a format.
 
     Raises:
         UserError: there is neither, or the file is no map; names file and key.
@@ -119,14 +120,14 @@ def load_joint_map(name: str) -> JointMap:
         raise UserError(f'{path}: a joint map is an object with an object "joints"')
     if unknown := sorted(set(content) - {"about", "skip_frames", "joints"}):
         raise UserError(f"{path}: unknown keys {', '.join(unknown)}")
-    joints = content["joints"]
-    if wrong := [key for key in (*joints, *TARGETS) if (key in joints) != (key in TARGETS)]:
+    joints, targets = content["joints"], form.joint_names
+    if wrong := [key for key in (*joints, *targets) if (key in joints) != (key in targets)]:
         verb = "names the unknown joint" if wrong[0] in joints else "lacks the joint"
-        raise UserError(f"{path}: {verb} {wrong[0]}; the joints are {', '.join(TARGETS)}")
+        raise UserError(f"{path}: {verb} {wrong[0]}; the joints are {', '.join(targets)}")
     skip = content.get("skip_frames", 0)
     if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
         raise UserError(f"{path}: skip_frames must be a number of frames, not {skip!r}")
-    return JointMap(path.stem, tuple(_blend(path, target, joints[target]) for target in TARGETS), skip)
+    return JointMap(path.stem, tuple(_blend(path, target, joints[target]) for target in targets), skip)
 
 
 def _blend(path: Path, target: str, value: Any) -> tuple[tuple[str, float], ...]:
@@ -148,18 +149,25 @@ def shipped_names() -> list[str]:
 
 
 @lru_cache
-def guess_joint_map(names: tuple[str, ...]) -> JointMap:
-    """The shipped map all of whose joints are among `names`; of several the one that uses most of them.
+def guess_joint_map(names: tuple[str, ...], form: MotionFormat = HUMANML3D) -> JointMap:
+    """The map from joints of the format's own names, else the shipped one all of whose joints are among `names`; of
+    several the one that uses most of them.
 
     Raises:
         UserError: none fits; says what the nearest one misses.
     """
-    maps = [load_joint_map(name) for name in shipped_names()]
-    fitting = [each for each in maps if not each.missing(names)]
-    if fitting:
+    own = JointMap(BY_NAME, tuple(((name, 1.0),) for name in form.joint_names))
+    shipped = [load_joint_map(name) for name in shipped_names()] if form.joint_names == HUMANML3D.joint_names else []
+    maps = shipped or [own]
+    if fitting := [each for each in maps if not each.missing(names)]:
         return max(fitting, key=lambda each: len(each.sources))
     nearest = min(maps, key=lambda each: len(each.missing(names)) / len(each.sources))
     missing = nearest.missing(names)
+    if not shipped:
+        raise UserError(
+            f"wrong joints: the format {form.name} has {_some(missing)}, which the file lacks; it has {_some(names)}; "
+            "give --joint_map"
+        )
     if len(missing) > len(nearest.sources) / 2:
         raise UserError(
             f"wrong joints: no shipped joint map fits ({', '.join(shipped_names())}); the file has {_some(names)}; "

@@ -21,9 +21,9 @@ from data.motions.smpl import BodyShape, smpl_motion
 from utils.arrays import read_arrays
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.formats import HUMANML3D, told_format
 from utils.motion_format import MotionFormat
-from utils.rig import Moving, resample_joints
+from utils.rig import Moving, RigMotion, resample_joints
 
 JOINTS_KEYS = ("joints", "positions", "joints3d", "keypoints3d", "motion")
 RATE_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
@@ -83,16 +83,14 @@ class MotionReader:
     Attributes:
         settings: what the user says about them.
         fps: frames a second that are wanted; None: as each file has them.
-        usual_fps: of joints files of which nothing tells the rate.
-        skeleton: whose joints are wanted.
+        form: whose joints are wanted; its rate is that of joints files of which nothing tells the rate.
         bodies: SMPL bodies by gender, where pose parameters may come.
         axes: the axis that points up, by kind of file, see `agreed`; of other kinds each file's own is found.
     """
 
     settings: ReadSettings = ReadSettings()
     fps: float | None = None
-    usual_fps: float = 20.0
-    skeleton: str | MotionFormat = "humanml3d"
+    form: MotionFormat = HUMANML3D
     bodies: Mapping[str, BodyShape] = field(default_factory=dict)
     axes: Mapping[str, Axis] = field(default_factory=dict)
 
@@ -113,7 +111,7 @@ class MotionReader:
                 except UserError:
                     continue
                 if raw.sample is None:
-                    axis, clearness = likely_up(raw.joints, self.skeleton)
+                    axis, clearness = likely_up(raw.joints, self.form)
                     kind = votes.setdefault(raw.kind, {})
                     kind[axis] = kind.get(axis, 0.0) + clearness
         return replace(self, axes={**{kind: max(each, key=each.get) for kind, each in votes.items()}, **self.axes})
@@ -135,11 +133,11 @@ class MotionReader:
         """In metres, turned up, with every bone."""
         said, ours = self.settings, raw.sample is not None
         known = ours or raw.kind == "smpl"
-        unit = said.units if said.units != "auto" else "m" if known else likely_unit(raw.joints, self.skeleton)
+        unit = said.units if said.units != "auto" else "m" if known else likely_unit(raw.joints, self.form)
         if said.up_axis != "auto" or ours:
             up: Axis = "y" if said.up_axis == "auto" else said.up_axis
         else:
-            up = self.axes.get(raw.kind) or likely_up(raw.joints, self.skeleton)[0]
+            up = self.axes.get(raw.kind) or likely_up(raw.joints, self.form)[0]
         joints, remarks = turn_up(raw.joints * METRES[unit], up), []
         if not ours:
             held, way = frames_before_motion(raw.root * METRES[unit], raw.source_fps)
@@ -151,7 +149,7 @@ class MotionReader:
                 )
             if len(raw.root) > 1 and not np.ptp(raw.root, axis=0).any():
                 remarks.append("the file tells no way of the root: the body moves on the spot")
-            joints, completed = complete(joints, self.skeleton, raw.rig, raw.chosen, up)
+            joints, completed = complete(joints, self.form, raw.rig, raw.chosen, up)
             remarks += completed
         return SourceMotion(
             joints, raw.fps, raw.kind, raw.source_frames, raw.source_fps,
@@ -160,31 +158,38 @@ class MotionReader:
 
     def _read(self, path: Path) -> _Raw:
         if path.suffix.lower() == ".bvh":
-            self._only_humanml3d(path)
-            return self._read_bvh(read_bvh(path))
+            return self._read_rig(read_bvh(path), "bvh")
         arrays = read_arrays(path, (*JOINTS_KEYS, *RATE_KEYS, *SMPL_KEYS))
         if {"poses", "trans"} <= set(arrays):
-            self._only_humanml3d(path)
             rig = smpl_motion(arrays, self.bodies, self._rate(arrays, None, required=True))
-            count, rig = len(rig.rotations), self._without_first(rig, 0)
-            joints = self._resampled(rig).positions()
-            return _Raw(joints, rig.translations[:, 0], self.fps or rig.fps, "smpl", count, rig.fps)
-        skeleton = get_format(self.skeleton)
-        joints, sample = _joints_of(arrays, skeleton), demo_sample(path)
+            return self._read_rig(rig, "smpl")
+        sample = demo_sample(path)
+        told = (
+            self.form if (sample or {}).get("format") is None else told_format(sample["format"], "result.json: format")
+        )
+        if told.joint_names != self.form.joint_names:
+            raise UserError(f"wrong joints: {told.name} has {told.difference(self.form)}")
+        joints = _joints_of(arrays, self.form)
         source_fps = self._rate(arrays, sample)
         kept = joints[self._first(0, len(joints)) :]
         wanted = self.fps or source_fps
-        again = resample_joints(kept, skeleton.parents, source_fps, wanted)
+        again = resample_joints(kept, self.form.parents, source_fps, wanted)
         return _Raw(again, kept[:, 0], wanted, "joints", len(joints), source_fps, sample=sample)
 
-    def _read_bvh(self, whole: BVH) -> _Raw:
-        chosen = load_joint_map(self.settings.joint_map) if self.settings.joint_map else guess_joint_map(whole.names)
-        rig = self._without_first(whole.with_ends() if chosen.missing(whole.names) else whole, chosen.skip_frames)
-        nodes = chosen.nodes(rig.names)
+    def _read_rig(self, whole: RigMotion, kind: str) -> _Raw:
+        """A moving skeleton of named joints; where a BVH lacks some that are wanted, these may be its ends."""
+        said = self.settings.joint_map
+        if kind == "smpl" and whole.names == self.form.joint_names:
+            chosen = JointMap("", tuple(((name, 1.0),) for name in whole.names))
+        else:
+            chosen = load_joint_map(said, self.form) if said else guess_joint_map(whole.names, self.form)
+        ends = isinstance(whole, BVH) and chosen.missing(whole.names)
+        rig = self._without_first(whole.with_ends() if ends else whole, chosen.skip_frames)
         again = self._resampled(rig)
         joints = chosen.apply(again.names, again.positions())
-        root = rig.path(nodes[chosen.blends[0][0][0]])
-        return _Raw(joints, root, again.fps, "bvh", len(whole.rotations), whole.fps, again, chosen)
+        root = rig.path(chosen.nodes(rig.names)[chosen.blends[0][0][0]])
+        own = again if isinstance(again, BVH) else None
+        return _Raw(joints, root, again.fps, kind, len(whole.rotations), whole.fps, own, chosen)
 
     def _resampled(self, rig: Moving) -> Moving:
         return rig if self.fps is None else rig.resampled(self.fps)
@@ -212,25 +217,19 @@ class MotionReader:
                 return float(value.item())
         if self.settings.source_fps is None and required:
             raise UserError("pose parameters without a frame rate: give --source_fps")
-        return self.settings.source_fps or float((sample or {}).get("fps", self.usual_fps))
-
-    def _only_humanml3d(self, path: Path) -> None:
-        if (form := get_format(self.skeleton)).name != "humanml3d":
-            raise UserError(
-                f"a {path.suffix} gives the 22 joints of HumanML3D, {form.name} has others: give joints as .npy"
-            )
+        return self.settings.source_fps or float((sample or {}).get("fps", self.form.fps))
 
 
-def _joints_of(arrays: Mapping[str, np.ndarray], skeleton: MotionFormat) -> np.ndarray:
+def _joints_of(arrays: Mapping[str, np.ndarray], form: MotionFormat) -> np.ndarray:
     """(T, J, 3) float64."""
     named = [arrays[key] for key in ("", *JOINTS_KEYS) if key in arrays]
     candidates = named or [array for array in arrays.values() if array.ndim == 3]
     if len(candidates) != 1:
         raise UserError(f"wrong joints: expected one array of joints, called joints, among {', '.join(arrays)}")
     joints = candidates[0]
-    if joints.ndim != 3 or joints.shape[1:] != (skeleton.n_joints, 3):
+    if joints.ndim != 3 or joints.shape[1:] != (form.n_joints, 3):
         hint = ": these look like features, not joints" if joints.ndim == 2 and joints.shape[1] in (251, 263) else ""
-        raise UserError(f"wrong joints: the shape is {joints.shape}, not (frames, {skeleton.n_joints}, 3){hint}")
+        raise UserError(f"wrong joints: the shape is {joints.shape}, not (frames, {form.n_joints}, 3){hint}")
     if joints.dtype.kind not in "fiu":
         raise UserError(f"wrong joints: they must be numbers, not {joints.dtype}")
     if not len(joints):

@@ -11,6 +11,10 @@ Unit = Literal["m", "cm", "mm", "inch", "foot", "cmu"]
 # Metres. CMU's captures are in inches over 0.45.
 METRES: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "foot": 0.3048, "cmu": 0.0254 / 0.45}
 BODY_MODEL_HELP = "SMPL model file, or folder of SMPL_NEUTRAL.npz, for SMPL/AMASS .npz"
+JOINT_TYPE_HELP = (
+    "whose skeleton the joints are: HumanML3D, kit, or a format's JSON file; none: as our outputs' folder says, else"
+    " HumanML3D"
+)
 
 
 def _flag(default: Any, help: str, **limits: float) -> Any:

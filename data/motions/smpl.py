@@ -13,7 +13,7 @@ import numpy as np
 
 from utils import quaternion
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.formats import HUMANML3D
 from utils.rig import RigMotion
 
 N_POSED = 22  # the joints that SMPL, SMPL-H and SMPL-X share
@@ -68,12 +68,12 @@ def smpl_motion(arrays: Mapping[str, np.ndarray], bodies: Mapping[str, BodyShape
     gender = str(arrays["gender"]).strip("b'\" ").lower() if "gender" in arrays else "neutral"
     body = bodies.get(gender) or bodies.get("neutral") or next(iter(bodies.values()))
     rest = body.joints(betas.astype(np.float64))
-    parents = get_format("humanml3d").parents
+    parents = HUMANML3D.parents
     turns = poses[:, : 3 * N_POSED].astype(np.float64).reshape(-1, N_POSED, 3)
     angle = np.linalg.norm(turns, axis=-1)
     rotations = quaternion.from_axis_angle(turns / np.maximum(angle, 1e-12)[..., None], angle)
     offsets = rest - rest[[max(parent, 0) for parent in parents]]
     translations = np.tile(offsets, (len(turns), 1, 1))
     translations[:, 0] = rest[0] + trans
-    names = get_format("humanml3d").joint_names
+    names = HUMANML3D.joint_names
     return RigMotion(names, parents, translations, quaternion.unroll(rotations), fps)

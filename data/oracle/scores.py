@@ -15,8 +15,11 @@ import numpy as np
 
 from data.oracle.rules import RULES, Finding
 from data.oracle.signals import Signals, is_body, read_signals
+from utils.formats import HUMANML3D
+from utils.rig import resample_joints
 
 Attributes = Mapping[str, Any]
+RATE = 20.0  # frames a second at which the rules look
 
 
 def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20.0) -> dict[str, bool]:
@@ -38,7 +41,7 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
         raise ValueError(f"joints must have the shape (at least 8 frames, 22, 3), not {joints.shape}")
     if not np.isfinite(joints).all() or not is_body(joints, fps):
         return {name: False for name in _names(attributes)}
-    signals = read_signals(joints, fps)
+    signals = read_signals(resample_joints(joints, HUMANML3D.parents, fps, RATE), RATE)
     scores: dict[str, bool] = {}
     findings: list[list[Finding]] = []
     for index, segment in enumerate(attributes["segments"]):

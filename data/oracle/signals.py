@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import binary_closing, find_objects, gaussian_filter1d, label
 
-from utils.formats import get_format
-from utils.representation import facing
+from utils.facing import facing
+from utils.formats import HUMANML3D
 
 LEFT, RIGHT = 0, 1
 
@@ -66,7 +66,7 @@ def read_signals(joints: np.ndarray, fps: float) -> Signals:
 
     pelvis = joints[:, 0]
     hip_yaw, chest_yaw = (heading(np.cross(joints[:, left] - joints[:, left + 1], [0.0, 1.0, 0.0])) for left in (1, 16))
-    yaw = smoothed(heading(facing(joints, "humanml3d")), 0.25 * fps)
+    yaw = smoothed(heading(facing(joints, HUMANML3D)), 0.25 * fps)
     # The travelled direction is judged against the hips: arms may turn the chest.
     travel_yaw = smoothed(hip_yaw, 0.35 * fps)
     velocity = np.gradient(smoothed(pelvis, 0.22 * fps), axis=0) * fps
@@ -115,7 +115,7 @@ def read_signals(joints: np.ndarray, fps: float) -> Signals:
 
 def is_body(joints: np.ndarray, fps: float) -> bool:
     """Whether joints (T, 22, 3) move like one body: bones keep their length, nothing trembles."""
-    parents = np.array(get_format("humanml3d").parents)
+    parents = np.array(HUMANML3D.parents)
     bones = np.linalg.norm(joints[:, 1:] - joints[:, parents[1:]], axis=-1)
     steady = np.median(bones.std(axis=0) / np.maximum(bones.mean(axis=0), 1e-6)) < 0.12
     trembling = np.linalg.norm(np.diff(joints, n=2, axis=0), axis=-1) * fps**2

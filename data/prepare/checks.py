@@ -7,16 +7,15 @@ import numpy as np
 from data.motions.body import STRONGEST, USUAL_SIZE, body_size, upright_axis
 from data.prepare.settings import ClipSettings
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.facing import facing
 from utils.motion_format import MotionFormat
-from utils.representation import facing
 
 SMALLEST_JUMP = 0.1  # metres; less is a tremor of the capture
 SMALLEST_STRETCH = 0.02  # metres
 CLEARLY = 0.8  # how clearly a body stands along another axis
 
 
-def check_motion(joints: np.ndarray, settings: ClipSettings, skeleton: str | MotionFormat = "humanml3d") -> list[str]:
+def check_motion(joints: np.ndarray, settings: ClipSettings) -> list[str]:
     """Refuses joints (T, J, 3) in metres, y up, that are no usable motion.
 
     Returns:
@@ -34,8 +33,8 @@ def check_motion(joints: np.ndarray, settings: ClipSettings, skeleton: str | Mot
             f"--min_frames is {settings.min_frames}"
         )
     check_root(joints[:, 0], settings)
-    check_bones(joints, settings.max_stretch, skeleton)
-    return odd_looks(joints, skeleton)
+    check_bones(joints, settings.max_stretch, settings.form)
+    return odd_looks(joints, settings.form)
 
 
 def check_root(root: np.ndarray, settings: ClipSettings) -> None:
@@ -56,33 +55,31 @@ def check_root(root: np.ndarray, settings: ClipSettings) -> None:
         raise UserError(f"teleporting root: {length[frame]:.2f} m from frame {frame} to {frame + 1}")
 
 
-def check_bones(joints: np.ndarray, max_stretch: float, skeleton: str | MotionFormat) -> None:
+def check_bones(joints: np.ndarray, max_stretch: float, form: MotionFormat) -> None:
     """Raises `UserError` when a bone is ever much longer or shorter than its median."""
-    known = get_format(skeleton)
-    bones = np.linalg.norm(joints[:, 1:] - joints[:, list(known.parents[1:])], axis=-1)
+    bones = np.linalg.norm(joints[:, 1:] - joints[:, list(form.parents[1:])], axis=-1)
     usual = np.median(bones, axis=0)
     worst = np.abs(bones - usual).max(axis=0) - np.maximum(max_stretch * usual, SMALLEST_STRETCH)
     bone = int(worst.argmax())
     if worst[bone] > 0:
         low, high = bones[:, bone].min(), bones[:, bone].max()
-        name = known.joint_names[bone + 1]
+        name = form.joint_names[bone + 1]
         raise UserError(f"bone lengths change: {name} {low:.3f} to {high:.3f} m, usually {usual[bone]:.3f} m")
 
 
-def odd_looks(joints: np.ndarray, skeleton: str | MotionFormat) -> list[str]:
+def odd_looks(joints: np.ndarray, form: MotionFormat) -> list[str]:
     """Signs of a wrong unit or wrong axes: a giant, a body that lies, toes that point backwards."""
     remarks = []
-    size = body_size(joints, skeleton)
+    size = body_size(joints, form)
     if not USUAL_SIZE / 2 <= size <= USUAL_SIZE * 2:
         remarks.append(f"the body measures {size:.3g} m from ankle to head: --units?")
-    axis, clearness = upright_axis(joints, skeleton)
+    axis, clearness = upright_axis(joints, form)
     if axis != "y" and clearness > CLEARLY:
         remarks.append(f"the body is not upright but along {axis.replace('minus_', '-')}: lying down, or --up_axis?")
-    known = get_format(skeleton)
-    feet = (known.left_foot, known.right_foot)
+    feet = (form.left_foot, form.right_foot)
     toes = np.stack([joints[:, toe] - joints[:, ankle] for ankle, toe in feet], axis=1)
     toes /= np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-8)
-    ahead = np.median((toes * facing(joints, skeleton)[:, None]).sum(-1))
+    ahead = np.median((toes * facing(joints, form)[:, None]).sum(-1))
     if axis == "y" and ahead < -0.3:
         remarks.append("the toes point backwards: are left and right exchanged, or are the axes left-handed?")
     return remarks

@@ -18,7 +18,7 @@ from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.prepare.sources import Source
-from data.specs import get_spec
+from data.specs import DatasetSpec
 from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -111,7 +111,7 @@ def make_clip(
 
 def reader_of(settings: ClipSettings, bodies: Mapping[str, BodyShape]) -> MotionReader:
     """What reads the motions of a preparation."""
-    return MotionReader(settings, settings.fps, settings.fps, bodies=bodies, axes=dict(settings.up))
+    return MotionReader(settings, settings.fps, settings.form, bodies, dict(settings.up))
 
 
 def _make_clip(
@@ -119,8 +119,8 @@ def _make_clip(
 ) -> Record:
     motion = reader_of(settings, bodies).read(job.source.path)
     remarks = [*motion.remarks, *check_motion(motion.joints, settings)]
-    joints = canonicalize(motion.joints)
-    features = joints_to_features(joints)
+    joints = canonicalize(motion.joints, settings.form)
+    features = joints_to_features(joints, settings.form)
     if not np.isfinite(features).all():
         raise UserError("NaN: the features of this motion are not finite")
     captions, dropped = usable_captions(job.captions, len(features), settings)
@@ -129,8 +129,9 @@ def _make_clip(
     ids = [job.source.name]
     write_clip(out, job.source.name, joints, features, captions)
     if job.mirror_id is not None:
-        other = canonicalize(mirror_joints(joints))
-        write_clip(out, job.mirror_id, other, joints_to_features(other), [mirrored(caption) for caption in captions])
+        other = canonicalize(mirror_joints(joints, settings.form), settings.form)
+        rows = joints_to_features(other, settings.form)
+        write_clip(out, job.mirror_id, other, rows, [mirrored(caption) for caption in captions])
         ids.append(job.mirror_id)
     ground = np.diff(joints[:, 0, [0, 2]].astype(np.float64), axis=0)
     window = min(max(round(settings.fps / 5), 1), len(ground))
@@ -194,7 +195,7 @@ def in_windows(caption: Caption, first: int, last: int, n_frames: int, settings:
     """The caption of frames `first` to `last`, once for each window where these are more than models can see."""
     if not settings.window_frames:
         return [caption]
-    spec = replace(get_spec("humanml3d"), min_frames=settings.min_frames, max_frames=settings.window_frames)
+    spec = DatasetSpec("", Path(), settings.form, settings.min_frames, settings.window_frames)
     if last - first <= spec.max_clip_frames:
         return [caption]
     spans = window_spans(last - first, spec)

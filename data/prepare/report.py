@@ -27,21 +27,21 @@ def report_of(outcome: Outcome, command: str) -> dict[str, Any]:
     return {
         "dataset": str(outcome.out),
         "command": command,
-        "fps": outcome.fps,
+        "fps": outcome.form.fps,
         "min_frames": outcome.min_frames,
         "max_frames": outcome.max_frames,
         "up_axis": dict(outcome.up),
         "clips": {"taken": len(taken), "mirrored_copies": mirrored, "refused": len(outcome.refused)},
         "splits": {
-            split: {"clips": len(ids), "hours": _hours([lengths[clip_id] for clip_id in ids], outcome.fps)}
+            split: {"clips": len(ids), "hours": _hours([lengths[clip_id] for clip_id in ids], outcome.form.fps)}
             for split, ids in outcome.splits.items()
         },
-        "hours": _hours(frames, outcome.fps),
+        "hours": _hours(frames, outcome.form.fps),
         "frames": _quantiles(frames),
-        "seconds": _quantiles(frames / outcome.fps),
+        "seconds": _quantiles(frames / outcome.form.fps),
         "windows": outcome.windows,
         "longer_than_max_frames": sorted(record.name for record in taken if record.frames > outcome.max_frames + 3),
-        "mean_speed": _quantiles([record.distance / record.frames * outcome.fps for record in taken]),
+        "mean_speed": _quantiles([record.distance / record.frames * outcome.form.fps for record in taken]),
         "top_speed": _quantiles([record.top_speed for record in taken]),
         "distance": _quantiles([record.distance for record in taken]),
         "captions": {

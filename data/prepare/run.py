@@ -31,7 +31,8 @@ from data.specs import SPLITS
 from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
-from utils.formats import get_format
+from utils.formats import telling
+from utils.motion_format import MotionFormat
 from utils.representation import feature_statistics
 
 FORMAT_VERSION = 1
@@ -81,7 +82,7 @@ class Outcome:
         captions: those of the taken clips that are in the dataset.
         up: the axis that was taken for up, by kind of file.
         windows: longer clips have their captions once a window.
-        fps, min_frames, max_frames: of the dataset.
+        form, min_frames, max_frames: of the dataset.
         made_now: clips that were not done before.
     """
 
@@ -92,7 +93,7 @@ class Outcome:
     splits: dict[str, list[str]]
     captions: dict[str, list[Caption]]
     up: dict[str, Axis]
-    fps: float
+    form: MotionFormat
     min_frames: int
     max_frames: int
     made_now: int = 0
@@ -138,7 +139,7 @@ def prepare(job: Preparation) -> Outcome:
         used = {record.name: usable_captions(captions[record.name], record.frames, settings)[0] for record in taken}
         outcome = Outcome(
             job.out, taken, refused, remarks, splits, used,
-            dict(settings.up), settings.fps, settings.min_frames, job.max_frames, made, settings.window_frames > 0,
+            dict(settings.up), settings.form, settings.min_frames, job.max_frames, made, settings.window_frames > 0,
         )  # fmt: skip
         if taken:
             _finish(job, outcome)
@@ -267,22 +268,25 @@ def _finish(job: Preparation, outcome: Outcome) -> None:
     if not train:
         raise UserError("no clip is in the train split: see --split and --split_dir")
     rows = (np.load(job.out / "new_joint_vecs" / f"{clip_id}.npy", allow_pickle=False) for clip_id in train)
-    mean, std = feature_statistics(rows, get_format("humanml3d"))
+    mean, std = feature_statistics(rows, outcome.form)
     write_array(job.out / "Mean.npy", mean)
     write_array(job.out / "Std.npy", std)
     for split in SPLITS:
         with atomic_path(job.out / f"{split}.txt") as temporary:
             temporary.write_text("".join(f"{name}\n" for name in outcome.splits[split]), encoding="utf-8")
+    told = telling(outcome.form)
+    if own := isinstance(told, dict):
+        write_json(job.out / "format.json", told)
     write_json(
         job.out / "dataset.json",
         {
             "name": job.out.resolve().name,
             "format_version": FORMAT_VERSION,
-            "joints": "humanml3d",
-            "fps": outcome.fps,
+            "joints": "format.json" if own else outcome.form.name,
+            "fps": outcome.form.fps,
             "min_frames": outcome.min_frames,
             "max_frames": outcome.max_frames,
-            "units_per_metre": 1.0,
+            "units_per_metre": outcome.form.units_per_metre,
             "n_clips": sum(len(record.ids) for record in outcome.taken),
             "command": job.command,
         },

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data.motions.settings import Axis, ReadSettings
+from utils.formats import HUMANML3D
+from utils.motion_format import MotionFormat
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class ClipSettings(ReadSettings):
     """Everything that a clip's files depend on, besides its motion and its captions.
 
     Attributes:
-        fps: frame rate of the dataset.
+        form: skeleton, frame rate and columns of the dataset.
         up: the axis that points up, by kind of file ("bvh", "joints", "smpl"), as all files together say.
         body_model: SMPL model for pose parameters; None: such files are refused.
         mirror: also makes the clip with left and right exchanged.
@@ -23,7 +25,7 @@ class ClipSettings(ReadSettings):
             frames; 0: once for the whole take.
     """
 
-    fps: float = 20.0
+    form: MotionFormat = HUMANML3D
     up: tuple[tuple[str, Axis], ...] = ()
     body_model: str | None = None
     mirror: bool = False
@@ -31,6 +33,11 @@ class ClipSettings(ReadSettings):
     max_speed: float = 15.0
     max_stretch: float = 0.1
     window_frames: int = 0
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the dataset."""
+        return self.form.fps
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,5 @@ def load_evaluator(spec: DatasetSpec, checkpoints_dir: Path | str, device: torch
             f" make it by python train_evaluator.py --dataset_name {spec.name}"
         )
     evaluator = OwnEvaluator.load(Run(run_dir), device)
-    if evaluator.n_features != spec.format.n_features:
-        raise UserError(
-            f"{run_dir} reads {evaluator.n_features} features, but {spec.name} has {spec.format.n_features}"
-        )
+    spec.check_format(evaluator.network.form, run_dir)
     return evaluator

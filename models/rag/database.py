@@ -24,7 +24,7 @@ from models.transformer.condition import Retrieved
 from utils.errors import UserError
 from utils.fits import check_library_retriever
 
-FACTS = ("retriever", "dataset", "tokenizer", "command", "index", "shard")
+FACTS = ("retriever", "dataset", "format", "tokenizer", "command", "index", "shard", "content")
 
 SearchBy = Literal["motion", "text", "both"]
 

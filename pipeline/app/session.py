@@ -139,15 +139,15 @@ class AppSession:
             neighbours = self._neighbours(motion)
             with self.store.new() as (token, folder):
                 result = Result(token, f"{slugify(motion.text, 40)}_{motion.seed}", request, motion, neighbours)
-                layout, joints, fps = self.t2m.spec.format, motion.joints, motion.fps
+                form, joints, fps = self.t2m.spec.format, motion.joints, motion.fps
                 write_array(folder / "joints.npy", joints)
                 write_array(folder / "features.npy", motion.features)
                 progress(0.5, "writing the animation files")
-                write_bvh(folder / "motion.bvh", joints, fps, dataset=layout)
-                write_glb(folder / "motion.glb", joints, fps, dataset=layout, name=result.name)
-                write_html(folder / "viewer.html", self._panels(motion, neighbours), fps, layout, lead=True)
+                write_bvh(folder / "motion.bvh", joints, fps, form=form)
+                write_glb(folder / "motion.glb", joints, fps, form=form, name=result.name)
+                write_html(folder / "viewer.html", self._panels(motion, neighbours), fps, form, lead=True)
                 progress(0.6, "painting the video")
-                render_video(folder / "motion.mp4", joints, fps, title=motion.text, dataset=layout)
+                render_video(folder / "motion.mp4", joints, fps, title=motion.text, form=form)
         return result
 
     def health(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pipeline.evaluation.scores import Measured, Scorer
 from utils.device import describe_device
 from utils.errors import UserError
 from utils.files import read_json
+from utils.formats import HUMANML3D
 
 # Each draw of a repeat has a random stream of its own: that of the captions has no salt.
 SCORING_SALT = 1
@@ -51,6 +52,8 @@ class Evaluation:
         self.clips: list[Clip] = load_split(spec, protocol.split)
         attributes_path = spec.root / "attributes.json"
         attributes = read_json(attributes_path) if attributes_path.is_file() else None
+        if attributes is not None and spec.format.joint_names != HUMANML3D.joint_names:
+            raise UserError(f"{attributes_path}: the semantic oracle sees HumanML3D's joints alone: remove the file")
         self.evaluator = self._load_evaluator(spec, checkpoints_dir, device, needed=attributes is None)
         self.scorer = Scorer(self.clips, spec.format, self.evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]

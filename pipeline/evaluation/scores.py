@@ -30,7 +30,7 @@ class Measured:
     """What scores need of N motions, one entry each, or None where nothing can measure it.
 
     Attributes:
-        foot_skate: (N,) metres a frame, NaN for motions whose feet are never in contact.
+        foot_skate: (N,) metres in a twentieth of a second, NaN for motions whose feet are never in contact.
         embeddings: (N, D).
         attributes: verdicts of the semantic oracle.
         errors: joint errors in metres of motions that reconstruct their clips.
@@ -80,10 +80,10 @@ class Scorer:
         """Features (T, D_f) of motions that belong to clips; `reconstructed`: frame by frame."""
         embeddings = None if self.evaluator is None else self.evaluator.embed_motion(motions)
         skates, attributes, errors = [], [], []
-        feet = [*self.form.left_foot, *self.form.right_foot]
         for motion, index in zip(motions, clip_indices, strict=True):
             clip, joints = self.clips[index], features_to_joints(motion, self.form)
-            skates.append(metrics.foot_skate(joints[:, feet], motion[:, self.form.contacts] > CONTACT))
+            touching = motion[:, self.form.contacts] > CONTACT
+            skates.append(metrics.foot_skate(joints[:, self.form.feet], touching, self.form.fps))
             if self.attributes is not None:
                 attributes.append(score_attributes(joints, self.attributes[clip.id], self.form.fps))
             if reconstructed:

@@ -18,8 +18,9 @@ from data.mini.captions import TEST_ONLY, captions, tagged
 from data.mini.motion import make_clip
 from data.specs import get_spec, moved
 from utils.errors import UserError
-from utils.formats import get_format
-from utils.representation import canonicalize, facing, features_to_joints
+from utils.facing import facing
+from utils.formats import HUMANML3D, get_format
+from utils.representation import canonicalize, features_to_joints
 
 SKELETON = get_format("humanml3d")
 N_CLIPS = 120
@@ -71,7 +72,7 @@ def test_joints_and_features_agree_and_are_canonical(root: Path, clips: dict[str
         rebuilt = features_to_joints(np.load(root / "new_joint_vecs" / f"{name}.npy"), "mini")
         np.testing.assert_allclose(rebuilt, joints[:-1], atol=2e-4)
         np.testing.assert_allclose(canonicalize(joints), joints, atol=1e-5)
-        np.testing.assert_allclose(facing(joints[:1])[0], [0, 0, 1], atol=1e-5)
+        np.testing.assert_allclose(facing(joints[:1], HUMANML3D)[0], [0, 0, 1], atol=1e-5)
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_circles_are_circles(direction: str, sign: int) -> None:
     for seed in range(6):
         segment = {"locomotion": "walk", "path": "circle", "direction": direction}
         joints = make_clip([segment], np.random.default_rng(seed))
-        forward = facing(joints)
+        forward = facing(joints, HUMANML3D)
         turned = np.degrees(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])))
         assert sign * (turned[-1] - turned[0]) > 265
         path = joints[:, 0, [0, 2]].astype(np.float64)

@@ -30,7 +30,9 @@ from tests.data.prepare.bodies import SKELETON, Body, named_like, walking_body, 
 from tests.data.prepare.test_motions import smpl_arrays
 from utils.bvh import read_bvh
 from utils.errors import UserError
-from utils.representation import canonicalize, facing, features_to_joints, joints_to_features
+from utils.facing import facing
+from utils.formats import HUMANML3D
+from utils.representation import canonicalize, features_to_joints, joints_to_features
 from visualization import export
 
 SPEC = get_spec("humanml3d")
@@ -328,7 +330,7 @@ def test_toes_of_joints_alone_look_ahead(tmp_path: Path) -> None:
         joints[:, joint] = joints[:, SKELETON.parents[joint]]
     np.save(tmp_path / "a.npy", joints)
     motion = MotionReader().read(tmp_path / "a.npy")
-    ahead = (bones_of(motion.joints)[:, [10, 11]] * facing(motion.joints)[:, None]).sum(-1)
+    ahead = (bones_of(motion.joints)[:, [10, 11]] * facing(motion.joints, HUMANML3D)[:, None]).sum(-1)
     assert "left_foot" in motion.remarks[0] and ahead.min() > 0.5
     assert (bones_of(motion.joints) * truth).sum(-1)[:, [20, 21, 15]].min() > 0.7
 

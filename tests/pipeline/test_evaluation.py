@@ -24,7 +24,7 @@ from pipeline.evaluation.scores import Scorer
 from pipeline.runs import runs_of
 from utils import metrics
 from utils.errors import UserError
-from utils.formats import get_format
+from utils.formats import HUMANML3D, get_format
 
 WIDTH = 263
 
@@ -72,7 +72,7 @@ def evaluation() -> Evaluation:
     made.spec = SimpleNamespace(name="mini", max_frames=196)
     made.protocol = ProtocolOptions(repeat_times=3, report=True)
     made.device, made.clips, made.evaluator, made.codebook_use = torch.device("cpu"), clips, ColumnEvaluator(), 0.5
-    made.scorer = Scorer(clips, get_format("humanml3d"), made.evaluator, None)
+    made.scorer = Scorer(clips, HUMANML3D, made.evaluator, None)
     features = [clip.features for clip in clips]
     made.references = [Fixed("real", features), Fixed("vq", [row + 0.01 for row in features], reconstructed=True)]
     return made

@@ -175,11 +175,11 @@ def test_foot_skate_is_the_way_of_feet_in_contact() -> None:
     feet[:, 0, 0], feet[:, 0, 2] = 0.03 * np.arange(5), 0.04 * np.arange(5)
     feet[:, :, 1] = np.arange(5)[:, None]  # upwards is no sliding
     contacts = np.array([[True, True], [True, True], [False, True], [False, False], [True, True]])
-    assert metrics.foot_skate(feet, contacts) == pytest.approx((0.05 + 0.05 + 0 + 0 + 0) / 5)
-    assert metrics.foot_skate(feet[:, :1], contacts[:, :1]) == pytest.approx(0.05)
-    assert np.isnan(metrics.foot_skate(feet, np.zeros((5, 2), dtype=bool)))
+    assert metrics.foot_skate(feet, contacts, 20) == pytest.approx((0.05 + 0.05 + 0 + 0 + 0) / 5)
+    assert metrics.foot_skate(feet[:, :1], contacts[:, :1], 60) == pytest.approx(0.15)
+    assert np.isnan(metrics.foot_skate(feet, np.zeros((5, 2), dtype=bool), 20))
     with pytest.raises(UserError, match="do not fit|must be"):
-        metrics.foot_skate(feet, contacts[:3])
+        metrics.foot_skate(feet, contacts[:3], 20)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import torch
 
 from utils import quaternion
 from utils.errors import UserError
+from utils.facing import yaw_quaternion
 from utils.formats import get_format
 from utils.mirror import mirror_caption, mirror_features, mirror_joints
-from utils.representation import canonicalize, features_to_joints, joints_to_features, yaw_quaternion
+from utils.representation import canonicalize, features_to_joints, joints_to_features
 
 
 def asymmetric_body(dataset: str, frames: int = 50) -> np.ndarray:

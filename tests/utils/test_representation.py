@@ -8,16 +8,15 @@ import torch
 
 from utils import quaternion
 from utils.errors import UserError
+from utils.facing import facing, yaw_quaternion
 from utils.formats import get_format
 from utils.normalizer import Normalizer
 from utils.representation import (
     canonicalize,
-    facing,
     features_to_grid,
     features_to_joints,
     grid_to_features,
     joints_to_features,
-    yaw_quaternion,
 )
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -79,7 +78,7 @@ def test_canonicalize_undoes_place_heading_and_size() -> None:
     again = canonicalize(moved)
     np.testing.assert_allclose(again, joints, atol=1e-4)
     assert again[..., 1].min() == pytest.approx(0, abs=1e-6)
-    np.testing.assert_allclose(facing(again[:1])[0], [0, 0, 1], atol=1e-4)
+    np.testing.assert_allclose(facing(again[:1], get_format("humanml3d"))[0], [0, 0, 1], atol=1e-4)
 
 
 def test_bone_lengths_after_retargeting() -> None:

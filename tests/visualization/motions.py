@@ -51,7 +51,7 @@ def make_walk(
     `turns`: full turns about y over the clip, to the left. `speed`: metres a second. `start`: heading in degrees.
     """
     pose = t_pose(dataset)
-    rig = fit_rig(pose[None], dataset)
+    rig = fit_rig(pose[None], get_format(dataset))
     time = np.arange(frames) / fps
     phase = 2 * np.pi * time
     local = np.zeros((frames, len(rig.names), 4))

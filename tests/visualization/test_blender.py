@@ -56,7 +56,7 @@ np.savez(target, names=names, positions=np.array(positions), lowest=lowest, rate
 def test_blender_shows_the_motion(tmp_path: Path, suffix: str, dataset: str) -> None:
     joints = make_walk(dataset, frames=40, turns=1.2)
     path = tmp_path / f"walk.{suffix}"
-    (write_bvh if suffix == "bvh" else write_glb)(path, joints, 20, dataset)
+    (write_bvh if suffix == "bvh" else write_glb)(path, joints, 20, get_format(dataset))
     command = [BPY_PYTHON, "-c", READ, str(path), str(tmp_path / "read.npz"), "40"]
     result = subprocess.run(command, timeout=550, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

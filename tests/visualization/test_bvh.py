@@ -21,7 +21,7 @@ from visualization.kinematics import forward
 
 def export(path: Path, joints: np.ndarray, dataset: str = "humanml3d", **options) -> tuple[BVH, np.ndarray]:
     """The written file and its joints (T, J, 3) in metres by forward kinematics."""
-    motion = read_bvh(write_bvh(path, joints, 20, dataset, **options))
+    motion = read_bvh(write_bvh(path, joints, 20, get_format(dataset), **options))
     order = [motion.names.index(name) for name in get_format(dataset).joint_names]
     return motion, motion.positions()[:, order] / 100
 
@@ -299,7 +299,7 @@ def test_other_bad_input_is_refused(tmp_path: Path, walk: np.ndarray) -> None:
         ({"fps": 0}, "fps"),
         ({"fps": "x"}, "fps"),
         ({"unit": "inch"}, "unit"),
-        ({"dataset": "cmu"}, "cmu"),
+        ({"form": get_format("kit")}, "kit needs"),
     ]:
         with pytest.raises(UserError, match=match):
             write_bvh(tmp_path / "bad.bvh", **{"joints": walk, "fps": 20, **options})

@@ -70,10 +70,10 @@ def world_matrices(document: dict, arrays: list[np.ndarray], frame: int) -> np.n
 @pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
 def test_animation_and_skin_follow_the_joints(tmp_path: Path, dataset: str) -> None:
     joints = make_walk(dataset, frames=30, turns=0.8)
-    document, arrays = read_glb(write_glb(tmp_path / "walk.glb", joints, 20, dataset))
+    document, arrays = read_glb(write_glb(tmp_path / "walk.glb", joints, 20, get_format(dataset)))
     names = [node["name"] for node in document["nodes"]]
     nodes = [names.index(name) for name in get_format(dataset).joint_names]
-    body = get_body(dataset)
+    body = get_body(get_format(dataset))
     points = body.display_points(joints)
     skin = document["skins"][0]
     binds = arrays[skin["inverseBindMatrices"]].reshape(-1, 4, 4).transpose(0, 2, 1)

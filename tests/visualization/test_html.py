@@ -14,6 +14,7 @@ import pytest
 
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
+from utils.formats import HUMANML3D, get_format
 from visualization.body import get_body
 from visualization.captioned import CaptionedMotion
 from visualization.html import write_html
@@ -82,7 +83,7 @@ def test_page_holds_everything(tmp_path: Path) -> None:
     assert content["title"] == content["motions"][0]["prompt"] == HOSTILE
     assert content["motions"][0]["retrieved"] == [["000001", HOSTILE, "0.500"]]
     points = np.frombuffer(base64.b64decode(content["motions"][1]["points"]), "<f4").reshape(7, -1, 3)
-    np.testing.assert_allclose(points, get_body("humanml3d").display_points(joints[:7]), atol=1e-5)
+    np.testing.assert_allclose(points, get_body(HUMANML3D).display_points(joints[:7]), atol=1e-5)
 
 
 def test_figures_side_by_side_stand_on_one_line(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_page_works_in_a_browser(tmp_path: Path, dataset: str) -> None:
         CaptionedMotion(joints, HOSTILE, "label", [("000001", "someone walks", 0.875)]),
         CaptionedMotion(joints[:1], "one frame"),
     ]
-    path = write_html(tmp_path / "page.html", panels, 20, dataset, title="two figures")
+    path = write_html(tmp_path / "page.html", panels, 20, get_format(dataset), title="two figures")
     path.write_text(path.read_text("utf-8").replace("</body>", VISIT + "</body>"), "utf-8")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)

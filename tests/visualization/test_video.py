@@ -15,6 +15,7 @@ from PIL import Image, ImageFont
 
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
+from utils.formats import HUMANML3D, get_format
 from visualization.body import COLOURS, get_body
 from visualization.camera import plan_camera
 from visualization.lettering import font_for, wrap
@@ -42,7 +43,9 @@ def near(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("dataset", ["humanml3d", "kit"])
 def test_video_plays_and_moves(tmp_path: Path, dataset: str) -> None:
-    path = render_video(tmp_path / "a" / "walk.mp4", make_walk(dataset, frames=12), 12.5, "a person walks", dataset)
+    path = render_video(
+        tmp_path / "a" / "walk.mp4", make_walk(dataset, frames=12), 12.5, "a person walks", get_format(dataset)
+    )
     about = probe(path)
     assert "h264" in about and "yuv420p" in about and "854x480" in about and "12.5" in about
     pictures = frames_of(path)
@@ -55,7 +58,7 @@ def test_video_plays_and_moves(tmp_path: Path, dataset: str) -> None:
 
 def test_left_is_warm_and_on_the_right_of_the_picture() -> None:
     """Seen from the front, the figure's left leg is on the picture's right side."""
-    stage = Stage(make_walk(frames=1), 20, "humanml3d", (320, 240), (0, 0, 320, 240), azimuth=0.0)
+    stage = Stage(make_walk(frames=1), 20, HUMANML3D, (320, 240), (0, 0, 320, 240), azimuth=0.0)
     picture = stage.picture(0)
     left = np.nonzero(near(picture, COLOURS["left_leg"]))[1].mean()
     right = np.nonzero(near(picture, COLOURS["right_leg"]))[1].mean()
@@ -65,7 +68,7 @@ def test_left_is_warm_and_on_the_right_of_the_picture() -> None:
 @pytest.mark.parametrize("turns", [0.0, 2.0])
 @pytest.mark.parametrize("speed", [0.0, 1.5, 6.0])
 def test_figure_stays_inside_the_picture(turns: float, speed: float) -> None:
-    body = get_body("humanml3d")
+    body = get_body(HUMANML3D)
     points = body.display_points(make_walk(frames=100, turns=turns, speed=speed))
     size, safe = (854, 480), (30.0, 60.0, 824.0, 450.0)
     camera = plan_camera(points, body, size, safe, 20)
@@ -82,7 +85,7 @@ def test_figure_stays_inside_the_picture(turns: float, speed: float) -> None:
 
 def test_feet_stand_on_the_ground() -> None:
     joints = make_walk(frames=40)
-    stage = Stage(joints, 20, "humanml3d", (320, 240), (0, 0, 320, 240))
+    stage = Stage(joints, 20, HUMANML3D, (320, 240), (0, 0, 320, 240))
     lowest = joints[..., 1].min(axis=1)
     assert np.abs(lowest - stage.floor - 0.034 * stage.scale).max() < 0.02
 
@@ -164,7 +167,7 @@ def test_sequence_picture(tmp_path: Path) -> None:
         ("a.mp4", {"size": (20, 20)}, "20x20"),
         ("a.mp4", {"joints": np.zeros((5, 21, 3))}, "shape"),
         ("a.mp4", {"joints": np.full((5, 22, 3), np.nan)}, "NaN"),
-        ("a.mp4", {"dataset": "kit"}, "kit needs"),
+        ("a.mp4", {"form": get_format("kit")}, "kit needs"),
     ],
 )
 def test_bad_input_is_refused(tmp_path: Path, walk: np.ndarray, name: str, options: dict, match: str) -> None:

@@ -257,7 +257,7 @@ def test_other_settings_are_refused(sources: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="prepared with --fps 20.0, not 30.0: .*--restart"):
         run(sources, out, "--fps", "30")
     assert content(out) == before
-    assert run(sources, out, "--fps", "30", "--restart") == 0
+    assert run(sources, out, "--fps", "30", "--min_frames", "40", "--restart") == 0
     assert get_spec(str(out)).format.fps == 30
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.txt").write_text("mine")
