@@ -7,14 +7,12 @@ from utils.errors import run_script
 
 
 def main() -> None:
-    """Options -> tokens, conditions and model -> harness."""
+    """Options -> data, model and harness."""
     options = parse(MaskedOptions, presets=PRESETS["mtrans"], description=__doc__)
 
-    from engine.token_tasks import MaskedTask
-    from pipeline.loader import build_masked
-    from pipeline.token_training import token_harness
+    from pipeline.stages import harness
 
-    token_harness(options, "mtrans", build_masked, MaskedTask).fit()
+    harness(options).fit()
 
 
 if __name__ == "__main__":

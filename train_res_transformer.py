@@ -7,14 +7,12 @@ from utils.errors import run_script
 
 
 def main() -> None:
-    """Options -> tokens, conditions and model -> harness."""
+    """Options -> data, model and harness."""
     options = parse(ResidualOptions, presets=PRESETS["rtrans"], description=__doc__)
 
-    from engine.token_tasks import ResidualTask
-    from pipeline.loader import build_residual
-    from pipeline.token_training import token_harness
+    from pipeline.stages import harness
 
-    token_harness(options, "rtrans", build_residual, ResidualTask).fit()
+    harness(options).fit()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from utils.errors import run_script
 
 
 def main() -> None:
-    """Options -> datasets and model -> harness."""
+    """Options -> data, model and harness."""
     options = parse(VQOptions, presets=PRESETS["vq"], description=__doc__)
 
-    from pipeline.vq_training import vq_harness
+    from pipeline.stages import harness
 
-    vq_harness(options).fit()
+    harness(options).fit()
 
 
 if __name__ == "__main__":

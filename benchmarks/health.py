@@ -128,30 +128,15 @@ def _on_cpu(gpu_id: str) -> bool:
     return choose_device(gpu_id).type == "cpu"
 
 
-def build(stage: str, chosen: Any) -> Any:
-    """The harness of a stage, by the functions that the training scripts use."""
-    from engine.token_tasks import MaskedTask, ResidualTask
-    from pipeline.loader import build_masked, build_residual
-    from pipeline.retriever_training import retriever_harness
-    from pipeline.token_training import token_harness
-    from pipeline.vq_training import vq_harness
-
-    if stage == "vq":
-        return vq_harness(chosen)
-    if stage == "tmr":
-        return retriever_harness(chosen)
-    kind = (build_masked, MaskedTask) if stage == "mtrans" else (build_residual, ResidualTask)
-    return token_harness(chosen, stage, *kind)
-
-
 def prepare(dataset: str, folder: Path, options: HealthOptions) -> None:
     """Trains the stages that the measured one needs and builds the database, as far as the folder lacks them."""
     from pipeline.library import build_library
+    from pipeline.stages import harness
 
     for stage in BEFORE[options.stage]:
         chosen, _ = stage_options(stage, dataset, folder, options)
         print(f"first {stage}, {chosen.train.max_steps} steps", flush=True)
-        build(stage, chosen).fit()
+        harness(chosen).fit()
     if BEFORE[options.stage] and not (folder / "database").is_dir():
         build_library(BuildOptions(run=chosen.run, output=str(folder / "database"), vq_name="health_vq"))
 
@@ -164,6 +149,7 @@ def main() -> int:
     from benchmarks.health_report import report
     from benchmarks.long_clips import write_long_clips
     from pipeline.runs import runs_of
+    from pipeline.stages import harness
 
     spec = get_spec(options.dataset_name)
     with tempfile.TemporaryDirectory() as temporary:
@@ -178,13 +164,13 @@ def main() -> int:
         chosen, changes = stage_options(options.stage, dataset, folder, options)
         run_dir = runs_of(chosen.run).path(chosen.run.name)
         shutil.rmtree(run_dir, ignore_errors=True)  # the measured stage is trained anew
-        harness = build(options.stage, chosen)
-        harness.health = recorder = Recorder(harness, 1 if options.true_widths else options.every)
+        training = harness(chosen)
+        training.health = recorder = Recorder(training, 1 if options.true_widths else options.every)
         try:
             with recorder.saved:
-                harness.fit()
+                training.fit()
         finally:  # also of a training that was interrupted or failed
-            result = report(options.stage, harness, recorder, [*notes, *changes.lines])
+            result = report(options.stage, training, recorder, [*notes, *changes.lines])
     if options.json:
         write_json(options.json, {"options": asdict(options), **result})
     return int(any(result["verdict"].values()))

@@ -69,11 +69,12 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     folder = weights.parent.parent
     if not (folder / "config.json").is_file():
         raise UserError(f"--init_from {weights} is in no run: there is no {folder / 'config.json'}")
-    other, wanted = Run(folder), upgraded(config)
+    other = Run(folder)
     if other.stage != config["stage"]:
         raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
-    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, wanted))
-    found = [*format_difference(other.config, wanted), *differences(old, new, TRAINING_KEYS)]
+    former, wanted = other.config, upgraded(config)
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (former, wanted))
+    found = [*format_difference(former, wanted), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)

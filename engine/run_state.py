@@ -111,7 +111,7 @@ def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -
     Raises:
         UserError: `config` is another one.
     """
-    unknown = {"library", "format"} - set(old)
+    unknown = {"library"} - set(old)
     old = upgraded(old)
     completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
     found = format_difference(old, config)

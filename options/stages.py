@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from data.specs import get_spec
 from engine.settings import TrainSettings, VQLossWeights
@@ -22,11 +22,11 @@ from utils.errors import UserError
 from utils.schema import option, to_dict
 
 
-def run_config(options: Any, stage: str) -> dict[str, Any]:
+def run_config(options: Any) -> dict[str, Any]:
     """What a training run writes to its config.json: stage, command line, all options, nested, and the format."""
     command = shlex.join(["python", *sys.orig_argv[1:]])
     form = get_spec(options.run.dataset_name).format.to_json()
-    return {"stage": stage, "command": command, **to_dict(options), "format": form}
+    return {"stage": options.stage, "command": command, **to_dict(options), "format": form}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class VQData:
 class VQOptions:
     """train_vq.py"""
 
+    stage: ClassVar = "vq"
     run: RunOptions = RunOptions(name="vq")
     model: RVQConfig = RVQConfig()
     data: VQData = VQData()
@@ -89,6 +90,7 @@ class TransformerOptions:
 class MaskedOptions(TransformerOptions):
     """train_mask_transformer.py"""
 
+    stage: ClassVar = "mtrans"
     run: RunOptions = RunOptions(name="mtrans")
     model: MaskedTransformerConfig = MaskedTransformerConfig()
 
@@ -97,6 +99,7 @@ class MaskedOptions(TransformerOptions):
 class ResidualOptions(TransformerOptions):
     """train_res_transformer.py"""
 
+    stage: ClassVar = "rtrans"
     run: RunOptions = RunOptions(name="rtrans")
     model: ResidualTransformerConfig = ResidualTransformerConfig()
 
@@ -105,6 +108,7 @@ class ResidualOptions(TransformerOptions):
 class LengthOptions:
     """train_length_estimator.py"""
 
+    stage: ClassVar = "length"
     run: RunOptions = RunOptions(name="length")
     model: LengthEstimatorConfig = LengthEstimatorConfig()
     train: TrainSettings = TrainSettings(
@@ -131,6 +135,7 @@ class RetrieverRates:
 class RetrieverOptions:
     """Part_TMR/scripts/train.py"""
 
+    stage: ClassVar = "tmr"
     run: RunOptions = RunOptions(name="tmr")
     model: PartTMRConfig = PartTMRConfig()
     rates: RetrieverRates = RetrieverRates()
@@ -151,6 +156,7 @@ class RetrieverOptions:
 class EvaluatorOptions:
     """train_evaluator.py"""
 
+    stage: ClassVar = "evaluator"
     run: RunOptions = RunOptions(name="evaluator")
     model: EvaluatorConfig = EvaluatorConfig()
     train: TrainSettings = TrainSettings(

@@ -106,7 +106,7 @@ def add_clips(options: BuildOptions) -> Built:
         UserError: no database, or bad clips.
     """
     runs, folder, retriever = _start(options)
-    source = folder if (folder / MANIFEST).is_file() else runs.database(None, options.output)
+    source = runs.database(folder if (folder / MANIFEST).is_file() else None, options.output)
     database = RAGDatabase.load(source, retriever.hash)
     reader = reader_for(runs.spec, options.reading, read_bodies(options.body_model))
     clips = read_own_clips(options.add, options.caption, runs.spec, reader)

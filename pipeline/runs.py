@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.specs import DatasetSpec, get_spec
-from models.rag.manifest import MANIFEST
+from models.rag.manifest import MANIFEST, read_manifest
 from options.groups import DatasetOptions, RunOptions
 from utils.errors import UserError
-from utils.files import read_json
 from utils.formats import format_of
 from utils.run import Run
 
@@ -59,13 +58,12 @@ class Runs:
         """An existing run.
 
         Raises:
-            UserError: as `find`, and as `Run`; or its motions are of another format than the dataset's.
+            UserError: as `find`, and as `Run`, or its motions are of another format than the dataset's.
         """
         if name not in self._opened:
-            run = Run(self.find(name))
-            if "format" in run.config:
+            run = self._opened[name] = Run(self.find(name))
+            if run.value("format") is not None:
                 self.spec.check_format(run.format, run.folder)
-            self._opened[name] = run
         return self._opened[name].of_stage(stage)
 
     def database(self, given: Path | str | None, usual: Path | str | None = None) -> Path:
@@ -88,9 +86,8 @@ class Runs:
             problem = f"there is no RAG database of {name}: it belongs at {usual / name};"
         for place in places:
             if (place / MANIFEST).is_file():
-                told = read_json(place / MANIFEST)
-                if isinstance(told, dict) and "format" in told:  # former ones are taken as their dataset's
-                    self.spec.check_format(format_of(told["format"], f"{place / MANIFEST}: format"), place)
+                if (told := read_manifest(place).get("format")) is not None:  # former ones are their dataset's
+                    self.spec.check_format(format_of(told, f"{place / MANIFEST}: format"), place)
                 return place
         raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {name}")
 

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-from torch import nn
 
 from data.clips import Clip, load_split
 from data.specs import get_spec
 from data.tokens import TokenDataset, collate_tokens
 from engine.harness import Harness
 from engine.schedule import seed_everything
-from engine.token_tasks import TokenTask
+from engine.token_tasks import MaskedTask, ResidualTask
 from models.rag.conditions import ConditionSource
 from models.rag.pool import training_pool
 from models.text_encoder import TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
 from models.vq.tokenise import cached_tokens, decode_motions
-from options.stages import TransformerOptions
+from options.stages import MaskedOptions, ResidualOptions
 from pipeline.judging import find_judge
-from pipeline.loader import load_library, load_run, token_config
+from pipeline.loader import build_masked, build_residual, load_library, load_run, token_config
 from pipeline.runs import Runs
 from pipeline.training import harness_of
 from utils.device import choose_device
 from utils.fingerprint import weights_hash
 from utils.run import TokenShape
 
+KINDS = {"mtrans": (build_masked, MaskedTask), "rtrans": (build_residual, ResidualTask)}
 
-def token_harness(
-    options: TransformerOptions,
-    stage: str,
-    build: Callable[[Any, ConditionDims, TokenShape], nn.Module],
-    task: type[TokenTask],
-) -> Harness:
-    """A training of a transformer of `stage` ("mtrans" or "rtrans"), ready for `fit`. Its run folder is made.
+
+def token_harness(options: MaskedOptions | ResidualOptions) -> Harness:
+    """A training of a transformer, ready for `fit`. Its run folder is made.
 
     Raises:
         UserError: dataset, RVQ-VAE, retriever or database is missing or they do not fit each other.
@@ -74,9 +67,10 @@ def token_harness(
     n_train_captions = sum(len(clip.captions) for clip in train)
     train_tokens, val_tokens = dataset(train, 0, "train"), dataset(val, n_train_captions, "val")
     seed_everything(options.train.seed)
+    build, task_kind = KINDS[options.stage]
     model = build(options.model, dims, tokens)
     model.start_from([level.codes.cpu() for level in vq.quantizer.levels])
     judge = find_judge(spec, options.run.checkpoints_dir, device, val)
-    stage_task = task(model, conditions, partial(decode_motions, vq), judge)
+    task = task_kind(model, conditions, partial(decode_motions, vq), judge)
     facts = token_config(dims, tokens, database)
-    return harness_of(options, stage, stage_task, train_tokens, val_tokens, device, collate_tokens, facts)
+    return harness_of(options, task, train_tokens, val_tokens, device, collate_tokens, facts)

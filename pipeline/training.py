@@ -26,7 +26,6 @@ from utils.normalizer import Normalizer
 
 def harness_of(
     options: Any,
-    stage: str,
     task: Task,
     train: Dataset,
     val: Dataset,
@@ -45,7 +44,7 @@ def harness_of(
     """
     run_dir = runs_of(options.run).path(options.run.name)
     harness = Harness(run_dir, task, train, val, options.train, collate, device)
-    prepare_run(run_dir, run_config(options, stage) | dict(facts or {}))
+    prepare_run(run_dir, run_config(options) | dict(facts or {}))
     return harness
 
 
@@ -86,6 +85,6 @@ class TextTraining:
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
         return CaptionTexts(captions, owners, self.store(captions) if stored else None)
 
-    def harness(self, stage: str, task: Task, **facts: Any) -> Harness:
+    def harness(self, task: Task, **facts: Any) -> Harness:
         """See `harness_of`."""
-        return harness_of(self.options, stage, task, self.train, self.val, self.device, facts=facts)
+        return harness_of(self.options, task, self.train, self.val, self.device, facts=facts)

@@ -10,6 +10,7 @@ import numpy as np
 from tests.data.prepare.bodies import Body, write_bvh
 from utils.files import write_json
 from utils.formats import format_of
+from utils.motion_format import MotionFormat
 
 TRUNK = [
     ("Hips", None, (0.0, 0.0, 0.0)),
@@ -50,15 +51,44 @@ def content(fps: float = 30) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def body(seconds: float = 3.0, fps: float = 30.0, seed: int = 0) -> Body:
+STUDIO = format_of(content(), "studio")
+
+
+def detailed() -> dict[str, Any]:
+    """The same with a root above the hips, roll joints in forearms and thighs, fingers and heels."""
+    form = content()
+    joints = form["joints"]
+    joints[0]["parent"], joints[0]["offset"] = "Root", [0.0, 0.05, 0.0]
+    joints.insert(0, {"name": "Root", "parent": None, "offset": [0.0, 0.0, 0.0]})
+    form["parts"]["trunk"].append("Root")
+    for side, sign in (("Left", 1.0), ("Right", -1.0)):
+        for below, limb in (("Leg", "leg"), ("Hand", "arm")):
+            place = next(place for place, joint in enumerate(joints) if joint["name"] == side + below)
+            half = [value / 2 for value in joints[place]["offset"]]
+            roll = {"name": f"{side}{below}Roll", "parent": joints[place]["parent"], "offset": half}
+            joints[place] |= {"parent": roll["name"], "offset": half}
+            joints.insert(place, roll)
+            form["parts"][f"{side}_{limb}"].append(roll["name"])
+        for finger, z in (("Thumb", 0.04), ("Index", 0.02), ("Ring", -0.03)):
+            joints.append({"name": side + finger, "parent": f"{side}Hand", "offset": [sign * 0.05, 0.0, z]})
+        form["parts"][f"{side}_fingers"] = [side + finger for finger in ("Thumb", "Index", "Ring")]
+        joints.append({"name": f"{side}Heel", "parent": f"{side}Foot", "offset": [0.0, -0.07, -0.05]})
+        form["parts"][f"{side}_leg"].append(f"{side}Heel")
+    roles = {"knee": "Leg", "ankle": "Foot", "elbow": "ForeArm", "wrist": "Hand"}
+    form["landmarks"] = {f"{s.lower()}_{role}": s + name for s in ("Left", "Right") for role, name in roles.items()}
+    return form | {"name": "detailed"}
+
+
+def body(seconds: float = 3.0, fps: float = 30.0, seed: int = 0, form: MotionFormat = STUDIO) -> Body:
     """It walks along +z with swinging arms and legs; the same function of time at any frame rate."""
-    form = format_of(content(), "studio")
     generator = np.random.default_rng(seed)
     time = np.arange(round(seconds * fps) + 1) / fps
     axes = generator.normal(size=(form.n_joints, 3))
     axes *= (0.2 / np.linalg.norm(axes, axis=-1))[:, None]
     phase = generator.uniform(0, 2 * np.pi, form.n_joints)
     turns = axes * np.sin(np.pi * time[:, None] + phase)[..., None]
+    # Rolls only twist, and thighs do it here.
+    turns[:, [number for number, name in enumerate(form.joint_names) if name.endswith("Roll")]] = 0
     turns[:, 0] = 0.1 * np.sin(time)[:, None] * np.array([0, 1, 0])
     root = np.stack([0.1 * np.sin(time), 0.96 + 0.02 * np.sin(4 * time), 0.9 * time], axis=-1)
     return Body(form.joint_names, form.parents, np.array(form.offsets), root, turns)

@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.specs import get_spec
+from data.motions.reader import MotionReader
+from data.motions.settings import ReadSettings
+from data.motions.smpl import BodyShape
+from data.specs import SPLITS, get_spec
 from tests.data.prepare.bodies import write_bvh
-from tests.own_skeleton import body, content, write_studio
+from tests.own_skeleton import STUDIO, body, content, write_studio
 from utils.bvh import read_bvh
+from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.formats import format_of
+from utils.formats import HUMANML3D, format_of, get_format
+from utils.motion_format import MotionFormat
 
 ROOT = Path(__file__).parents[1]
-STUDIO = format_of(content(), "studio")
 N_CLIPS = 8
 EVERY_FORMAT = ("mp4", "png", "bvh", "glb", "html")
 
@@ -184,3 +188,48 @@ def test_motions_of_another_skeleton_are_refused(
     write_json(tmp_path / "tail.json", bones)
     shown = ["--dir", clip.parent, "--out", tmp_path / "out", "--joint_type", tmp_path / "tail.json"]
     assert "Tail" in refused(capsys, "visualization.export", *shown)
+
+
+def test_smpl_poses_reach_an_own_skeleton_by_a_joint_map(tmp_path: Path) -> None:
+    """SMPL has joints of other names and no hands' roots: a map names them, and what it names twice keeps its rest."""
+    bodies = {"neutral": BodyShape(standing(HUMANML3D), np.zeros((22, 3, 1)))}
+    way = np.stack([np.zeros(40), np.full(40, 0.95), np.linspace(0, 1, 40)], axis=-1)
+    np.savez(tmp_path / "a.npz", poses=np.zeros((40, 66)), trans=way, mocap_framerate=30.0)
+    with pytest.raises(UserError, match="the format studio has Chest, Crown, .*give --joint_map"):
+        MotionReader(form=STUDIO, bodies=bodies).read(tmp_path / "a.npz")
+    twins = {"UpLeg": "hip", "Leg": "knee", "Foot": "ankle", "ToeBase": "foot", "Shoulder": "collar", "Arm": "shoulder",
+             "ForeArm": "elbow", "Hand": "wrist", "HandRoot": "wrist"}  # fmt: skip
+    joints = {"Hips": "pelvis", "Spine": "spine1", "Chest": "spine3", "Neck": "neck", "Head": "head", "Crown": "head"}
+    joints |= {side + own: f"{side.lower()}_{name}" for side in ("Left", "Right") for own, name in twins.items()}
+    write_json(tmp_path / "map.json", {"joints": joints})
+    settings = ReadSettings(joint_map=str(tmp_path / "map.json"))
+    motion = MotionReader(settings, form=STUDIO, bodies=bodies).read(tmp_path / "a.npz")
+    assert motion.joints.shape == (40, 24, 3) and "LeftHandRoot" in motion.remarks[0]
+    hand = motion.joints[:, STUDIO.joint_names.index("LeftHandRoot")]
+    forward = hand - motion.joints[:, STUDIO.joint_names.index("LeftHand")]
+    assert (forward[:, 0] > 0.05).all() and np.abs(forward[:, 1:]).max() < 1e-6
+
+
+def test_kit_is_a_target_too(tmp_path: Path) -> None:
+    kit = get_format("kit")
+    (tmp_path / "in").mkdir()
+    for seed in range(3):
+        joints = np.repeat(standing(kit)[None], 60, axis=0)
+        joints[..., 2] += np.linspace(0, 1 + seed, 60)[:, None]
+        np.save(tmp_path / "in" / f"clip{seed}.npy", joints)
+        (tmp_path / "in" / f"clip{seed}.txt").write_text("a man glides\n")
+        (tmp_path / f"{SPLITS[seed]}.txt").write_text(f"clip{seed}\n")
+    prepared = ["--motion_dir", tmp_path / "in", "--text_dir", tmp_path / "in", "--out", tmp_path / "set"]
+    assert run("prepare_dataset.py", *prepared, "--format", "kit", "--workers", "1", "--split_dir", tmp_path) == 0
+    assert read_json(tmp_path / "set" / "dataset.json")["joints"] == "kit"
+    spec = get_spec(str(tmp_path / "set"))
+    assert spec.format == kit and np.load(spec.features_dir / "clip0.npy").shape == (59, 251)
+    assert run("data.check", "--dataset_name", tmp_path / "set") == 0
+
+
+def standing(form: MotionFormat) -> np.ndarray:
+    """(J, 3) the rest pose on the floor."""
+    joints = np.zeros((form.n_joints, 3))
+    for joint, parent in enumerate(form.parents[1:], start=1):
+        joints[joint] = joints[parent] + form.rest_directions[joint] * form.bone_lengths[joint]
+    return joints - [0, joints[:, 1].min(), 0]

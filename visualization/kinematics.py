@@ -128,6 +128,7 @@ def solve(joints: np.ndarray, rig: Rig, fps: float) -> Pose:
     frames, count = target.shape[:2]
     position = np.zeros((frames, count, 3))
     world = np.zeros((frames, count, 4))
+    upright = np.tile([1.0, 0.0, 0.0, 0.0], (frames, 1))
     position[:, 0] = target[:, 0]
     branches = {node: _branch_rotation(rig, target, node) for node in rig.branches}
     trunk, hinges = _trunk(rig), _hinges(rig)
@@ -141,7 +142,7 @@ def solve(joints: np.ndarray, rig: Rig, fps: float) -> Pose:
         elif not rig.children[node]:
             world[:, node] = world[:, parent]
         else:
-            before, child = world[:, parent], rig.next_of(node)
+            before, child = world[:, parent] if parent >= 0 else upright, rig.next_of(node)
             bone = aim(target, position, node, child)
             if node in trunk:
                 lower, upper, share = trunk[node]

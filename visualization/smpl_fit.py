@@ -9,25 +9,20 @@ Letters: T frames, J = 22 joints given, 24 joints of the model, V vertices, S sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from tqdm import tqdm
 
 from utils import quaternion
-from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX
 from utils.formats import HUMANML3D
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import detect_contacts
-from visualization.motion_files import write_arrays
 from visualization.smpl_model import N_JOINTS
 
 if TYPE_CHECKING:
@@ -154,41 +149,6 @@ def mesh_of(motion: SmplMotion, model: smplx.SMPL) -> np.ndarray:
         )
         parts.append(output.vertices.cpu().numpy().astype(np.float32))
     return np.concatenate(parts)
-
-
-def fit_folder(
-    motions: Mapping[str, tuple[np.ndarray, float]],
-    model: smplx.SMPL,
-    folder: Path,
-    settings: FitSettings,
-    gender: str = "neutral",
-) -> dict[str, SmplMotion]:
-    """Fits motions, each (T, 22, 3) and its frames a second, one after the other, with a progress bar, and writes two
-    files of each into `folder`.
-
-    NAME_smpl.npz holds poses, betas, trans, fps, gender and the faces of the mesh; NAME_mesh.npy the vertices.
-
-    Raises:
-        UserError: see `fit_motion`; the motion is named.
-    """
-    results = {}
-    with tqdm(total=len(motions) * settings.iterations, desc="fitting", unit="step") as bar:
-        for name, (joints, fps) in motions.items():
-
-            def report(steps: int, error: float, name: str = name) -> None:
-                bar.set_postfix_str(f"{name}, {100 * error:.2f} cm", refresh=False)
-                bar.update(steps)
-
-            try:
-                fitted = results[name] = fit_motion(joints, model, fps, settings, report)
-            except UserError as error:
-                raise UserError(f"{name}: {error}") from error
-            parameters = {"poses": fitted.poses, "betas": fitted.betas, "trans": fitted.trans, "fps": fitted.fps}
-            faces = np.asarray(model.faces).astype(np.int32)
-            write_arrays(folder / f"{name}{SMPL_SUFFIX}", **parameters, gender=gender, faces=faces)
-            write_array(folder / f"{name}{MESH_SUFFIX}", mesh_of(fitted, model))
-            bar.write(f"{name}: {len(joints)} frames, mean joint error {100 * fitted.joint_error:.2f} cm")
-    return results
 
 
 def axis_angles(rotations: np.ndarray) -> np.ndarray:

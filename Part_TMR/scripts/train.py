@@ -7,12 +7,12 @@ from utils.errors import run_script
 
 
 def main() -> None:
-    """Options -> datasets, text features and model -> harness."""
+    """Options -> data, model and harness."""
     options = parse(RetrieverOptions, presets=PRESETS["tmr"], description=__doc__)
 
-    from pipeline.retriever_training import retriever_harness
+    from pipeline.stages import harness
 
-    retriever_harness(options).fit()
+    harness(options).fit()
 
 
 if __name__ == "__main__":

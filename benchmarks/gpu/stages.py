@@ -25,7 +25,6 @@ from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.length_task import LengthTask
 from engine.retriever_task import CaptionTexts, RetrieverTask
 from engine.task import Task
-from engine.token_tasks import MaskedTask, ResidualTask
 from engine.vq_task import VQTask
 from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
@@ -38,7 +37,7 @@ from models.vq.rvq import RVQVAE
 from options.command_line import parse
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.loader import build_masked, build_residual
+from pipeline.token_training import KINDS
 from utils.batches import length_mask
 from utils.formats import get_format
 from utils.run import TokenShape
@@ -165,7 +164,7 @@ def _token_stage(
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
     conditions = ConditionSource(RandomTexts(n_captions, text_dim), database, pool, options.model.n_retrieved)
-    build, task = {"mtrans": (build_masked, MaskedTask), "rtrans": (build_residual, ResidualTask)}[name]
+    build, task = KINDS[name]
     dataset = TokenDataset(clips, codes, max(steps), random_crop=False)
     return Stage(name, options, task(build(options.model, dims, shape), conditions, None), dataset, collate_tokens)
 

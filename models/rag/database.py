@@ -24,7 +24,7 @@ from models.transformer.condition import Retrieved
 from utils.errors import UserError
 from utils.fits import check_library_retriever
 
-FACTS = ("retriever", "dataset", "format", "tokenizer", "command", "index", "shard", "content")
+FACTS = ("retriever", "dataset", "format", "tokenizer", "command", "index", "shard")
 
 SearchBy = Literal["motion", "text", "both"]
 

@@ -96,7 +96,7 @@ def test_presets_fit_and_configs_round_trip(stage: str, preset: str) -> None:
     options = parse(STAGES[stage], ["--preset", preset], PRESETS[stage])
     assert options.run.dataset_name == ("mini" if preset == "mini" else "humanml3d")
     assert from_dict(STAGES[stage], json.loads(json.dumps(to_dict(options)))) == options
-    config = stages.run_config(options, stage)
+    config = stages.run_config(options)
     assert config["stage"] == stage and isinstance(config["command"], str) and config["model"] == to_dict(options.model)
 
 
@@ -141,11 +141,11 @@ def test_length_classes_are_enough_for_the_datasets_longest_motion(tmp_path: Pat
 
 @pytest.mark.parametrize("schema", [stages.VQOptions, stages.RetrieverOptions])
 def test_format_and_alias_follow_the_dataset(schema: type) -> None:
-    kit = stages.run_config(parse(schema, ["--dataset_name", "kit"]), "any")
+    kit = stages.run_config(parse(schema, ["--dataset_name", "kit"]))
     assert kit["format"] == get_format("kit").to_json()
     options = parse(schema, ["--dataset_name", "t2m"])
     assert options.run.dataset_name == "humanml3d"
-    assert stages.run_config(options, "any")["format"] == get_format("humanml3d").to_json()
+    assert stages.run_config(options)["format"] == get_format("humanml3d").to_json()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 import data.specs as specs
 from data.mini.folder import write
-from engine.token_tasks import MaskedTask
 from options.command_line import parse
 from options.evaluation import EvalResOptions
 from options.presets import PRESETS
@@ -17,8 +16,7 @@ from options.stages import MaskedOptions
 from pipeline import TextToMotion
 from pipeline.evaluation.generators import evaluate_generator
 from pipeline.evaluation.run import Evaluation
-from pipeline.loader import build_masked
-from pipeline.token_training import token_harness
+from pipeline.stages import harness as harness_of_stage
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 STAGES = ("vq", "mtrans", "rtrans", "length", "tmr", "evaluator")
@@ -60,7 +58,7 @@ def test_loading_the_generator(opened: Counter[str]) -> None:
 def test_the_training_of_a_transformer(small_mini: Path, opened: Counter[str]) -> None:
     flags = f"--preset mini --name new --checkpoints_dir {small_mini} --gpu_id -1 --max_steps 1 --batch_size 4"
     options = parse(MaskedOptions, flags.split(), PRESETS["mtrans"])
-    harness = token_harness(options, "mtrans", build_masked, MaskedTask)
+    harness = harness_of_stage(options)
     assert opened == {"vq": 1, "tmr": 1}, "no evaluator lies here"
     assert harness.run_dir == small_mini / "mini" / "new" and (harness.run_dir / "config.json").is_file()
 

@@ -131,7 +131,7 @@ def test_databases_are_found_nearest_first(tmp_path: Path, monkeypatch: pytest.M
         Runs(logs, spec).database(None, usual)
     for place in (usual, usual / "mini", logs / "mini" / "database"):
         place.mkdir(parents=True)
-        (place / "manifest.json").write_text("{}")
+        (place / "manifest.json").write_text('{"format_version": 1}')
         assert Runs(logs, spec).database(None, usual) == place
     assert Runs(tmp_path / "nowhere", spec).database(None, "db") == Path("db/mini")
     with pytest.raises(UserError, match="belongs at database/mini"):
@@ -142,7 +142,7 @@ def test_a_given_database_comes_before_the_one_beside_the_runs(tmp_path: Path) -
     spec, beside, given = get_spec("mini"), tmp_path / "logs" / "mini" / "database", tmp_path / "mine" / "mini"
     for place in (beside, given):
         place.mkdir(parents=True)
-        (place / "manifest.json").write_text("{}")
+        (place / "manifest.json").write_text('{"format_version": 1}')
     runs = Runs(tmp_path / "logs", spec)
     assert runs.database(None) == beside
     assert runs.database(given) == runs.database(given.parent) == given

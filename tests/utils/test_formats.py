@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.own_skeleton import content
+from tests.own_skeleton import STUDIO, content
 from utils.errors import UserError
 from utils.formats import HUMANML3D, format_of, get_format, read_format, telling, told_format
 from utils.representation import joints_to_features
 
-STUDIO = format_of(content(), "studio")
 STORED = Path(__file__).with_name("published_features.json")
 
 
