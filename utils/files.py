@@ -84,7 +84,9 @@ def replaced_folder(folder: Path | str) -> Iterator[Path]:
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as holder:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
+        ) as holder:
             new, old = Path(holder) / "new", Path(holder) / "old"
             new.mkdir()
             yield new
