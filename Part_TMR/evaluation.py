@@ -43,7 +43,7 @@ def evaluate(
     results |= evaluate_protocols(text, motion, caption_vectors @ caption_vectors.T, numbers, dissimilar)
     results["notes"] = NOTES + ("" if dissimilar is not None else CHOSEN_HERE)
     if signatures is not None:
-        results["same_attributes_top5"] = share_with_same(text @ motion.T, signatures, signatures)
+        results["same_attributes_top5"] = share_with_same(text @ motion.T, signatures)
     results["neighbours"] = neighbours(text @ motion.T, captions)
     return results
 
@@ -68,12 +68,10 @@ def neighbours(similarity: np.ndarray, captions: Sequence[str]) -> list[dict[str
     ]
 
 
-def share_with_same(
-    similarity: np.ndarray, queries: Sequence[Hashable], candidates: Sequence[Hashable], top: int = TOP
-) -> float:
-    """Percentage of queries with a candidate of the same signature among their `top` best, for similarity (Q, N)."""
-    best = np.argsort(-similarity, axis=1, kind="stable")[:, :top]
-    found = [any(candidates[place] == query for place in row) for query, row in zip(queries, best, strict=True)]
+def share_with_same(similarity: np.ndarray, signatures: Sequence[Hashable]) -> float:
+    """Percentage of captions with a motion of the same signature among their `TOP` best, for similarity (N, N)."""
+    best = np.argsort(-similarity, axis=1, kind="stable")[:, :TOP]
+    found = [any(signatures[place] == own for place in row) for own, row in zip(signatures, best, strict=True)]
     return float(100 * np.mean(found))
 
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from models.transformer.token_grid import sinusoid
+
 
 class GroupedLinear(nn.Module):
     """G independent linear layers: (G, ..., C_in) -> (G, ..., C_out)."""
@@ -116,14 +118,7 @@ class ClassTokenEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        groups: int,
-        input_width: int,
-        width: int,
-        layers: int,
-        heads: int,
-        feed_forward: int,
-        dropout: float,
+        self, groups: int, input_width: int, width: int, layers: int, heads: int, feed_forward: int, dropout: float
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -142,7 +137,7 @@ class ClassTokenEncoder(nn.Module):
         groups, batch = tokens.shape[:2]
         # Single precision also under autocast: what the layers add to must not lose what they add.
         values = self.embed(tokens).float()
-        values = values + sinusoidal_positions(values.shape[2], values.shape[3], values.device)
+        values = values + sinusoid(torch.arange(values.shape[2], device=values.device), values.shape[3])
         values = self.dropout(torch.cat([self.class_token.expand(groups, batch, -1, -1), values], dim=2))
         mask = torch.cat([mask.new_ones(batch, 1), mask], dim=1)
         for block in self.blocks:
@@ -150,8 +145,7 @@ class ClassTokenEncoder(nn.Module):
         return self.norm(values)[:, :, 0]
 
 
-def sinusoidal_positions(length: int, width: int, device: torch.device) -> Tensor:
-    """The usual sine and cosine table, (L, C)."""
-    rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
-    angles = torch.arange(length, device=device)[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+def perceptron(input_width: int, output_width: int) -> nn.Sequential:
+    """What brings a class token's state into the joint space."""
+    hidden = 2 * output_width
+    return nn.Sequential(nn.Linear(input_width, hidden), nn.GELU(), nn.Linear(hidden, output_width))

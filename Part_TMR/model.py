@@ -51,25 +51,8 @@ class RetrieverModel(nn.Module):
         self.config = config
         self.n_parts = len(columns)
         self.normalizer = normalizer or Normalizer(form.n_features)
-        self.motion_encoder = PartEncoder(
-            columns,
-            patch_frames=config.patch_frames,
-            width=config.part_dim,
-            layers=config.motion_layers,
-            heads=config.motion_heads,
-            feed_forward=config.motion_ff_size,
-            dropout=config.dropout,
-            embedding=config.embed_dim,
-        )
-        self.text_head = TextHead(
-            text_width,
-            width=config.text_dim,
-            layers=config.text_layers,
-            heads=config.text_heads,
-            feed_forward=2 * config.text_dim,
-            dropout=config.dropout,
-            embedding=config.embed_dim,
-        )
+        self.motion_encoder = PartEncoder(columns, config)
+        self.text_head = TextHead(text_width, config)
         self.text_to_parts = None
         if config.lambda_part > 0:
             self.text_to_parts = nn.Linear(config.embed_dim, self.n_parts * config.part_dim)

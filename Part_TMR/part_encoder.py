@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from Part_TMR.grouped import ClassTokenEncoder
+from models.configs import PartTMRConfig
+from Part_TMR.grouped import ClassTokenEncoder, perceptron
 
 
 class MotionEmbedding(NamedTuple):
@@ -35,23 +36,12 @@ class PartEncoder(nn.Module):
 
     Args:
         columns: the feature columns of each part; parts of fewer columns than the widest are filled with zeros.
-        patch_frames: consecutive frames that make one token (1 = every frame is a token, as in the paper).
+        config: of the retriever.
     """
 
-    def __init__(
-        self,
-        columns: Sequence[np.ndarray],
-        *,
-        patch_frames: int,
-        width: int,
-        layers: int,
-        heads: int,
-        feed_forward: int,
-        dropout: float,
-        embedding: int,
-    ) -> None:
+    def __init__(self, columns: Sequence[np.ndarray], config: PartTMRConfig) -> None:
         super().__init__()
-        self.patch_frames = patch_frames
+        self.patch_frames = config.patch_frames
         widest = max(len(part) for part in columns)
         n_features = 1 + max(int(max(part)) for part in columns)
         # The column after the last feature is a zero that fills up the narrow parts.
@@ -61,11 +51,15 @@ class PartEncoder(nn.Module):
         self.register_buffer("columns", torch.from_numpy(table), persistent=False)
         self.n_features = n_features
         self.encoder = ClassTokenEncoder(
-            len(columns), patch_frames * widest, width, layers, heads, feed_forward, dropout
+            groups=len(columns),
+            input_width=self.patch_frames * widest,
+            width=config.part_dim,
+            layers=config.motion_layers,
+            heads=config.motion_heads,
+            feed_forward=config.motion_ff_size,
+            dropout=config.dropout,
         )
-        self.projection = nn.Sequential(
-            nn.Linear(len(columns) * width, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
-        )
+        self.projection = perceptron(len(columns) * config.part_dim, config.embed_dim)
 
     def forward(self, features: Tensor, mask: Tensor) -> MotionEmbedding:
         """Normalised features (B, T, D) and mask (B, T) -> MotionEmbedding. What padding holds does not matter."""

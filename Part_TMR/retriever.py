@@ -17,8 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
-from utils.batches import Batches
-from utils.errors import UserError
+from utils.batches import Batches, checked_motion, length_mask
 from utils.fingerprint import retriever_hash
 from utils.row_store import Row
 from utils.run import Run
@@ -62,15 +61,18 @@ class Retriever:
         Args:
             run: of stage tmr.
             device: where to run.
-            text_encoder: shared with others if the run was trained with the same; else the run's own is built.
+            text_encoder: shared with others if the run was trained with the same, frozen; else the run's own is built.
             which: checkpoint of the run; none: the exported weights, else the best, else the latest.
         Raises:
             UserError: no weights, or a config or weights of something else.
         """
         config = run.of_stage("tmr").section("model", PartTMRConfig)
-        text_encoder = text_encoder_of(config, device, text_encoder)
-        trained = text_encoder if config.text_encoder in TRAINED_TEXT_ENCODERS else None
-        model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=trained)
+        trained = config.text_encoder in TRAINED_TEXT_ENCODERS
+        if text_encoder is None or text_encoder.name != config.text_encoder or trained:
+            from models.text_encoder import build_text_encoder
+
+            text_encoder = build_text_encoder(config.text_encoder, device=device)
+        model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=text_encoder if trained else None)
         return cls(run.filled(model, which, device), text_encoder, run.name)
 
     @property
@@ -123,34 +125,15 @@ class Retriever:
 
         @torch.no_grad()
         def encode(numbers: list[int]) -> MotionEmbedding:
-            rows = [self._checked(motions[number], number) for number in numbers]
+            rows = [checked_motion(motions[number], number, width) for number in numbers]
             padded = pad_sequence(rows, batch_first=True)
-            mask = torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+            mask = length_mask(torch.tensor([len(row) for row in rows]), padded.shape[1])
             return self.model.encode_motion(padded.to(self.device), mask.to(self.device))
 
+        width = len(self.model.normalizer.mean)
         motion_rows = torch.empty(len(motions), self.config.embed_dim, device=self.device)
         part_rows = torch.empty(len(motions), self.model.n_parts, self.config.part_dim, device=self.device)
         batches = self.batches([len(motion) for motion in motions]).of(range(len(motions)))
         for numbers, encoded in zip(batches, map_on_cores(encode, batches, self.device), strict=True):
             motion_rows[numbers], part_rows[numbers] = encoded
         return MotionEmbedding(motion_rows, part_rows)
-
-    def _checked(self, motion: np.ndarray | Row | Tensor, number: int) -> Tensor:
-        motion = torch.as_tensor(motion[:], dtype=torch.float32).cpu()
-        width = len(self.model.normalizer.mean)
-        if motion.ndim != 2 or motion.shape[1] != width or not len(motion):
-            raise UserError(f"motion {number} must have the shape (frames, {width}), not {tuple(motion.shape)}")
-        if not torch.isfinite(motion).all():
-            raise UserError(f"motion {number} has values that are not finite")
-        return motion
-
-
-def text_encoder_of(
-    config: PartTMRConfig, device: torch.device | str, shared: TextEncoder | None = None
-) -> TextEncoder:
-    """The text encoder of a config: the shared one if it is that and frozen, else a new one."""
-    if shared is not None and shared.name == config.text_encoder and shared.name not in TRAINED_TEXT_ENCODERS:
-        return shared
-    from models.text_encoder import build_text_encoder
-
-    return build_text_encoder(config.text_encoder, device=device)

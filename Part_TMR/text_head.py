@@ -10,30 +10,21 @@ from __future__ import annotations
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from Part_TMR.grouped import ClassTokenEncoder
+from models.configs import PartTMRConfig
+from Part_TMR.grouped import ClassTokenEncoder, perceptron
 
 
 class TextHead(nn.Module):
     """Text features -> (B, D) of unit length."""
 
-    def __init__(
-        self,
-        input_width: int,
-        *,
-        width: int,
-        layers: int,
-        heads: int,
-        feed_forward: int,
-        dropout: float,
-        embedding: int,
-    ) -> None:
+    def __init__(self, input_width: int, config: PartTMRConfig) -> None:
         super().__init__()
+        width, layers = config.text_dim, config.text_layers
         self.encoder = None
         if layers:
-            self.encoder = ClassTokenEncoder(1, input_width, width, layers, heads, feed_forward, dropout)
-        self.projection = nn.Sequential(
-            nn.Linear(width if layers else input_width, 2 * embedding), nn.GELU(), nn.Linear(2 * embedding, embedding)
-        )
+            sizes = width, layers, config.text_heads, 2 * width, config.dropout
+            self.encoder = ClassTokenEncoder(1, input_width, *sizes)
+        self.projection = perceptron(width if layers else input_width, config.embed_dim)
 
     def forward(self, pooled: Tensor, states: Tensor, mask: Tensor) -> Tensor:
         """pooled (B, C), states (B, L, C), mask (B, L) -> (B, D) of unit length."""

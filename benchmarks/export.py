@@ -8,15 +8,14 @@ that slide far must also catch up, and in the exported motion's own.
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import spent
 from data.motions.folder import motion_paths
 from data.motions.reader import MotionReader
 from options.command_line import parse
@@ -59,11 +58,8 @@ def mini_motions(count: int, seed: int) -> list[np.ndarray]:
 
 def measure(job: Callable[[], object]) -> str:
     """Seconds on the clock and of the processor (the video encoder's included) of one call."""
-    clock, before = time.perf_counter(), os.times()
-    job()
-    after = os.times()
-    busy = sum(after[:4]) - sum(before[:4])
-    return f"{time.perf_counter() - clock:7.2f} s  {busy:7.2f} s of the processor"
+    clock, busy = spent(job)
+    return f"{clock:7.2f} s  {busy:7.2f} s of the processor"
 
 
 def exported(path: Path, joints: np.ndarray, foot_locking: bool) -> np.ndarray:
@@ -138,8 +134,7 @@ def main() -> None:
             "three.html": lambda: write_html(folder / "three.html", panels, FPS),
         }
         for label, job in jobs.items():
-            spent = measure(job)
-            print(f"{label:28s} {spent}, {(folder / label).stat().st_size / 1000:7.0f} kB")
+            print(f"{label:28s} {measure(job)}, {(folder / label).stat().st_size / 1000:7.0f} kB")
         quality(folder, motions)
 
 

@@ -19,24 +19,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.commands import COMMANDS, readme_flags
 from data.specs import get_spec
 from options.command_line import parse
 from options.groups import dataset_option, device_option
 from options.library import BuildOptions
-from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions, VQOptions
 from utils.errors import run_script
 from utils.files import write_json
 from utils.schema import option
 
-# The options of the published commands, as the README has them.
-PUBLISHED = {
-    "vq": "--batch_size 256 --num_quantizers 6 --quantize_dropout_prob 0.2 --gamma 0.1 --code_dim2d 1024"
-    " --nb_code2d 256",
-    "tmr": "",
-    "mtrans": "--batch_size 256 --attnj --attnt --latent_dim 512 --n_heads 8",
-    "rtrans": "--batch_size 64 --cond_drop_prob 0.01 --share_weight --attnj --attnt",
-}
-SCHEMAS = {"vq": VQOptions, "tmr": RetrieverOptions, "mtrans": MaskedOptions, "rtrans": ResidualOptions}
 BEFORE = {"vq": (), "tmr": (), "mtrans": ("vq", "tmr"), "rtrans": ("vq", "tmr")}
 # Heads and the widths that they share.
 HEADS = {"n_heads": "latent_dim", "motion_heads": "part_dim", "text_heads": "text_dim"}
@@ -112,7 +103,8 @@ def stage_options(stage: str, dataset: str, folder: Path, options: HealthOptions
     given = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     measured = stage == options.stage
     more = options.flags if measured else ""
-    chosen = parse(SCHEMAS[stage], [*shlex.split(PUBLISHED[stage]), *given, *shlex.split(more)])
+    schema, script = COMMANDS[stage]
+    chosen = parse(schema, [*readme_flags(script), *given, *shlex.split(more)])
     changes = Changes([more] if more else [])
     train, model, batch = chosen.train, chosen.model, options.batch_size
     steps = TRUE_STEPS if options.true_widths else options.steps

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.instruments import GradientNorms, SavedForBackward, attention_to_memory
 from engine.harness import Harness
 from engine.health import HealthMonitor
-from engine.probes import GradientNorms, SavedForBackward, attention_to_memory, token_spread, watched, watched_inputs
+from engine.probes import token_spread, watched
 from engine.retriever_task import RetrieverTask
 from engine.token_tasks import TokenTask
 from engine.validation import validate
@@ -119,14 +120,14 @@ class TransformerProbe:
         model = self.task.model
         stack = model.transformer
         judge, self.task.judge = self.task.judge, None
-        with watched_inputs(stack.ssta) as inputs, watched(stack.feed_forwards) as outputs:
+        with watched(stack.ssta) as attended, watched(stack.feed_forwards) as fed:
             row: Row = {f"val/{name}": value for name, value in validate(self.task, [self.batch]).items()}
         self.task.judge = judge
         # The first pass is that with the whole condition.
         cells = self.batch["mask"].repeat_interleave(model.n_parts, dim=1)
-        for layer, rows in enumerate(outputs[: len(stack.feed_forwards)]):
+        for layer, (_, rows) in enumerate(fed[: len(stack.feed_forwards)]):
             row[f"spread/{layer}"] = float(token_spread(rows, cells))
-        return row | self._attention(inputs[: len(stack.ssta)])
+        return row | self._attention([inputs for inputs, _ in attended[: len(stack.ssta)]])
 
     def _attention(self, inputs: list[tuple[Any, ...]]) -> Row:
         config = self.task.model.config

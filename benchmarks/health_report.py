@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.figures import table
 from benchmarks.health_probes import Recorder, Row
+from benchmarks.instruments import slope
 from engine.harness import Harness
-from engine.probes import slope
 from engine.progress import peak_memory
 from engine.retriever_task import RetrieverTask
 from engine.vq_task import VQTask
@@ -49,12 +50,6 @@ OVER_TIME["mtrans"] = OVER_TIME["rtrans"] = {
     "if shared equally": "attention/equal",
 }
 TITLES = {"gradient": "gradient norm of module", "spread": "spread after layer", "attention": "attention of layer"}
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def shown(value: float | None) -> str:

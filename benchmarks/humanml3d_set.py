@@ -6,18 +6,17 @@ import csv
 import itertools
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.sets import write_set
 from data.clips import load_split, take_of
 from data.specs import DatasetSpec, get_spec
-from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import write_json
 from utils.formats import get_format
 from utils.progress import progress_bar
-from utils.representation import feature_statistics
 
 SOURCES = ("texts.zip", "lengths.csv", "train.txt", "train_val.txt", "test.txt")
 UNKNOWN_LENGTHS = (60, 120)  # frames of the clips whose length is not told
@@ -47,23 +46,20 @@ def make_set(texts: Path, out: Path) -> DatasetSpec:
     with open(texts / "lengths.csv", newline="") as file:
         lengths = {row["id"]: int(row["frames"] or 0) for row in csv.DictReader(file)}
     with zipfile.ZipFile(texts / "texts.zip") as archive:
-        captions = {Path(name).stem: archive.read(name) for name in archive.namelist()}
+        captions = {Path(name).stem: archive.read(name).decode() for name in archive.namelist()}
     others = itertools.cycle([captions[clip_id] for clip_id in splits["train"]])
     rows = np.concatenate([clip.features for clip in load_split(get_spec("mini"), "train", captions=False)])
-    for folder in ("new_joint_vecs", "texts"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    with progress_bar(sum(map(len, splits.values())), f"writing {out}", "clip") as bar:
-        for split, ids in splits.items():
-            (out / f"{split}.txt").write_text("\n".join(ids) + "\n")
-            for clip_id in ids:
-                generator = np.random.default_rng(zlib.crc32(clip_id.encode()))
-                length = lengths[take_of(clip_id)] or int(generator.integers(*UNKNOWN_LENGTHS))
-                first = int(generator.integers(len(rows) - length))
-                np.save(out / "new_joint_vecs" / f"{clip_id}.npy", rows[first : first + length])
-                (out / "texts" / f"{clip_id}.txt").write_bytes(captions.get(clip_id) or next(others))
-                bar.update()
-    mean, std = feature_statistics([rows], get_format("humanml3d"))
-    write_array(out / "Mean.npy", mean)
-    write_array(out / "Std.npy", std)
-    write_json(out / "dataset.json", {"fps": 20, "joints": "humanml3d", "source": "HumanML3D, mini"})
+    bar = progress_bar(sum(map(len, splits.values())), f"writing {out}", "clip")
+
+    def clips(ids: Iterable[str]) -> Iterator[tuple[str, np.ndarray, str]]:
+        for clip_id in ids:
+            generator = np.random.default_rng(zlib.crc32(clip_id.encode()))
+            length = lengths[take_of(clip_id)] or int(generator.integers(*UNKNOWN_LENGTHS))
+            first = int(generator.integers(len(rows) - length))
+            yield clip_id, rows[first : first + length], captions.get(clip_id) or next(others)
+            bar.update()
+
+    with bar:
+        form, source = get_format("humanml3d"), {"source": "HumanML3D, mini"}
+        write_set(out, {split: clips(ids) for split, ids in splits.items()}, form, source, [rows])
     return get_spec(str(out))

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import table
 from benchmarks.humanml3d_set import make_set
 from utils.errors import run_script
 from utils.files import read_json, write_json
@@ -88,14 +89,14 @@ def run(words: list[str], out: Path, kill_after: float = 0.0) -> dict[str, float
 
 def format_table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown; starts as wall-clock seconds and, in brackets, processor seconds."""
-    lines = ["| stage | first start | second start | peak memory, GB | loader, % of a step |", "| --- " * 5 + "|"]
+    rows = []
     for stage, both in results.items():
         first, second = both["first"], both["second"]
         starts = [f"{each['start_s']:.0f} s ({each['start_cpu_s']:.0f})" for each in (first, second)]
         loader = f"{second['loader_percent']:.1f}" if "loader_percent" in second else ""
         peak = max(first["peak_gb"], second["peak_gb"])
-        lines.append(f"| `{stage}` | {' | '.join(starts)} | {peak:.2f} | {loader} |")
-    return "\n".join(lines)
+        rows.append([f"`{stage}`", *starts, f"{peak:.2f}", loader])
+    return table(["stage", "first start", "second start", "peak memory, GB", "loader, % of a step"], rows)
 
 
 def main() -> None:

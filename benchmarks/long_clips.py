@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.sets import write_set
 from data.clips import load_split
 from data.specs import SPLITS, DatasetSpec
-from utils.files import write_json
-from utils.representation import feature_statistics, features_to_joints, joints_to_features
+from utils.representation import features_to_joints, joints_to_features
 
 
 def stretched(features: np.ndarray, frames: int, layout: str) -> np.ndarray:
@@ -29,27 +29,12 @@ def write_long_clips(spec: DatasetSpec, folder: Path, frames: int) -> None:
     """Writes the dataset with all clips stretched to `frames` frames; captions stay. A finished one is left alone."""
     if (folder / "dataset.json").is_file():
         return
-    for name in ("new_joint_vecs", "texts"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    ids = {split: list(_write_split(spec, split, folder, frames)) for split in SPLITS}
-    for split, names in ids.items():
-        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
-    motions = (np.load(folder / "new_joint_vecs" / f"{name}.npy") for name in ids["train"])
-    for name, values in zip(("Mean", "Std"), feature_statistics(motions, spec.format), strict=True):
-        np.save(folder / f"{name}.npy", values)
-    description = {
-        "fps": spec.format.fps,
-        "joints": spec.format.name,
-        "min_frames": spec.min_frames,
-        "max_frames": frames,
-    }
-    write_json(folder / "dataset.json", description)
+    splits = {split: _stretched_split(spec, split, frames) for split in SPLITS}
+    write_set(folder, splits, spec.format, {"min_frames": spec.min_frames, "max_frames": frames})
 
 
-def _write_split(spec: DatasetSpec, split: str, folder: Path, frames: int) -> Iterator[str]:
+def _stretched_split(spec: DatasetSpec, split: str, frames: int) -> Iterator[tuple[str, np.ndarray, str]]:
     clips = load_split(spec, split)
     for clip in tqdm(clips, desc=f"stretching {spec.name}/{split}", delay=2, leave=False, disable=None):
-        np.save(folder / "new_joint_vecs" / f"{clip.id}.npy", stretched(clip.features, frames, spec.format))
         lines = [f"{caption.text}#{' '.join(caption.tokens)}#0.0#0.0\n" for caption in clip.captions]
-        (folder / "texts" / f"{clip.id}.txt").write_text("".join(lines), encoding="utf-8")
-        yield clip.id
+        yield clip.id, stretched(clip.features, frames, spec.format), "".join(lines)

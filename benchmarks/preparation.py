@@ -11,11 +11,13 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.figures import spent
 
 
 def unpack(pack: Path, folder: Path) -> int:
@@ -46,12 +48,8 @@ def main() -> None:
     for label, (motions, texts, name) in jobs.items():
         command = [sys.executable, "prepare_dataset.py", "--motion_dir", motions, "--text_dir", texts, "--restart"]
         command += ["--out", options.folder / f"dataset_{name}", "--min_frames", "36"]
-        started, before = time.perf_counter(), os.times()
-        subprocess.run([str(word) for word in command], check=True)
-        after = os.times()
-        spent = after.children_user + after.children_system - before.children_user - before.children_system
-        seconds = time.perf_counter() - started
-        print(f"{label}: {seconds:.1f} s, {spent:.1f} s of processor time; load {os.getloadavg()[0]:.1f}")
+        seconds, busy = spent(partial(subprocess.run, [str(word) for word in command], check=True))
+        print(f"{label}: {seconds:.1f} s, {busy:.1f} s of processor time; load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from benchmarks.figures import median_seconds
 from engine.retriever_task import CaptionTexts, RetrieverTask
 from models.configs import PartTMRConfig
 from models.rag.database import Embedded, Entry, RAGDatabase
@@ -22,19 +21,9 @@ from utils.formats import get_format
 
 ROWS, WIDTH, CAPTIONS, TOP = 66_912, 512, 64, 10  # the training rows of HumanML3D
 CAPTIONS_PER_MOTION = 3
+REPEATS = 5
 PADDED_FRAMES = 224
 TEXT_WIDTH = 384
-
-
-def seconds(job: Callable[[], object], repeats: int = 5) -> float:
-    """The median of a few runs, after one to warm up."""
-    job()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        job()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -50,14 +39,14 @@ def search() -> None:
     embedded = Embedded(entries, unit(ROWS, WIDTH), unit(motions, WIDTH), torch.zeros(motions, 6, 1))
     database = RAGDatabase(embedded, facts)
     queries = unit(CAPTIONS, WIDTH)
-    product = seconds(lambda: queries @ database.embedded.text.T)
-    ours = seconds(lambda: database.search(queries, TOP))
+    product = median_seconds(lambda: queries @ database.embedded.text.T, REPEATS)
+    ours = median_seconds(lambda: database.search(queries, TOP), REPEATS)
 
     def one_caption() -> None:
         scores = functional.cosine_similarity(queries[:1], database.embedded.text)
         scores.argsort(descending=True)
 
-    one_by_one = seconds(one_caption) * CAPTIONS
+    one_by_one = median_seconds(one_caption, REPEATS) * CAPTIONS
     print(f"search of {CAPTIONS} captions in {ROWS:,} x {WIDTH} rows, top {TOP} distinct motions")
     print(f"  exact search {ours:.3f} s = {ours / product:.1f} x the matrix product ({product:.3f} s)")
     print(f"  per-caption cosine and full sort {one_by_one:.2f} s = {one_by_one / product:.0f} x")
@@ -73,8 +62,8 @@ def building() -> None:
     padded = torch.zeros(1, PADDED_FRAMES, 263)
     mask = torch.ones(1, PADDED_FRAMES, dtype=torch.bool)
     with torch.no_grad():
-        alone = seconds(lambda: model.encode_motion(padded, mask), 3)
-    ours = seconds(lambda: retriever.encode_motion(motions), 1) / (len(motions) * CAPTIONS_PER_MOTION)
+        alone = median_seconds(lambda: model.encode_motion(padded, mask), 3)
+    ours = median_seconds(lambda: retriever.encode_motion(motions), 1) / (len(motions) * CAPTIONS_PER_MOTION)
     frames = retriever.batches([]).at_once
     print(f"building with the paper's encoders, {CAPTIONS_PER_MOTION} captions a motion ({frames} frames at once)")
     print(f"  {1 / ours:.1f} rows a second; each row alone, padded to {PADDED_FRAMES} frames: {1 / alone:.1f}")
@@ -122,7 +111,7 @@ def training() -> None:
         if queue:
             vectors, strangers = unit(queue, task.model.config.embed_dim), torch.full((queue,), len(rows))
             task.momentum.queue.add(Keys(vectors, vectors, strangers, strangers))
-        spent = seconds(step)
+        spent = median_seconds(step, REPEATS)
         in_batch = in_batch or spent
         print(f"  queue {queue:6d}: {1000 * spent:.0f} ms = {spent / in_batch:.2f} x in-batch")
 

@@ -8,14 +8,7 @@ from typing import Any
 
 from utils.formats import format_of
 
-LISTED = 3
 MISSING = "(not set)"
-
-
-def listed(items: list[str], separator: str = "; ") -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return separator.join(items[:LISTED]) + more
 
 
 def format_difference(old: Mapping[str, Any], new: Mapping[str, Any], tells_rate: bool) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.retriever_task import IN_BATCH, TEXT_BATCH, CaptionTexts
+from engine.retriever_task import IN_BATCH, CaptionTexts
 from engine.task import Task
 from models.evaluator.own import EvaluatorNetwork
 from Part_TMR.losses import info_nce, not_negatives
@@ -93,10 +93,7 @@ class EvaluatorTask(Task):
         order = torch.cat([record["clips"] for record in records]).argsort()
         motion, mirror = (torch.cat([record[key] for record in records])[order].numpy() for key in ("motion", "mirror"))
         texts, owners = self.validation_texts, self.validation_texts.clips
-        device = self.model.normalizer.mean.device
-        rows = torch.arange(len(texts.captions)).split(TEXT_BATCH)
-        text = torch.cat([self.model.encode_text(texts.rows(chunk, device)) for chunk in rows]).float().cpu().numpy()
-
+        text = texts.embedded(self.model).numpy()
         counts = np.bincount(owners)
         first = np.cumsum(counts) - counts
         shuffle = np.random.default_rng(0).permutation(len(motion))

@@ -6,24 +6,24 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from engine.averaging import WeightAverage, set_weights
 from engine.health import HealthMonitor
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
-from engine.loading import DeviceLoader, Fetching, device_loader
+from engine.loading import DeviceLoader, device_loader, fetching
 from engine.processes import join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import best_name, epoch_name, read_latest
-from engine.schedule import VALIDATION_SALT, epoch_batches, learning_rate_factor, pieces_of, seed_everything
+from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from engine.settings import TrainSettings
 from engine.task import Task
 from engine.validation import validate, validation_batches
@@ -124,12 +124,11 @@ class Harness:
         """Builds optimiser and distributed wrapper, restores the latest checkpoint; says how the training starts."""
         settings, start = self.settings, ""
         self.task.to(self.device)
-        self.task.model.train()  # not the whole task: its frozen parts and momentum copies choose for themselves
-        seed_everything(settings.seed, VALIDATION_SALT)
-        self.task.before_training(self._loader(self.train_dataset, self._batches(0)))
+        self.task.model.train()  # not the whole task: momentum copies choose for themselves
         checkpoint = read_latest(self.run_dir)
         if checkpoint is not None:
-            load_state(self.task, self._with_frozen(checkpoint), self._path(LATEST))
+            state = {f"model.{name}": value for name, value in checkpoint["model"].items()}
+            load_state(self.task, state | checkpoint["task"], self._path(LATEST))
         elif settings.init_from is not None:
             start = initialise(self.task.model, settings.init_from, settings.init_partial)
             self.task.weights_changed()
@@ -151,7 +150,6 @@ class Harness:
         settings = self.settings
         while self.step < self.total_steps or self._epoch_end_due:
             self._set_epoch(self.train_dataset, self.epoch)
-            self.task.start_epoch(self.epoch)
             batches = self._batches(self.epoch)
             remaining = batches[self.batch_in_epoch :][: max(0, self.total_steps - self.step)]
             steps = [pieces_of(batch, settings.accumulate) for batch in remaining]
@@ -276,7 +274,7 @@ class Harness:
     def _loader(self, dataset: Any, batches: Sequence[list[int]]) -> DeviceLoader:
         settings, collate = self.settings, self.collate
         if dataset is self.train_dataset and (fetch := self.task.host_fetcher()) is not None:
-            collate = Fetching(collate, fetch)
+            collate = partial(fetching, collate or default_collate, fetch)
         return device_loader(dataset, batches, collate, settings.num_workers, settings.seed, self.device)
 
     @staticmethod
@@ -294,15 +292,6 @@ class Harness:
         path = self.run_dir / "config.json"
         return read_json(path) if path.is_file() else {}
 
-    def _is_frozen(self, name: str) -> bool:
-        return name.startswith(tuple(f"{prefix}." for prefix in self.task.frozen))
-
-    def _with_frozen(self, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-        """The whole task's state: what the checkpoint holds, and the frozen parts as they are."""
-        state = {f"model.{name}": value for name, value in checkpoint["model"].items()}
-        frozen = {name: value for name, value in self.task.state_dict().items() if self._is_frozen(name)}
-        return {**state, **checkpoint["task"], **frozen}
-
     def _save_model(self, name: str, metrics: dict[str, float]) -> None:
         """Writes the model as it is now, with what validation said of it."""
         if self.rank > 0:
@@ -316,15 +305,11 @@ class Harness:
             return
         scaler = self.accelerator.scaler
         with self.average.swapped():
-            others = {
-                name: value
-                for name, value in self.task.state_dict().items()
-                if not name.startswith("model.") and not self._is_frozen(name)
-            }
+            state = self.task.state_dict()
             content = {
                 "model": self.task.model.state_dict(),
                 "trained": self.average.others,
-                "task": others,
+                "task": {name: value for name, value in state.items() if not name.startswith("model.")},
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": scaler.state_dict() if scaler is not None else {},
                 "step": self.step,

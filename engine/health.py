@@ -97,10 +97,10 @@ class HealthMonitor:
         return news
 
 
-def _listed(numbers: Numbers, prefix: str, words: str, scale: float = 1.0) -> dict[str, float]:
-    """The numbers `prefix/0`, `prefix/1`, ... times `scale`, named in words."""
+def _listed(numbers: Numbers, prefix: str, words: str) -> dict[str, float]:
+    """The numbers `prefix/0`, `prefix/1`, ..., named in words."""
     found = {name.removeprefix(f"{prefix}/"): value for name, value in numbers.items()}
-    return {f"{words} {level}": scale * value for level, value in found.items() if level.isdecimal()}
+    return {f"{words} {level}": value for level, value in found.items() if level.isdecimal()}
 
 
 def codebook_ranges(nb_code: int) -> tuple[HealthyRange, ...]:

@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from engine.differences import MISSING, differences, format_difference, listed
+from engine.differences import MISSING, differences, format_difference
 from utils.checkpoint import fitting, load_state, read_model
 from utils.checkpoint_names import resolve_checkpoint
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from utils.files import file_hash
 from utils.run import Run, upgraded
 

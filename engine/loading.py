@@ -8,20 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
-
-
-class FixedBatches(Sampler[list[int]]):
-    """A batch sampler of batches that are known beforehand."""
-
-    def __init__(self, batches: Sequence[list[int]]) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+from torch.utils.data import DataLoader, Dataset
 
 
 class DeviceLoader:
@@ -38,17 +25,12 @@ class DeviceLoader:
             yield send_to_device(batch, self.device, non_blocking=True)
 
 
-class Fetching:
-    """A collate function that also fetches what a task keeps in host memory, see `Task.host_fetcher`."""
-
-    def __init__(
-        self, collate: Callable[[list[Any]], Any] | None, fetch: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> None:
-        self.collate, self.fetch = collate or default_collate, fetch
-
-    def __call__(self, items: list[Any]) -> dict[str, Any]:
-        batch = self.collate(items)
-        return {**batch, **self.fetch(batch)}
+def fetching(
+    collate: Callable[[list[Any]], Any], fetch: Callable[[dict[str, Any]], dict[str, Any]], items: list[Any]
+) -> dict[str, Any]:
+    """A batch of items with what a task keeps in host memory, see `Task.host_fetcher`."""
+    batch = collate(items)
+    return {**batch, **fetch(batch)}
 
 
 def fetch_texts(store: Any, batch: dict[str, Tensor]) -> dict[str, Any]:
@@ -67,7 +49,7 @@ def device_loader(
     """Loads `batches` (lists of sample indices) of `dataset` in order; torch's global generators stay untouched."""
     loader = DataLoader(
         dataset,
-        batch_sampler=FixedBatches(batches),
+        batch_sampler=batches,
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=device.type == "cuda",

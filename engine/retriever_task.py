@@ -15,7 +15,6 @@ from Part_TMR.evaluation import caption_numbers
 from Part_TMR.losses import info_nce, not_negatives, part_info_nce
 from Part_TMR.model import RetrieverModel
 from Part_TMR.momentum_model import Keys, MomentumModel
-from Part_TMR.part_encoder import MotionEmbedding
 from Part_TMR.ranking import both_directions
 
 if TYPE_CHECKING:
@@ -45,6 +44,12 @@ class CaptionTexts:
         if self.store is None:
             return [self.captions[index] for index in indices.tolist()]
         return self.store.rows(indices.cpu()).to(device)
+
+    def embedded(self, model: nn.Module) -> Tensor:
+        """All captions as `model.encode_text` embeds them, (n_captions, D) on the CPU."""
+        device, numbers = model.normalizer.mean.device, torch.arange(len(self.captions))
+        chunks = (model.encode_text(self.rows(chunk, device)) for chunk in numbers.split(TEXT_BATCH))
+        return torch.cat([chunk.float().cpu() for chunk in chunks])
 
     def fetch(self, indices: Tensor) -> dict[str, Any]:
         """`texts` as `rows` gives them and `caption` (B,), the number of the distinct caption, both on the host."""
@@ -116,7 +121,8 @@ class RetrieverTask(Task):
             "motion_to_text": info_nce(encoded.motion, keys.text, ignored, temperature),
         }
         if self.model.text_to_parts is not None:
-            losses["parts"] = self._part_loss(texts, encoded, ignored[:, : len(texts)])
+            wanted = self.model.texts_as_parts(texts)
+            losses["parts"] = part_info_nce(wanted, encoded.parts, ignored[:, : len(texts)], temperature)
         return losses | self._similarities(texts.detach(), encoded.motion.detach(), ignored[:, : len(texts)])
 
     def _similarities(self, texts: Tensor, motions: Tensor, ignored: Tensor) -> dict[str, Tensor]:
@@ -138,9 +144,6 @@ class RetrieverTask(Task):
         if not self.model.config.remove_false_negatives:
             return torch.zeros(len(takes), len(keys.takes), dtype=torch.bool, device=takes.device)
         return not_negatives(takes, captions, keys.takes, keys.captions)
-
-    def _part_loss(self, texts: Tensor, encoded: MotionEmbedding, ignored: Tensor) -> Tensor:
-        return part_info_nce(self.model.texts_as_parts(texts), encoded.parts, ignored, self.model.temperature)
 
     def after_step(self) -> None:
         """The momentum copy follows, and the keys of all pieces of the step join the queue."""
@@ -176,11 +179,8 @@ class RetrieverTask(Task):
     def summarise(self, records: list[dict[str, Any]]) -> dict[str, float]:
         """Recalls in percent and median ranks; `r1` is text -> motion."""
         motion, clips = (torch.cat([record[name] for record in records]) for name in ("motion", "clips"))
-        device = self.model.normalizer.mean.device
-        rows = torch.arange(len(self.validation_texts.captions)).split(TEXT_BATCH)
-        text = [self.model.encode_text(self.validation_texts.rows(chunk, device)).float().cpu() for chunk in rows]
         right = self.validation_texts.clips[:, None] == clips.numpy()
-        tables = both_directions((torch.cat(text) @ motion.T).numpy(), right)
+        tables = both_directions((self.validation_texts.embedded(self.model) @ motion.T).numpy(), right)
         metrics = {"r1": tables["text_to_motion"]["R1"]}
         for direction, table in tables.items():
             metrics |= {f"{direction}/{name}": table[name] for name in ("R1", "R5", "R10", "MedR")}

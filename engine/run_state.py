@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.differences import differences, format_difference, listed
+from engine.differences import differences, format_difference
 from engine.initialise import RECORD, start_record
 from utils.checkpoint import model_of, read_checkpoint
 from utils.checkpoint_names import LATEST
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from utils.files import read_json, write_json
 from utils.run import upgraded
 

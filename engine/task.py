@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,14 +14,13 @@ class Task(nn.Module):
     """Base of all training tasks. The harness owns backward, clipping, precision, steps, schedule and checkpoints.
 
     A task is one module, so that it can be distributed as a whole. Everything registered in it (also outside `model`:
-    momentum encoders, queues) is part of latest.tar and so of an exact resume, except what `frozen` names.
+    momentum encoders, queues) is part of latest.tar and so of an exact resume.
 
     Attributes:
         model: what is trained, saved and exported.
         loss_weights: weight of each loss that `forward` returns, under the same names.
         best: validation metric -> "min" or "max"; each keeps a checkpoint net_best_<metric>.tar.
         healthy: ranges of the numbers that `forward` and `validate` report; the harness says when one is left.
-        frozen: names of submodules that never change and are left out of the checkpoints.
         distributed: arguments of DistributedDataParallel. Buffers are broadcast from the first process at each step,
             unless a task synchronises its own and says so here.
         indivisible: why a step cannot be computed in pieces (`--accumulate`), "" where it can.
@@ -31,7 +30,6 @@ class Task(nn.Module):
     loss_weights: dict[str, float] = {}
     best: dict[str, str] = {}
     healthy: tuple[HealthyRange, ...] = ()
-    frozen: tuple[str, ...] = ()
     distributed: dict[str, Any] = {"find_unused_parameters": True, "broadcast_buffers": True}
     indivisible: str = ""
 
@@ -66,13 +64,6 @@ class Task(nn.Module):
         ]
         return [group for group in groups if group["params"]]
 
-    def before_training(self, loader: Iterable[Any]) -> None:
-        """Called at every start, before a saved state is restored (which then wins). The first process's result counts.
-
-        Args:
-            loader: batches of the training set, on the task's device.
-        """
-
     def host_fetcher(self) -> Callable[[Any], dict[str, Any]] | None:
         """What adds to a training batch, as it was collated, entries that are kept in host memory; None: nothing.
 
@@ -80,9 +71,6 @@ class Task(nn.Module):
         `forward` instead would make the host wait for the device in every step.
         """
         return None
-
-    def start_epoch(self, epoch: int) -> None:
-        """Called before the first step of an epoch, also when a resumed run starts in the middle of it."""
 
     def after_step(self) -> None:
         """Called after each optimiser step, which may have had several forward passes: momentum updates, queues."""

@@ -61,10 +61,11 @@ class TokenTask(Task):
         condition = condition.randomly_withheld(
             config.cond_drop_prob, config.text_drop_prob, config.retrieval_drop_prob
         )
-        with watched([self.model.transformer]) as outputs:
+        with watched([self.model.transformer]) as calls:
             loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
         cells = batch["mask"][:SPREAD_SAMPLES].repeat_interleave(self.model.n_parts, dim=1)
-        spread = token_spread(outputs[0][:SPREAD_SAMPLES], cells)
+        _, rows = calls[0]
+        spread = token_spread(rows[:SPREAD_SAMPLES], cells)
         return {"cross_entropy": loss, "metric/accuracy": accuracy, "metric/token_spread": spread}
 
     def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:

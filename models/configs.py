@@ -12,9 +12,9 @@ from utils.errors import UserError
 from utils.schema import option
 
 
-def _check_heads(width: int, n_heads: int, flags: str) -> None:
+def _check_heads(width: int, n_heads: int) -> None:
     if width % n_heads:
-        raise UserError(f"{flags} do not fit: {width} is not divisible by {n_heads}")
+        raise UserError(f"--latent_dim and --n_heads do not fit: {width} is not divisible by {n_heads}")
 
 
 TEXT_ENCODER_HELP = "frozen encoder of the captions: minilm (offline), clip, distilbert, a folder, a name on the hub"
@@ -79,7 +79,7 @@ class TransformerConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_heads(self.latent_dim, self.n_heads, "--latent_dim and --n_heads")
+        _check_heads(self.latent_dim, self.n_heads)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class LengthEstimatorConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_heads(self.latent_dim, self.n_heads, "--latent_dim and --n_heads")
+        _check_heads(self.latent_dim, self.n_heads)
 
 
 @dataclass(frozen=True)

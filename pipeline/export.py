@@ -40,6 +40,6 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     # A run that was itself exported keeps its first record.
     exported = run.config | {EXPORTED: run.config.get(EXPORTED, record)}
     weights = out_dir / "model" / f"{path.stem}{EXPORT_SUFFIX}"
-    save_safetensors(weights, state, half=True, metadata={"step": str(exported[EXPORTED]["step"])})
+    save_safetensors(weights, state, metadata={"step": str(exported[EXPORTED]["step"])})
     write_json(out_dir / "config.json", exported)
     return weights

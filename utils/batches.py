@@ -9,11 +9,32 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from utils.row_store import RowStore
+from utils.errors import UserError
+from utils.row_store import Row, RowStore
 from utils.threads import map_on_cores
 
 Result = TypeVar("Result")
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Lengths (...) of rows that are padded to `size` -> mask (..., size), True = valid."""
+    return torch.arange(size, device=lengths.device) < lengths[..., None]
+
+
+def checked_motion(motion: np.ndarray | Row | Tensor, number: int, width: int) -> Tensor:
+    """Raw features (T, width) in single precision on the CPU.
+
+    Raises:
+        UserError: no frames, another width, or not finite; the motion's number is named.
+    """
+    rows = torch.as_tensor(motion[:], dtype=torch.float32).cpu()
+    if rows.ndim != 2 or rows.shape[1] != width or not len(rows):
+        raise UserError(f"motion {number} must have the shape (frames, {width}), not {tuple(rows.shape)}")
+    if not torch.isfinite(rows).all():
+        raise UserError(f"motion {number} has values that are not finite")
+    return rows
 
 
 @dataclass(frozen=True)

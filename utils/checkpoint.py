@@ -12,16 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from utils.files import atomic_path
 
 HALF_LIMIT = torch.finfo(torch.float16).max
 LISTED_NAMES = 6
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:LISTED_NAMES])
-    return shown if len(names) <= LISTED_NAMES else f"{shown} and {len(names) - LISTED_NAMES} more"
 
 
 def _misfit(mine: Tensor, given: Any) -> str:
@@ -58,13 +53,13 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path | st
     state, own = _upgraded(module, state), module.state_dict()
     problems = []
     if missing := [name for name in own if name not in state]:
-        problems.append(f"lacks {_listed(missing)}")
+        problems.append(f"lacks {listed(missing, ', ', LISTED_NAMES)}")
     if unexpected := [name for name in state if name not in own]:
-        problems.append(f"has unexpected {_listed(unexpected)}")
+        problems.append(f"has unexpected {listed(unexpected, ', ', LISTED_NAMES)}")
     both = {name: mine for name, mine in own.items() if name in state and isinstance(mine, Tensor)}
     shapes = [f"{name} {reason}" for name, mine in both.items() if (reason := _misfit(mine, state[name]))]
     if shapes:
-        problems.append(f"does not fit in {_listed(shapes)}")
+        problems.append(f"does not fit in {listed(shapes, ', ', LISTED_NAMES)}")
     if problems:
         raise UserError(f"{source} is not a state of this {type(module).__name__}: it {'; '.join(problems)}")
     module.load_state_dict(state, strict=True)
@@ -149,18 +144,14 @@ def to_half(tensor: Tensor) -> Tensor:
     return tensor.half()
 
 
-def save_safetensors(
-    path: Path | str, state: Mapping[str, Tensor], half: bool = True, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Writes `state` as a `.safetensors` file, atomically.
+def save_safetensors(path: Path | str, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes `state` as a `.safetensors` file, atomically, in half precision where `to_half` allows it.
 
     Args:
         path: the file.
         state: name -> tensor; tied tensors are written once for each name.
-        half: see `to_half`.
         metadata: text kept in the file's header.
     """
-    tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
-    tensors = {name: (to_half(tensor) if half else tensor).clone().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: to_half(tensor.detach().cpu()).clone().contiguous() for name, tensor in state.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, dict(metadata or {}))

@@ -10,6 +10,12 @@ class UserError(Exception):
     """Bad input. The message is one line that names the file, line, flag or value, and the remedy."""
 
 
+def listed(items: list[str], separator: str = "; ", most: int = 3) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return separator.join(items[:most]) + more
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits: 0 or what it returns, 2 with one line on stderr for a `UserError`."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -71,6 +72,33 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+@contextlib.contextmanager
+def replaced_folder(folder: Path | str) -> Iterator[Path]:
+    """Yields a temporary folder beside `folder`; it takes its place when the block ends without an error.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
+        ) as holder:
+            new, old = Path(holder) / "new", Path(holder) / "old"
+            new.mkdir()
+            yield new
+            if folder.exists():
+                os.replace(folder, old)
+            try:
+                os.replace(new, folder)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise  # else another process was quicker: its folder stays
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
 def slugify(text: str, max_length: int = 60) -> str:

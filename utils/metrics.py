@@ -160,14 +160,6 @@ def root_aligned_joint_error(reference: np.ndarray, other: np.ndarray) -> float:
     return joint_error(reference - reference[..., :1, :], other - other[..., :1, :])
 
 
-def velocity_error(reference: np.ndarray, other: np.ndarray, fps: float) -> float:
-    """Mean distance of corresponding joint velocities of (..., T, J, 3), T >= 2, in the joints' unit a second."""
-    reference, other = _joints(reference, other)
-    if reference.shape[-3] < 2:
-        raise UserError("a velocity needs at least two frames")
-    return joint_error(np.diff(reference, axis=-3), np.diff(other, axis=-3)) * fps
-
-
 def foot_skate(feet: np.ndarray, contacts: np.ndarray, fps: float) -> float:
     """Mean horizontal way of foot joints while they are in contact, metres in a twentieth of a second (a frame of
     HumanML3D, whatever the motion's own rate): 0 for feet that stand.

@@ -26,7 +26,7 @@ def inverse(quaternion: np.ndarray) -> np.ndarray:
 
 
 def normalize(quaternion: np.ndarray) -> np.ndarray:
-    """Scaled to unit length; a zero quaternion stays zero."""
+    """Scaled to unit length, as vectors of any width are; zero stays zero."""
     return quaternion / np.maximum(np.linalg.norm(quaternion, axis=-1, keepdims=True), 1e-12)
 
 
@@ -104,43 +104,14 @@ def to_matrix(quaternion: np.ndarray) -> np.ndarray:
 
 def from_matrix(matrix: np.ndarray) -> np.ndarray:
     """Quaternions with a non-negative real part from rotation matrices (..., 3, 3)."""
-    m = matrix
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-    candidates = np.stack(
-        [
-            np.stack(
-                [1 + trace, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1
-            ),
-            np.stack(
-                [
-                    m[..., 2, 1] - m[..., 1, 2],
-                    1 + m[..., 0, 0] - m[..., 1, 1] - m[..., 2, 2],
-                    m[..., 0, 1] + m[..., 1, 0],
-                    m[..., 0, 2] + m[..., 2, 0],
-                ],
-                -1,
-            ),
-            np.stack(
-                [
-                    m[..., 0, 2] - m[..., 2, 0],
-                    m[..., 0, 1] + m[..., 1, 0],
-                    1 - m[..., 0, 0] + m[..., 1, 1] - m[..., 2, 2],
-                    m[..., 1, 2] + m[..., 2, 1],
-                ],
-                -1,
-            ),
-            np.stack(
-                [
-                    m[..., 1, 0] - m[..., 0, 1],
-                    m[..., 0, 2] + m[..., 2, 0],
-                    m[..., 1, 2] + m[..., 2, 1],
-                    1 - m[..., 0, 0] - m[..., 1, 1] + m[..., 2, 2],
-                ],
-                -1,
-            ),
-        ],
-        axis=-2,
-    )
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = np.moveaxis(matrix, (-2, -1), (0, 1))
+    rows = [
+        [1 + (xx + yy + zz), zy - yz, xz - zx, yx - xy],
+        [zy - yz, 1 + xx - yy - zz, xy + yx, xz + zx],
+        [xz - zx, xy + yx, 1 - xx + yy - zz, yz + zy],
+        [yx - xy, xz + zx, yz + zy, 1 - xx - yy + zz],
+    ]
+    candidates = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
     # The candidate with the largest own component is the numerically safe one.
     diagonal = np.diagonal(candidates, axis1=-2, axis2=-1)
     best = diagonal.argmax(-1)
@@ -153,14 +124,6 @@ def to_sixd(quaternion: np.ndarray) -> np.ndarray:
     """The first two matrix COLUMNS one after the other, (..., 6) (Zhou et al., CVPR 2019)."""
     matrix = to_matrix(quaternion)
     return np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1)
-
-
-def from_sixd(sixd: np.ndarray) -> np.ndarray:
-    """Inverse of `to_sixd`; two vectors that are not orthonormal are made so (Gram-Schmidt)."""
-    first = sixd[..., :3] / np.maximum(np.linalg.norm(sixd[..., :3], axis=-1, keepdims=True), 1e-12)
-    third = np.cross(first, sixd[..., 3:])
-    third = third / np.maximum(np.linalg.norm(third, axis=-1, keepdims=True), 1e-12)
-    return from_matrix(np.stack([first, np.cross(third, first), third], axis=-1))
 
 
 def unroll(quaternion: np.ndarray) -> np.ndarray:

@@ -50,16 +50,12 @@ class RigMotion:
 
     def path(self, node: int) -> np.ndarray:
         """(T, 3) places of one node in the world."""
-        parent = self.parents[node]
         chain = [node]
-        while parent >= 0:
+        while (parent := self.parents[chain[0]]) >= 0:
             chain.insert(0, parent)
-            parent = self.parents[parent]
-        place, turn = self.translations[:, chain[0]], self.rotations[:, chain[0]]
-        for node in chain[1:]:
-            place = place + quaternion.rotate(turn, self.translations[:, node])
-            turn = quaternion.multiply(turn, self.rotations[:, node])
-        return place
+        parents = tuple(range(-1, len(chain) - 1))
+        line = RigMotion((), parents, self.translations[:, chain], self.rotations[:, chain], self.fps)
+        return line.positions()[:, -1]
 
     def resampled(self: Moving, fps: float) -> Moving:
         """The same motion at another frame rate: interpolated rotations and places, so that rigid bones stay exact.
@@ -132,7 +128,6 @@ def resample_joints(joints: np.ndarray, parents: tuple[int, ...], source_fps: fl
     for joint in range(1, joints.shape[1]):
         bone = joints[:, joint] - joints[:, parents[joint]]
         length = np.linalg.norm(bone, axis=-1, keepdims=True)
-        direction = times.cubic(bone / np.maximum(length, 1e-12))
-        direction /= np.maximum(np.linalg.norm(direction, axis=-1, keepdims=True), 1e-12)
+        direction = quaternion.normalize(times.cubic(quaternion.normalize(bone)))
         result[:, joint] = result[:, parents[joint]] + direction * times.linear(length)
     return result

@@ -72,16 +72,6 @@ class Row:
         """(L, ...)."""
         return (len(self), *self.store.shape)
 
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return len(self.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of its numbers."""
-        return self.store.dtype
-
     def part(self, first: int, last: int) -> Row:
         """The steps from `first` to before `last`, both within the row."""
         return Row(self.store, self.key, self.first + first, self.first + last)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 
+from benchmarks.figures import median_seconds
 from benchmarks.gpu.parity import FRAMES, PROMPTS
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.stages import build_stage
@@ -19,17 +18,6 @@ from pipeline import TextToMotion
 
 BATCHES, TINY_BATCHES = (1, 8, 32), (1, 3)
 REPEATS, TINY_REPEATS = 7, 1
-
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median time of calls that end with their result on the CPU, after one that warms up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def latency_rows(tiny: bool, device_name: str) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import table
 from utils.files import atomic_path, write_json
 
 
@@ -66,15 +67,13 @@ def markdown(machine: dict[str, Any], sections: Sequence[Section]) -> str:
             lines += [f"**{section.failure}**", ""]
         if section.rows:
             columns = list(dict.fromkeys(name for row in section.rows for name in row.figures))
-            lines += [_line(["", *columns, "passed", ""]), _line(["---"] * (len(columns) + 3))]
-            for row in section.rows:
-                figures = [_shown(row.figures.get(name)) for name in columns]
-                lines.append(_line([row.what, *figures, _shown(row.passed), row.note]))
+            cells = (
+                [row.what, *(_shown(row.figures.get(name)) for name in columns), _shown(row.passed), row.note]
+                for row in section.rows
+            )
+            plain = ([" ".join(cell.replace("|", "/").split()) for cell in line] for line in cells)
+            lines.append(table(["", *columns, "passed", ""], plain))
     return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells) + " |"
 
 
 def _shown(value: Any) -> str:

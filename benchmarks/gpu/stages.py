@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from benchmarks.commands import COMMANDS, readme_flags
 from data.clips import Caption, Clip
 from data.collate import collate_motions
 from data.datasets import MotionTextDataset, WindowDataset
@@ -29,37 +29,20 @@ from engine.vq_task import VQTask
 from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import ConditionSource
-from models.rag.database import Embedded, Entry, RAGDatabase
+from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from models.text.encoder import TextFeatures, TowerEncoder
 from models.text.published import PublishedTower
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
-from options.stages import (
-    EvaluatorOptions,
-    LengthOptions,
-    MaskedOptions,
-    ResidualOptions,
-    RetrieverOptions,
-    VQOptions,
-)
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
 from pipeline.token_training import KINDS
+from utils.batches import length_mask
 from utils.formats import get_format
 from utils.run import TokenShape
 from utils.schema import to_dict
 
-README = Path(__file__).parents[2] / "README.md"
-# Stage -> options, and the command of the README that trains it.
-COMMANDS: dict[str, tuple[type, str]] = {
-    "vq": (VQOptions, "run_rvq.sh"),
-    "tmr": (RetrieverOptions, "Part_TMR.scripts.train"),
-    "mtrans": (MaskedOptions, "run_mtrans.sh"),
-    "rtrans": (ResidualOptions, "run_rtrans.sh"),
-    "length": (LengthOptions, "train_length_estimator.py"),
-    "evaluator": (EvaluatorOptions, "train_evaluator.py"),
-}
 STAGES = tuple(COMMANDS)
 _TINY_TRANSFORMER = "--latent_dim 16 --n_heads 2 --n_layers 1 --ff_size 16 --attnj --attnt"
 TINY = {
@@ -103,16 +86,6 @@ class Stage:
         items = [self.dataset[index] for index in range(size or self.options.train.batch_size)]
         batch, fetch = self.collate(items), self.task.host_fetcher()
         return batch if fetch is None else batch | fetch(batch)
-
-
-def readme_flags(script: str) -> list[str]:
-    """The flags of the README's first command line with this script; none where it has no line of its own."""
-    for line in README.read_text(encoding="utf-8").splitlines():
-        words = shlex.split(line, comments=True) if line.startswith("    ") and script in line else []
-        if any(script in word for word in words):
-            first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
-            return words[first:]
-    return []
 
 
 def stage_options(name: str, tiny: bool, flags: Sequence[str] = ()) -> Any:
@@ -207,7 +180,7 @@ class RandomTexts:
     def rows(self, indices: Tensor) -> TextFeatures:
         """Features of the captions `indices` (B,)."""
         lengths = self.lengths[indices]
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        mask = length_mask(lengths, int(lengths.max()))
         states = self.states[indices][:, : mask.shape[1]].float() * mask[..., None]
         return TextFeatures(states.sum(dim=1) / lengths[:, None], states, mask)
 
@@ -228,6 +201,4 @@ def random_library(dims: ConditionDims, tokens: Sequence[Tensor]) -> RAGDatabase
     entries = tuple(Entry(f"{number:06d}", f"{number:06d}", (f"caption {number}",)) for number in range(count))
     text, motion = (nn.functional.normalize(torch.randn(count, dims.retriever), dim=-1) for _ in range(2))
     parts = nn.functional.normalize(torch.randn(count, dims.n_retriever_parts, dims.retriever_part), dim=-1)
-    padded = nn.utils.rnn.pad_sequence(list(tokens), batch_first=True).short()
-    steps = torch.tensor([len(row) for row in tokens], dtype=torch.int16)
-    return RAGDatabase(Embedded(entries, text, motion, parts, padded, steps), {})
+    return RAGDatabase(Embedded(entries, text, motion, parts, *pad_tokens(tokens)), {})

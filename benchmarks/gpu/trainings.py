@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.report import Row
-from benchmarks.gpu.stages import Stage, build_stage
+from benchmarks.gpu.stages import build_stage
 from engine.harness import Harness
 from engine.schedule import seed_everything
+from engine.task import Task
 from options.command_line import parse
 from utils.device import choose_device
 from utils.errors import run_script
@@ -54,17 +55,15 @@ class RecordingHarness(Harness):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _train(stage: Stage, folder: Path, losses: Path, device: torch.device, killed_after: int = 0) -> None:
+def _train(name: str, flags: str, folder: Path, losses: Path, device: str, killed_after: int = 0) -> Task:
+    """Trains a tiny stage from fixed random numbers."""
+    seed_everything(0)
+    stage = build_stage(name, tiny=True, batches=3, flags=f"{FLAGS.get(name, '')} {flags}".split())
     settings = replace(stage.options.train, max_epoch=STEPS, max_steps=STEPS, save_every=SAVE_EVERY)
     harness = RecordingHarness(folder, stage.task, stage.dataset, None, settings, stage.collate, device)
     harness.losses_path, harness.killed_after = losses, killed_after
     harness.fit()
-
-
-def _train_stage(name: str, folder: Path, losses: Path, device: str, killed_after: int) -> None:
-    seed_everything(0)
-    stage = build_stage(name, tiny=True, batches=3, flags=FLAGS.get(name, "").split())
-    _train(stage, folder, losses, torch.device(device), killed_after)
+    return stage.task
 
 
 def resume_rows(tiny: bool, device_name: str) -> Iterator[Row]:
@@ -77,8 +76,8 @@ def resume_rows(tiny: bool, device_name: str) -> Iterator[Row]:
             for run, kills in (("whole", [0]), ("killed", [KILLED_AFTER, 0])):
                 losses = Path(place) / f"{run}.json"
                 for killed_after in kills:
-                    arguments = (name, Path(place) / run, losses, str(device), killed_after)
-                    process = context.Process(target=_train_stage, args=arguments)
+                    arguments = (name, "", Path(place) / run, losses, str(device), killed_after)
+                    process = context.Process(target=_train, args=arguments)
                     process.start()
                     process.join()
                     codes.append(process.exitcode)
@@ -111,13 +110,11 @@ def _digest(module: torch.nn.Module) -> str:
 def worker() -> None:
     """Trains a tiny stage; writes losses and digest."""
     options = parse(WorkerOptions)
-    device = choose_device(options.gpu_id)
-    seed_everything(0)
-    flags = FLAGS.get(options.stage, "--dropout 0") + (" --text_encoder minilm" if options.stage == "tmr" else "")
-    stage = build_stage(options.stage, tiny=True, batches=3, flags=flags.split())
+    flags = "" if options.stage in FLAGS else "--dropout 0"
+    flags += " --text_encoder minilm" * (options.stage == "tmr")
     out, rank = Path(options.out), int(os.environ.get("RANK", 0))
-    _train(stage, out / "run", out / "losses.json", device)
-    write_json(out / f"digest_{rank}.json", _digest(stage.task))
+    task = _train(options.stage, flags, out / "run", out / "losses.json", str(choose_device(options.gpu_id)))
+    write_json(out / f"digest_{rank}.json", _digest(task))
 
 
 def process_rows(tiny: bool, device_name: str) -> Iterator[Row]:

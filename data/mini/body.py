@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from utils import quaternion
 from utils.formats import get_format
 
 SKELETON = get_format("humanml3d")
@@ -114,10 +115,6 @@ def _turned(frame: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return np.einsum("tij,...j->ti", frame, vector) if vector.ndim == 1 else np.einsum("tij,tj->ti", frame, vector)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
 def forward_of(yaw: np.ndarray) -> np.ndarray:
     """(..., 2) x and z of the forward direction at a heading (...)."""
     return np.stack([np.sin(yaw), np.cos(yaw)], axis=-1)
@@ -146,11 +143,6 @@ def foot_points(foot: Foot, side: int) -> tuple[np.ndarray, np.ndarray]:
     on_heel = ground - HEEL_BACK * forward + pitched(HEEL_BACK, ANKLE_HEIGHT)
     ankle = np.where((foot.pitch > 0)[:, None], on_toe, on_heel)
     return ankle, ankle + pitched(reach, -ANKLE_HEIGHT)
-
-
-def _hip_frames(pose: Pose) -> np.ndarray:
-    heading = rotation(1, np.degrees(pose.yaw))
-    return heading @ rotation(1, pose.twist) @ rotation(0, pose.tilt) @ rotation(2, pose.roll)
 
 
 def _lower_for_reach(pose: Pose, hips: np.ndarray, ankles: list[np.ndarray], feet: tuple[Foot, Foot]) -> np.ndarray:
@@ -183,8 +175,7 @@ def _leg(hip: np.ndarray, ankle: np.ndarray, hinge: np.ndarray, side: int) -> tu
         distance > knee_point, knee_point + slack * np.tanh((distance - knee_point) / slack), np.maximum(distance, 0.12)
     )
     along = (THIGH[side] ** 2 - SHIN[side] ** 2 + distance**2) / (2 * distance)
-    outward = np.cross(axis, hinge)
-    outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
+    outward = quaternion.normalize(np.cross(axis, hinge))
     knee = hip + along * axis + np.sqrt(np.maximum(THIGH[side] ** 2 - along**2, 0.0)) * outward
     return knee, hip + distance * axis
 
@@ -193,7 +184,8 @@ def pose_joints(pose: Pose, feet: tuple[Foot, Foot]) -> np.ndarray:
     """Joints (T, 22, 3) of the pose: spine, head and arms by forward kinematics, legs by inverse kinematics."""
     joints = np.zeros((pose.n_frames, SKELETON.n_joints, 3))
     pelvis = np.stack([pose.path[:, 0], pose.height, pose.path[:, 1]], axis=-1)
-    hip_frame = _hip_frames(pose)
+    hip_frame = rotation(1, np.degrees(pose.yaw)) @ rotation(1, pose.twist)
+    hip_frame = hip_frame @ rotation(0, pose.tilt) @ rotation(2, pose.roll)
     points = [foot_points(foot, side) for side, foot in zip(SIDES, feet, strict=True)]
     ankles = [ankle for ankle, _ in points]
     hips = np.stack([_turned(hip_frame, OFFSETS[1 + side]) for side in SIDES], axis=1) + pelvis[:, None]
@@ -215,7 +207,10 @@ def pose_joints(pose: Pose, feet: tuple[Foot, Foot]) -> np.ndarray:
             pointed = _turned(shin_frame @ rotation(0, np.full(len(toe), 25.0)), np.array([0.0, -0.35, 0.94]))
             ankle, toe_way = ankle * (1 - free) + swung * free, (toe - ankle) * (1 - free) + pointed * free * FOOT[side]
             # The swinging foot bends the knee rather than touch the floor.
-            low = np.minimum(ankle[:, 1] - ANKLE_HEIGHT, ankle[:, 1] + FOOT[side] * _unit(toe_way)[:, 1]) - 0.03
+            low = (
+                np.minimum(ankle[:, 1] - ANKLE_HEIGHT, ankle[:, 1] + FOOT[side] * quaternion.normalize(toe_way)[:, 1])
+                - 0.03
+            )
             ankle[:, 1] += np.minimum(foot.free * 4.0, 1.0) * 0.015 * np.logaddexp(0.0, -low / 0.015)
         else:
             toe_way = toe - ankle
@@ -224,7 +219,7 @@ def pose_joints(pose: Pose, feet: tuple[Foot, Foot]) -> np.ndarray:
         knee, reached = _leg(hip, ankle, hinge, side)
         joints[:, 1 + side], joints[:, 4 + side] = hip, knee
         joints[:, 7 + side] = reached
-        joints[:, 10 + side] = reached + FOOT[side] * _unit(toe_way)
+        joints[:, 10 + side] = reached + FOOT[side] * quaternion.normalize(toe_way)
 
     frame = hip_frame
     parent = 0

@@ -134,23 +134,18 @@ def travel(spans: list[GaitSpan], duration: float, first_foot: int) -> Travel:
     times = np.arange(int(np.ceil(duration / STEP)) + 1) * STEP
     weights = _weights(times, spans)
     idle = Gait()
-    channels = {}
-    for name in (item.name for item in fields(Gait)):
-        rest = getattr(idle, name)
-        channels[name] = rest + sum(
-            (weight * (getattr(span.gait, name) - rest) for weight, span in zip(weights, spans, strict=True)),
-            np.zeros(len(times)),
-        )
-    moving = weights.sum(axis=0)
+
+    def beyond_idle(name: str, weights: np.ndarray) -> np.ndarray:
+        """(n,) weighted sum over the spans."""
+        values = (getattr(span.gait, name) - getattr(idle, name) for span in spans)
+        return sum((weight * value for weight, value in zip(weights, values, strict=True)), np.zeros(len(times)))
+
+    channels = {item.name: getattr(idle, item.name) + beyond_idle(item.name, weights) for item in fields(Gait)}
     # The stride keeps its beat while speed is gained or lost: steps get shorter, not slower.
     early = weights**0.15
-    channels["cadence"] = sum(
-        (eager * span.gait.cadence for eager, span in zip(early, spans, strict=True)), np.zeros(len(times))
-    ) / np.maximum(early.sum(axis=0), 1.0)
-    channels["duty"] = idle.duty + sum(
-        (eager * (span.gait.duty - idle.duty) for eager, span in zip(early, spans, strict=True)), np.zeros(len(times))
-    ) / np.maximum(early.sum(axis=0), 1.0)
-    active = moving > 0.002
+    for name in ("cadence", "duty"):
+        channels[name] = getattr(idle, name) + beyond_idle(name, early) / np.maximum(early.sum(axis=0), 1.0)
+    active = weights.sum(axis=0) > 0.002
 
     rate = np.zeros(len(times))
     for weight, span in zip(weights, spans, strict=True):
@@ -225,25 +220,12 @@ def footsteps(trip: Travel, side: int) -> tuple[tuple[np.ndarray, float], list[S
     for index, (lift, land) in enumerate(events):
         place, yaw = stand_place(trip, side, min(_stance_time(trip, land, lifts[index + 1]), trip.times[-1]))
         before = events[index - 1][1] if index else 0.0
-        at = {
-            name: float(trip.at(trip.channels[name], 0.5 * (lift + min(land, trip.times[-1]))))
+        height, skew, lift_pitch, land_pitch, hover = (
+            float(trip.at(trip.channels[name], 0.5 * (lift + min(land, trip.times[-1]))))
             for name in ("lift", "lift_skew", "lift_pitch", "land_pitch", "hover")
-        }
-        rise = float(np.clip(0.5 * (lift - before), 0.08, 0.34))
-        swings.append(
-            Swing(
-                lift,
-                land,
-                place,
-                yaw,
-                at["lift"],
-                at["lift_skew"],
-                at["lift_pitch"],
-                at["land_pitch"],
-                rise,
-                hover=at["hover"],
-            )  # fmt: skip
         )
+        rise = float(np.clip(0.5 * (lift - before), 0.08, 0.34))
+        swings.append(Swing(lift, land, place, yaw, height, skew, lift_pitch, land_pitch, rise, hover=hover))
     start = stand_place(trip, side, _stance_time(trip, 0.0, lifts[0]))
     return start, swings
 

@@ -8,51 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from data.mini import actions as act
 from data.mini import gestures as gesture
-from data.mini.body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, left_of, pose_joints
+from data.mini.body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, forward_of, left_of, pose_joints
 from data.mini.gait import Gait, GaitSpan, Travel, feet_of, scaled, travel
+from utils.files import read_json
 from utils.representation import canonicalize
 
 FPS = 20
 MIN_FRAMES, MAX_FRAMES = 41, 121  # joints; features have one row less, a multiple of four
+PAUSES = {"jump": (0.05, 0.25), "squat": (0.1, 0.3), "sit": (0.6, 1.4), "kneel": (0.5, 1.3), "lunge": (0.05, 0.3)}
 ALWAYS = 60.0  # seconds: a span that reaches beyond the clip
 
 Segment = Mapping[str, str]
 
-WALK = Gait(
-    speed=1.15, cadence=0.92, duty=0.61, center=0.46, width=0.05, lift=0.085, lift_skew=0.56, lift_pitch=62.0,
-    land_pitch=-17.0, crouch=0.012, bob=0.018, sway=0.034, pelvis_roll=3.0, pelvis_twist=9.0, chest_twist=5.0,
-    bend=3.5, arm_swing=23.0, arm_offset=0.0, elbow=24.0, elbow_swing=17.0,
-)  # fmt: skip
-JOG = Gait(
-    speed=2.1, cadence=1.30, duty=0.37, center=0.40, width=0.045, lift=0.15, lift_skew=0.50, hover=0.05,
-    lift_pitch=54.0, land_pitch=-6.0, crouch=0.025, bob=0.05, bob_phase=0.19, sway=0.018, pelvis_roll=4.0,
-    pelvis_twist=8.0, chest_twist=9.0, bend=10.0, head=-6.0, arm_swing=28.0, arm_offset=-18.0, elbow=84.0,
-    elbow_swing=15.0, arm_lag=-0.5,
-)  # fmt: skip
-RUN = Gait(
-    speed=3.2, cadence=1.38, duty=0.31, center=0.37, width=0.035, lift=0.30, lift_skew=0.45, hover=0.045,
-    lift_pitch=62.0, land_pitch=-5.0, crouch=0.025, bob=0.06, bob_phase=0.16, sway=0.016, pelvis_roll=5.0,
-    pelvis_twist=10.0, chest_twist=12.0, bend=17.0, head=-11.0, arm_swing=36.0, arm_offset=-22.0, elbow=92.0,
-    elbow_swing=22.0, arm_lag=-0.6,
-)  # fmt: skip
-BACKWARD = replace(
-    WALK, speed=-0.7, cadence=0.88, duty=0.66, center=0.5, lift=0.07, lift_skew=0.9, lift_pitch=14.0,
-    land_pitch=16.0, bob=0.012, pelvis_twist=-4.0, chest_twist=-3.0, arm_swing=-9.0, elbow_swing=4.0, bend=4.0,
-    width=0.07,
-)  # fmt: skip
-SIDESTEP = Gait(
-    cadence=1.2, duty=0.60, width=0.17, lift=0.06, lift_pitch=14.0, land_pitch=6.0, crouch=0.04, bob=0.012,
-    sway=0.0, pelvis_roll=2.0, bend=6.0, arm_offset=8.0, arm_out=16.0, elbow=32.0,
-)  # fmt: skip
-TURN = Gait(
-    cadence=1.15, duty=0.62, width=0.09, lift=0.06, lift_pitch=16.0, land_pitch=-4.0, crouch=0.015, bob=0.01,
-    sway=0.02, pelvis_roll=2.0, bend=2.0, arm_swing=4.0, elbow=18.0,
-)  # fmt: skip
+_TABLE = read_json(Path(__file__).with_name("gaits.json"))
+WALK, JOG, RUN, SIDESTEP, TURN = (Gait(**_TABLE[name]) for name in ("walk", "jog", "run", "sidestep", "turn"))
+BACKWARD = replace(WALK, **_TABLE["backward"])
+
+
+ARMS = {
+    "wave": gesture.wave, "raise": gesture.raise_arms, "clap": gesture.clap, "punch": gesture.punch,
+    "throw": gesture.throw, "point": gesture.point,
+}  # fmt: skip
 
 
 class Scene:
@@ -62,7 +44,7 @@ class Scene:
         self.rng = rng
         self.alone = n_segments == 1
         self.spans: list[GaitSpan] = []
-        self.actions: list[object] = []
+        self.actions: list[act.Action] = []
         self.clock = 0.0
         self.end: float | None = None
 
@@ -156,34 +138,30 @@ class Scene:
         if locomotion == "jump":
             ahead = segment.get("direction", rng.choice(["up", "forward"])) == "forward"
             distance = rng.uniform(0.55, 0.95) if ahead else 0.0
-            jump = act.Jump(rng, start, distance)
-            self.actions.append(jump)
+            flight = rng.uniform(0.43, 0.53)
+            action = act.jump(rng, start, flight)
             if distance:
-                ramp = 0.12
-                span = GaitSpan(
-                    jump.takeoff - 0.06, jump.land + 0.06, Gait(speed=distance / (jump.flight + 0.12)), ramp
-                )
-                self.spans.append(span)
-            self.clock = jump.end + rng.uniform(0.05, 0.25)
+                _, takeoff, land, _ = action.moments
+                gait = Gait(speed=distance / (flight + 0.12))
+                self.spans.append(GaitSpan(takeoff - 0.06, land + 0.06, gait, 0.12))
         elif locomotion == "squat":
             end = start + rng.uniform(1.6, 2.4) * (2 if self.alone and rng.random() < 0.25 else 1)
-            self.actions.append(act.Squat(rng, start, end))
-            self.clock = end + rng.uniform(0.1, 0.3)
+            action = act.squat(rng, start, end)
         elif locomotion == "sit":
-            end = start + rng.uniform(1.1, 1.5)
-            self.actions.append(act.Sit(rng, start, end))
-            self.clock = end + rng.uniform(0.6, 1.4)
+            action = act.sit(rng, start, start + rng.uniform(1.1, 1.5))
         elif locomotion == "kneel":
             end = start + rng.uniform(1.2, 1.6)
             if rng.random() < 0.3:
-                self.actions.append(act.KneelBoth(rng, start, end))
+                action = act.kneel_both(start, end)
             else:
-                self.actions.append(act.Lunge(rng, int(rng.integers(2)), start, end, kneel=True))
-            self.clock = end + rng.uniform(0.5, 1.3)
+                action = act.lunge(rng, int(rng.integers(2)), start, end, kneel=True)
         elif locomotion == "lunge":
             end = start + rng.uniform(2.2, 2.9)
-            self.actions.append(act.Lunge(rng, self._side(segment, "leg_side"), start, end, kneel=False))
-            self.clock = end + rng.uniform(0.05, 0.3)
+            action = act.lunge(rng, self._side(segment, "leg_side"), start, end, kneel=False)
+        else:
+            return
+        self.actions.append(action)
+        self.clock = action.moments[-1] + rng.uniform(*PAUSES[locomotion])
 
     # -- gestures ----------------------------------------------------------------------------------------------
 
@@ -201,23 +179,16 @@ class Scene:
         return float(self.rng.uniform(low, high if self.alone else 0.6 * low + 0.4 * high))
 
     def _gesture(self, segment: Segment, name: str, start: float, end: float) -> None:
-        rng = self.rng
-        kind = segment[name]
+        kind, _, turned = segment[name].partition("_")
         if name == "arm":
             sides = [LEFT, RIGHT] if segment.get("side") == "both" else [self._side(segment, "side")]
-            makers = {
-                "wave": gesture.Wave, "raise": gesture.Raise, "clap": gesture.Clap, "punch": gesture.Punch,
-                "throw": gesture.Throw, "point": gesture.Point,
-            }  # fmt: skip
-            self.actions.append(makers[kind](rng, sides, start, end))
+            self.actions.append(ARMS[kind](self.rng, sides, start, end))
         elif name == "leg":
-            self.actions.append(act.Kick(rng, self._side(segment, "leg_side"), start, end))
-        elif kind == "nod":
-            self.actions.append(gesture.Nod(rng, start, end))
-        elif kind == "shake":
-            self.actions.append(gesture.Shake(rng, start, end))
+            self.actions.append(act.kick(self.rng, self._side(segment, "leg_side"), start, end))
+        elif turned:
+            self.actions.append(gesture.look(self.rng, LEFT if turned == "left" else RIGHT, start, end))
         else:
-            self.actions.append(gesture.Look(rng, LEFT if kind == "look_left" else RIGHT, start, end))
+            self.actions.append({"nod": gesture.nod, "shake": gesture.shake}[kind](self.rng, start, end))
 
 
 def travelling(segment: Segment, rng: np.random.Generator) -> Gait:
@@ -241,19 +212,14 @@ def travelling(segment: Segment, rng: np.random.Generator) -> Gait:
             gait = replace(gait, elbow=gait.elbow + 30.0, bend=5.0, elbow_swing=20.0)
     if manner == "tired":
         gait = paced(WALK, rng.uniform(0.6, 0.85))
-        gait = replace(gait, bend=rng.uniform(22, 29), head=rng.uniform(14, 22), crouch=0.035, sway=0.045, lift=0.045)
-        gait = replace(
-            gait, arm_swing=9.0, elbow=10.0, elbow_swing=3.0, lift_pitch=44.0, land_pitch=-6.0, chest_twist=6.0
-        )
+        gait = replace(gait, bend=rng.uniform(22, 29), head=rng.uniform(14, 22))
     elif manner == "happy":
         gait = paced(WALK, rng.uniform(1.2, 1.5))
-        gait = replace(gait, cadence=gait.cadence * 1.05, bob=0.042, arm_swing=rng.uniform(38, 45), arm_out=24.0)
-        gait = replace(gait, elbow=38.0, elbow_swing=30.0, head=-9.0, bend=1.0, chest_twist=12.0, lift=0.08)
+        gait = replace(gait, cadence=gait.cadence * 1.05, arm_swing=rng.uniform(38, 45))
     elif manner == "sneaky":
         gait = paced(WALK, rng.uniform(0.5, 0.7))
-        gait = replace(gait, crouch=rng.uniform(0.15, 0.19), bend=rng.uniform(24, 30), head=-16.0, lift=0.13, bob=0.01)
-        gait = replace(gait, arm_swing=6.0, arm_offset=30.0, elbow=92.0, elbow_swing=4.0, arm_out=14.0, lift_pitch=20.0)
-        gait = replace(gait, land_pitch=12.0, lift_skew=1.0, duty=0.64)
+        gait = replace(gait, crouch=rng.uniform(0.15, 0.19), bend=rng.uniform(24, 30))
+    gait = replace(gait, **_TABLE.get(manner, {}))
     vary = {"arm_swing": 0.18, "elbow": 0.15, "sway": 0.25, "bob": 0.12, "pelvis_twist": 0.25, "chest_twist": 0.25}
     gait = scaled(gait, **{name: 1.0 + float(rng.uniform(-width, width)) for name, width in vary.items()})
     bend, head = float(rng.uniform(-1.5, 2.0)), float(rng.uniform(-4.0, 4.0))
@@ -268,11 +234,9 @@ def paced(gait: Gait, speed: float) -> Gait:
     return replace(scaled(gait, pelvis_twist=stride, elbow_swing=stride), speed=speed)
 
 
-def drift(
-    times: np.ndarray, rng: np.random.Generator, size: float, slow: float = 0.12, fast: float = 0.45
-) -> np.ndarray:
+def drift(times: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
     """(T,) slow random movement of about `size`."""
-    rates, phases = rng.uniform(slow, fast, 3), rng.uniform(0, 2 * np.pi, 3)
+    rates, phases = rng.uniform(0.12, 0.45, 3), rng.uniform(0, 2 * np.pi, 3)
     return size * 0.6 * np.sin(2 * np.pi * rates * times[:, None] + phases).sum(axis=1)
 
 
@@ -286,7 +250,7 @@ def base_pose(trip: Travel, times: np.ndarray, rng: np.random.Generator) -> Pose
     pose.path = trip.at(trip.path, times)
     sway = channel["sway"] * np.sin(phase - 0.3) + drift(times, rng, 0.010) * (0.3 + 0.7 * still)
     pose.path += sway[:, None] * left_of(pose.yaw)
-    pose.path += (drift(times, rng, 0.006) * still)[:, None] * np.stack([np.sin(pose.yaw), np.cos(pose.yaw)], -1)
+    pose.path += (drift(times, rng, 0.006) * still)[:, None] * forward_of(pose.yaw)
     bob = -channel["bob"] * np.cos(2 * phase - 4 * np.pi * channel["bob_phase"])
     pose.height = STAND_HEIGHT - channel["crouch"] + bob
     pose.twist = -channel["pelvis_twist"] * np.cos(phase) + drift(times, rng, 1.2) * still
@@ -335,19 +299,16 @@ def make_clip(segments: Sequence[Segment], rng: np.random.Generator) -> np.ndarr
     before = float(rng.uniform(2.0, 3.2))
     spans = [replace(span, start=span.start + before, end=span.end + before) for span in scene.spans]
     trip = travel(spans, before + n_frames / FPS + 0.8, int(rng.integers(2)))
-    for action in scene.actions:
-        for name in ("start", "end", "takeoff", "land", "release", "strike"):
-            if hasattr(action, name):
-                setattr(action, name, getattr(action, name) + before)
-        if hasattr(action, "steps"):
-            trip.extra += action.steps(trip)
+    actions = [replace(each, moments=tuple(moment + before for moment in each.moments)) for each in scene.actions]
+    for action in actions:
+        trip.extra += action.steps(trip, *action.moments)
     times = before + np.arange(n_frames) / FPS
     feet = feet_of(trip, times)
     while not (feet[LEFT].planted[0] or feet[RIGHT].planted[0]):
         # In mid-flight of a run: the clip begins where a foot is on the floor.
         times = times + 0.5 / FPS
         feet = feet_of(trip, times)
-    stage = act.Stage(times, base_pose(trip, times, rng), feet, trip)
-    for action in scene.actions:
-        action.apply(stage)  # type: ignore[attr-defined]
+    stage = act.Stage(times, base_pose(trip, times, rng), feet)
+    for action in actions:
+        action.play(stage, *action.moments)
     return canonicalize(pose_joints(stage.pose, stage.feet))

@@ -8,7 +8,6 @@ the first has to come before that of the second. T frames; positions in metres, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -46,8 +45,7 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
     scores: dict[str, bool] = {}
     findings: list[list[Finding]] = []
     for index, segment in enumerate(attributes["segments"]):
-        found = _segment_findings(signals, segment, scores, index)
-        findings.append(found)
+        findings.append(_segment_findings(signals, segment, scores, index))
     if len(findings) > 1:
         scores["order"] = all(_in_order(first, second) for first, second in pairwise(findings))
     return scores
@@ -56,7 +54,7 @@ def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20
 def _segment_findings(
     signals: Signals, segment: Mapping[str, str], scores: dict[str, bool], index: int
 ) -> list[Finding]:
-    """Scores one segment; returns the events it was found in, one for each of its rules (empty: not found)."""
+    """Scores one segment; returns the events that its first rule found (empty: not found)."""
     events = []
     for kind in ("locomotion", "arm", "leg", "head"):
         if kind not in segment:
@@ -64,13 +62,14 @@ def _segment_findings(
         rule = RULES.get((kind, segment[kind]))
         if rule is None:
             raise ValueError(f"no rule reads {kind} = {segment[kind]!r}")
-        candidates = rule(signals, segment)
+        candidates = list(rule(signals, segment))
         scores[f"{index}.{kind}"] = bool(candidates)
-        for detail in _details(kind, segment):
-            scores[f"{index}.{detail}"] = any(candidate.details.get(detail, False) for candidate in candidates)
-        complete = [item for item in candidates if all(item.details.get(d, False) for d in _details(kind, segment))]
+        details = _details(kind, segment)
+        for detail in details:
+            scores[f"{index}.{detail}"] = any(each.details.get(detail, False) for each in candidates)
+        complete = [each for each in candidates if all(each.details.get(detail, False) for detail in details)]
         events.append(complete or candidates)
-    return [item for group in events[:1] for item in group]
+    return events[0] if events else []
 
 
 _DETAILS = {
@@ -118,23 +117,3 @@ def attribute_signature(attributes: Attributes) -> str:
     return " | ".join(
         ",".join(f"{key}={segment[key]}" for key in sorted(segment)) for segment in attributes["segments"]
     )
-
-
-@dataclass(frozen=True)
-class Report:
-    """Accuracy of many clips, as a whole and by attribute (`"arm=wave"`), with how often each was scored."""
-
-    accuracy: float
-    by_attribute: dict[str, tuple[float, int]]
-
-
-def report(scored: Sequence[tuple[Attributes, Mapping[str, bool]]]) -> Report:
-    """Accuracy by attribute value from pairs of attributes and their scores."""
-    collected: dict[str, list[bool]] = {}
-    for attributes, scores in scored:
-        for name, value in scores.items():
-            index, _, key = name.partition(".")
-            label = f"{key}={attributes['segments'][int(index)][key]}" if key else name
-            collected.setdefault(label, []).append(value)
-    table = {label: (float(np.mean(values)), len(values)) for label, values in sorted(collected.items())}
-    return Report(semantic_accuracy([scores for _, scores in scored]), table)

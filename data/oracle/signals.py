@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, label, maximum_filter1d, minimum_filter1d
+from scipy.ndimage import binary_closing, find_objects, gaussian_filter1d, label
 
 from utils.facing import facing
 from utils.formats import HUMANML3D
@@ -60,15 +60,13 @@ class Signals:
 
 def read_signals(joints: np.ndarray, fps: float) -> Signals:
     """The signals of joints (T, 22, 3)."""
+
+    def heading(forward: np.ndarray) -> np.ndarray:
+        return np.unwrap(np.arctan2(forward[:, 0], forward[:, 2]))
+
     pelvis = joints[:, 0]
-    forward = facing(joints, HUMANML3D)
-    hips = joints[:, 1] - joints[:, 2]
-    hip_forward = np.cross(hips, [0.0, 1.0, 0.0])
-    hip_yaw = np.unwrap(np.arctan2(hip_forward[:, 0], hip_forward[:, 2]))
-    shoulders = joints[:, 16] - joints[:, 17]
-    chest_forward = np.cross(shoulders, [0.0, 1.0, 0.0])
-    chest_yaw = np.unwrap(np.arctan2(chest_forward[:, 0], chest_forward[:, 2]))
-    yaw = smoothed(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])), 0.25 * fps)
+    hip_yaw, chest_yaw = (heading(np.cross(joints[:, left] - joints[:, left + 1], [0.0, 1.0, 0.0])) for left in (1, 16))
+    yaw = smoothed(heading(facing(joints, HUMANML3D)), 0.25 * fps)
     # The travelled direction is judged against the hips: arms may turn the chest.
     travel_yaw = smoothed(hip_yaw, 0.35 * fps)
     velocity = np.gradient(smoothed(pelvis, 0.22 * fps), axis=0) * fps
@@ -82,8 +80,10 @@ def read_signals(joints: np.ndarray, fps: float) -> Signals:
         front = offset[..., 0] * np.sin(angle) + offset[..., 2] * np.cos(angle)
         return np.stack([left, offset[..., 1], front], axis=-1)
 
-    wrist = np.stack([local(joints[:, 20 + side], joints[:, 16 + side]) for side in (LEFT, RIGHT)], axis=1)
-    elbow = np.stack([local(joints[:, 18 + side], joints[:, 16 + side]) for side in (LEFT, RIGHT)], axis=1)
+    wrist, elbow = (
+        np.stack([local(joints[:, joint + side], joints[:, 16 + side]) for side in (LEFT, RIGHT)], axis=1)
+        for joint in (20, 18)
+    )
     floor_point = pelvis * [1.0, 0.0, 1.0]
     ankle = np.stack([local(joints[:, 7 + side], floor_point) for side in (LEFT, RIGHT)], axis=1)
     trunk = local(joints[:, 12], pelvis)
@@ -133,11 +133,9 @@ def runs(mask: np.ndarray, shortest: float, gap: int = 2) -> list[slice]:
     if gap:
         # A closing: what is False for no more than `gap` frames becomes True.
         size = 2 * ((gap + 1) // 2) + 1
-        padded = np.pad(mask.astype(np.int8), size)
-        mask = minimum_filter1d(maximum_filter1d(padded, size), size)[size:-size].astype(bool)
-    numbered, count = label(mask)
-    stretches = [np.flatnonzero(numbered == index) for index in range(1, count + 1)]
-    return [slice(int(frames[0]), int(frames[-1]) + 1) for frames in stretches if len(frames) >= shortest]
+        mask = binary_closing(np.pad(mask, size), np.ones(size))[size:-size]
+    stretches = (stretch for (stretch,) in find_objects(label(mask)[0]))
+    return [stretch for stretch in stretches if stretch.stop - stretch.start >= shortest]
 
 
 def beats(values: np.ndarray, size: float) -> int:

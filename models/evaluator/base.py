@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.batches import Batches
+from utils.batches import Batches, checked_motion
 from utils.errors import UserError
 from utils.fingerprint import weights_hash
 from utils.row_store import Row, RowStore, identity
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from data.clips import Caption
 
 FRAMES_PER_STEP = 4
-MOTIONS_AT_ONCE = 32
+MOTIONS_AT_ONCE, TEXTS_AT_ONCE = 32, 256
 
 
 class Evaluator(ABC):
@@ -73,24 +73,21 @@ class Evaluator(ABC):
         """Where the network lies."""
         return next(iter(self.network.parameters())).device
 
+    @torch.no_grad()
+    def _embed(self, sizes: Sequence[int], most: int, embed: Callable[[list[int]], Tensor]) -> np.ndarray:
+        """Numbers of items -> (b, D), for at most so many items of like size at once -> (B, D) of all."""
+        rows = torch.empty(len(sizes), self.dimension)
+        for chosen in Batches(sizes, self.device, most).of(range(len(sizes))):
+            rows[chosen] = embed(chosen).cpu()
+        return rows.numpy()
+
     def _checked(self, motions: Sequence[np.ndarray], max_frames: int | None = None) -> list[Tensor]:
         """The motions as float32 CPU tensors."""
         checked = []
         for number, motion in enumerate(motions):
-            rows = torch.from_numpy(np.array(motion, dtype=np.float32))
-            if rows.ndim != 2 or rows.shape[1] != self.n_features:
-                raise UserError(f"motion {number} must have the shape (frames, {self.n_features}), not {rows.shape}")
+            rows = checked_motion(motion, number, self.n_features)
             if len(rows) < FRAMES_PER_STEP or (max_frames is not None and len(rows) > max_frames):
                 limits = f"at least {FRAMES_PER_STEP}" if max_frames is None else f"{FRAMES_PER_STEP} to {max_frames}"
                 raise UserError(f"motion {number} has {len(rows)} frames: the evaluator reads {limits}")
-            if not torch.isfinite(rows).all():
-                raise UserError(f"motion {number} has values that are not finite")
             checked.append(rows)
         return checked
-
-
-def chunks_by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Numbers of at most `size` items of like length at once, so that little is padded."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    for start in range(0, len(order), size):
-        yield order[start : start + size]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, Evaluator, chunks_by_length
+from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, TEXTS_AT_ONCE, Evaluator
 from models.evaluator.glove import POS_TAGS, WordVectors, vocabulary_files
 from utils.arrays import read_array
 from utils.checkpoint import load_state, read_checkpoint
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 196
 N_CONTACTS = 4  # the last columns, which the evaluators do not see
-TEXTS_AT_ONCE = 256
 SLOPE = 0.2
 # Folder names of a dataset, ours and the published one's.
 FOLDERS = {"humanml3d": ("humanml3d", "t2m"), "kit": ("kit",)}
@@ -176,33 +175,32 @@ class GuoEvaluator(Evaluator):
         network = GuoNetwork(read_checkpoint(found_weights), normalizer, found_weights)
         return cls(network.to(device), WordVectors.from_folder(glove))
 
-    @torch.no_grad()
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
         """See `Evaluator.embed_text`; a caption needs its `word/POS` tokens."""
         for caption in captions:
             if not caption.tokens:
                 raise UserError(f"the caption {caption.text!r} has no word/POS tokens, which this evaluator reads")
-        embedded = [tuple(map(torch.from_numpy, self.words.embed(caption.tokens))) for caption in captions]
-        rows = torch.empty(len(captions), self.dimension)
-        for chosen in chunks_by_length([len(words) for words, _ in embedded], TEXTS_AT_ONCE):
-            lengths = torch.tensor([len(embedded[number][0]) for number in chosen])
+        tokens = [tuple(map(torch.from_numpy, self.words.embed(caption.tokens))) for caption in captions]
+        lengths = torch.tensor([len(words) for words, _ in tokens], dtype=torch.long)
+
+        def embed(chosen: list[int]) -> Tensor:
             words, pos = (
-                pad_sequence([embedded[number][kind] for number in chosen], batch_first=True).to(self.device)
+                pad_sequence([tokens[number][kind] for number in chosen], batch_first=True).to(self.device)
                 for kind in (0, 1)
             )
-            rows[chosen] = self.network.text_encoder(words, lengths, pos).cpu()
-        return rows.numpy()
+            return self.network.text_encoder(words, lengths[chosen], pos)
 
-    @torch.no_grad()
+        return self._embed(lengths.tolist(), TEXTS_AT_ONCE, embed)
+
     def embed_motion(self, motions: Sequence[np.ndarray]) -> np.ndarray:
         """See `Evaluator.embed_motion`."""
         checked = self._checked(motions, MAX_FRAMES)
-        rows = torch.empty(len(checked), self.dimension)
-        for start in range(0, len(checked), MOTIONS_AT_ONCE):
-            chunk = checked[start : start + MOTIONS_AT_ONCE]
-            padded = torch.zeros(len(chunk), MAX_FRAMES, self.n_features, device=self.device)
-            for row, motion in zip(padded, chunk, strict=True):
-                row[: len(motion)] = self.network.normalizer.normalize(motion.to(self.device))
-            lengths = torch.tensor([len(motion) for motion in chunk])
-            rows[start : start + len(chunk)] = self.network.encode_motion(padded, lengths).cpu()
-        return rows.numpy()
+        lengths = torch.tensor([len(motion) for motion in checked], dtype=torch.long)
+
+        def embed(chosen: list[int]) -> Tensor:
+            padded = torch.zeros(len(chosen), MAX_FRAMES, self.n_features, device=self.device)
+            for row, number in zip(padded, chosen, strict=True):
+                row[: lengths[number]] = self.network.normalizer.normalize(checked[number].to(self.device))
+            return self.network.encode_motion(padded, lengths[chosen])
+
+        return self._embed([MAX_FRAMES] * len(checked), MOTIONS_AT_ONCE, embed)

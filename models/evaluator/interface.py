@@ -15,7 +15,6 @@ from utils.run import Run
 
 if TYPE_CHECKING:
     from data.specs import DatasetSpec
-    from models.text_encoder import TextEncoder
 
 __all__ = ["Evaluator", "load_evaluator"]
 
@@ -23,19 +22,13 @@ RUN_NAME = "evaluator"
 SHIPPED = Path("pretrained")
 
 
-def load_evaluator(
-    spec: DatasetSpec,
-    checkpoints_dir: Path | str,
-    device: torch.device | str = "cpu",
-    text_encoder: TextEncoder | None = None,
-) -> Evaluator:
+def load_evaluator(spec: DatasetSpec, checkpoints_dir: Path | str, device: torch.device | str = "cpu") -> Evaluator:
     """Guo's evaluator for humanml3d and kit, for any other dataset its run `evaluator` of ours.
 
     Args:
         spec: the dataset.
         checkpoints_dir: folder of the runs; the shipped ones in `pretrained` are looked at after it.
         device: where to run.
-        text_encoder: shared with others, see `OwnEvaluator.load`.
 
     Raises:
         UserError: missing, with the place where it belongs, or of another feature layout.
@@ -51,4 +44,4 @@ def load_evaluator(
         )
     run = Run(run_dir)
     spec.check_run(run)
-    return OwnEvaluator.load(run, device, text_encoder)
+    return OwnEvaluator.load(run, device)

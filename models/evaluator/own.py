@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from models.configs import EvaluatorConfig
-from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, Evaluator, chunks_by_length
+from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, TEXTS_AT_ONCE, Evaluator
 from models.transformer.blocks import Attention, FeedForward
 from models.transformer.token_grid import sinusoid
+from utils.batches import length_mask
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
@@ -124,26 +125,25 @@ class OwnEvaluator(Evaluator):
             text_encoder = build_text_encoder(config.text_encoder, device=device)
         return cls(run.filled(EvaluatorNetwork(config, run.format, text_encoder.dim), which, device), text_encoder)
 
-    @torch.no_grad()
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
         """See `Evaluator.embed_text`; only the sentences are read."""
         texts = [caption.text for caption in captions]
         if (empty := next((number for number, text in enumerate(texts) if not text.strip()), None)) is not None:
             raise UserError(f"caption {empty} is empty")
-        rows = torch.empty(len(texts), self.dimension)
-        for chosen in chunks_by_length([len(text) for text in texts], 256):
-            features = self.text_encoder.features([texts[number] for number in chosen]).to(self.device)
-            rows[chosen] = self.network.encode_text(features).cpu()
-        return rows.numpy()
 
-    @torch.no_grad()
+        def embed(chosen: list[int]) -> Tensor:
+            features = self.text_encoder.features([texts[number] for number in chosen])
+            return self.network.encode_text(features.to(self.device))
+
+        return self._embed([len(text) for text in texts], TEXTS_AT_ONCE, embed)
+
     def embed_motion(self, motions: Sequence[np.ndarray]) -> np.ndarray:
         """See `Evaluator.embed_motion`."""
         checked = self._checked(motions)
-        rows = torch.empty(len(checked), self.dimension)
-        for chosen in chunks_by_length([len(motion) for motion in checked], MOTIONS_AT_ONCE):
-            padded = pad_sequence([checked[number] for number in chosen], batch_first=True).to(self.device)
-            lengths = torch.tensor([len(checked[number]) for number in chosen], device=self.device)
-            mask = torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
-            rows[chosen] = self.network.encode_motion(padded, mask).cpu()
-        return rows.numpy()
+
+        def embed(chosen: list[int]) -> Tensor:
+            padded = pad_sequence([checked[number] for number in chosen], batch_first=True)
+            mask = length_mask(torch.tensor([len(checked[number]) for number in chosen]), padded.shape[1])
+            return self.network.encode_motion(padded.to(self.device), mask.to(self.device))
+
+        return self._embed([len(motion) for motion in checked], MOTIONS_AT_ONCE, embed)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.rag.search import MotionRows, SearchResult
+from models.rag.search import MotionRows, SearchResult, distinct
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -108,13 +108,7 @@ class ApproximateRows:
         exact = torch.einsum("bd,bnd->bn", queries.float().cpu(), rows.float()).masked_fill(~here, -math.inf)
         order = exact.argsort(dim=1, descending=True)
         motions = torch.where(here, self.rows.owners.cpu()[places.clamp(min=0)], -1).gather(1, order)
-        scores = exact.gather(1, order)
-        repeated = (motions[:, :, None] == motions[:, None, :]).tril(-1).any(dim=-1) | (motions < 0)
-        first = repeated.long().argsort(dim=1, stable=True)[:, :k]
-        lost = repeated.gather(1, first)
-        return SearchResult(
-            motions.gather(1, first).masked_fill(lost, -1), scores.gather(1, first).masked_fill(lost, -math.inf)
-        )
+        return distinct(motions, exact.gather(1, order), k)
 
     def recall(self, queries: Tensor, k: int) -> float:
         """Share of the exact top k motions of queries (B, D) that the index finds."""

@@ -1,11 +1,10 @@
 """From captions to conditions: text features and retrieval are computed once a caption and reused.
 
-Letters: B batch, C captions, K retrieved motions, E retriever dimension.
+Letters: B batch, C captions, K retrieved motions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,15 +26,6 @@ def make_condition(texts: TextFeatures, retrieved: Retrieved | None) -> Conditio
 def empty_retrieval(database: RAGDatabase, batch: int, n_retrieved: int) -> Retrieved:
     """Retrieved motions of the right shapes that a condition without retrieval carries and no one looks at."""
     return database.gather(torch.zeros(batch, min(n_retrieved, len(database)), dtype=torch.long))
-
-
-def retrieve_for_training(database: RAGDatabase, queries: Tensor, takes: Sequence[str], count: int) -> Tensor:
-    """The `count` nearest motions (C, P) of each training caption (C, E), best first; fewer if there are not so many.
-
-    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer. A
-    library of one take leaves nothing, P is 0 then.
-    """
-    return database.search(queries, count, exclude_takes=list(takes)).indices
 
 
 class ConditionSource:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.rag.conditions import retrieve_for_training
 from models.rag.database import RAGDatabase
 from utils.row_store import RowStore, digest
 
@@ -27,7 +26,10 @@ def training_pool(
     count: int,
     cache_dir: Path,
 ) -> Tensor:
-    """`retrieve_for_training` for all captions -> (C, P) motion numbers, best first.
+    """The nearest motions (C, P) of training captions, best first.
+
+    The caption's own take, its mirror included, is excluded: otherwise the retrieved motion would be the answer. A
+    library of one take leaves nothing, P is 0 then.
 
     Args:
         database: the library; what it found is kept in a folder of `cache_dir` for exactly these embeddings.
@@ -42,8 +44,8 @@ def training_pool(
     def search(missing: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(missing), QUERIES_AT_ONCE):
             rows = missing[start : start + QUERIES_AT_ONCE]
-            found = retrieve_for_training(database, embed(torch.tensor(rows)), [takes[row] for row in rows], count)
-            yield from zip(rows, found.numpy(), strict=True)
+            found = database.search(embed(torch.tensor(rows)), count, exclude_takes=[takes[row] for row in rows])
+            yield from zip(rows, found.indices.numpy(), strict=True)
 
     store.complete(keys, search, "retrieving for the captions", "caption")
     rows = [store.read(key) for key in keys]

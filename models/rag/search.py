@@ -72,7 +72,9 @@ class MotionRows:
 
 
 def distinct(motions: Tensor, scores: Tensor, k: int) -> SearchResult:
-    """The first k different motions of (B, N) rows in descending order of score; there must be so many."""
-    repeated = (motions[:, :, None] == motions[:, None, :]).tril(-1).any(dim=-1)
+    """The first k different motions of (B, N) rows in descending order of score; -1 where there are not so many."""
+    repeated = (motions[:, :, None] == motions[:, None, :]).tril(-1).any(dim=-1) | (motions < 0)
     places = repeated.long().argsort(dim=1, stable=True)[:, :k]
-    return SearchResult(motions.gather(1, places), scores.gather(1, places))
+    lost = repeated.gather(1, places)
+    found, best = motions.gather(1, places), scores.gather(1, places)
+    return SearchResult(found.masked_fill(lost, -1), best.masked_fill(lost, float("-inf")))

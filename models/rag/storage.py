@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +12,7 @@ from torch import Tensor
 
 from models.rag.manifest import FORMAT_VERSION, MANIFEST, read_manifest
 from utils.errors import UserError
-from utils.files import give_usual_mode, read_json, write_json
+from utils.files import give_usual_mode, read_json, replaced_folder, write_json
 
 ENTRIES, EMBEDDINGS, INDEX = "entries.json", "embeddings.safetensors", "index.faiss"
 TENSORS = ("text", "motion", "parts", "row_motion")
@@ -44,13 +41,18 @@ def write(
     Raises:
         UserError: the folder cannot be written, or holds something else than a database.
     """
-    with _replaced_folder(folder) as temporary:
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / EMBEDDINGS)
-        give_usual_mode(temporary / EMBEDDINGS)
-        write_json(temporary / ENTRIES, list(entries))
-        if write_index is not None:
-            write_index(temporary / INDEX)
-        write_json(temporary / MANIFEST, {"format_version": FORMAT_VERSION, **manifest})
+    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no RAG database: give another folder")
+    try:
+        with replaced_folder(folder) as temporary:
+            save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / EMBEDDINGS)
+            give_usual_mode(temporary / EMBEDDINGS)
+            write_json(temporary / ENTRIES, list(entries))
+            if write_index is not None:
+                write_index(temporary / INDEX)
+            write_json(temporary / MANIFEST, {"format_version": FORMAT_VERSION, **manifest})
+    except SafetensorError as error:
+        raise UserError(f"cannot write {folder}: {error}") from error
 
 
 def read(folder: Path) -> Stored:
@@ -88,23 +90,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if missing := [name for name in TENSORS if name not in tensors]:
         raise UserError(f"{path} lacks {', '.join(missing)}: build the database again")
     return tensors
-
-
-@contextlib.contextmanager
-def _replaced_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place when the block ends without an error."""
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is no RAG database: give another folder")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

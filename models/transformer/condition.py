@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.configs import TransformerConfig
 from models.transformer.token_grid import TokenGrid
+from utils.batches import length_mask
 
 EVERY_PART = -1
 
@@ -230,7 +231,7 @@ class ConditionEncoder(nn.Module):
         if self.config.retrieved == "tokens":
             grid = TokenGrid(*retrieved.tokens.shape[2:])
             values = token_embedding(retrieved.tokens.flatten(2)) + grid.positions(self.config.latent_dim, mask.device)
-            steps = torch.arange(grid.n_steps, device=mask.device) < retrieved.steps[:, :, None]
+            steps = length_mask(retrieved.steps, grid.n_steps)
             row_mask = mask[:, :, None] & steps.repeat_interleave(grid.n_parts, dim=2)
             blocks.append(rows(values + rank[:, None], row_mask, grid.parts(mask.device), by_part=True))
         return blocks

@@ -45,7 +45,7 @@ class MaskedTransformer(nn.Module):
     def start_from(self, codebooks: Sequence[Tensor]) -> None:
         """Before training: sets the embeddings and the output weights of the codes by the base codebook (V, C)."""
         width = self.config.latent_dim
-        table = codebook_table(codebooks[0], width, 1.0)
+        table = codebook_table(codebooks[0], width)
         self.embedding.weight[: self.nb_code] = EMBEDDING_STD * table
         self.output.weight.copy_(table / math.sqrt(width))
 

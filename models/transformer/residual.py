@@ -47,7 +47,7 @@ class ResidualTransformer(nn.Module):
         One projection serves all levels, so that the sum of the embeddings stands for the sum of the codes.
         """
         every = torch.cat(list(codebooks))
-        tables = codebook_table(every, self.config.latent_dim, 1.0).unflatten(0, (len(codebooks), -1))
+        tables = codebook_table(every, self.config.latent_dim).unflatten(0, (len(codebooks), -1))
         spread = tables.std(dim=(1, 2), keepdim=True).clamp(min=1e-8)
         self.embeddings.copy_(EMBEDDING_STD / spread[0] * tables[:-1])
         self.outputs.copy_(EMBEDDING_STD / spread[-len(self.outputs) :] * tables[-len(self.outputs) :])

@@ -16,6 +16,7 @@ from models.transformer.blocks import ProjectedMemory
 from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
+from utils.batches import length_mask
 
 
 def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
@@ -108,7 +109,7 @@ def sample_base(
     """
     n_steps = int(steps.max())
     device = condition.text.device
-    step_mask = torch.arange(n_steps, device=device) < steps.to(device)[:, None]
+    step_mask = length_mask(steps.to(device), n_steps)
     valid = step_mask[:, :, None].expand(-1, -1, model.n_parts)
     schedules = torch.tensor([mask_schedule(int(n) * model.n_parts, settings.time_steps) for n in steps], device=device)
 
@@ -134,7 +135,7 @@ def sample_residual(
 ) -> Tensor:
     """All levels (B, N, J, Q) above base tokens (B, N, J): the most probable code, level after level."""
     device = base.device
-    step_mask = torch.arange(base.shape[1], device=device) < steps.to(device)[:, None]
+    step_mask = length_mask(steps.to(device), base.shape[1])
     codes = base[..., None]
     guidance = Guidance(model, condition, settings.res_cond_scale)
     for level in range(1, model.num_quantizers):

@@ -57,11 +57,6 @@ def sinusoid(positions: Tensor, dim: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
 
 
-def step_mask(steps: Tensor, n_steps: int) -> Tensor:
-    """Lengths (B,) in token steps -> mask (B, N), True = valid."""
-    return torch.arange(n_steps, device=steps.device) < steps[:, None]
-
-
 IGNORED = -100  # no code
 
 
@@ -75,11 +70,11 @@ def cell_loss(logits: Tensor, target: Tensor, chosen: Tensor) -> tuple[Tensor, T
     return loss, (logits.argmax(dim=-1) == hidden).sum() / chosen.sum()
 
 
-def codebook_table(codes: Tensor, width: int, std: float) -> Tensor:
-    """A codebook (V, C) as embeddings (V, width) of standard deviation `std`, by a random projection.
+def codebook_table(codes: Tensor, width: int) -> Tensor:
+    """A codebook (V, C) as embeddings (V, width) of standard deviation 1, by a random projection.
 
     Codes that sound alike start alike, so that what is learned about one holds for its neighbours.
     """
     projection = torch.randn(codes.shape[1], width, device=codes.device) / math.sqrt(codes.shape[1])
     table = (codes - codes.mean(dim=0)) @ projection
-    return table * (std / table.std().clamp(min=1e-8))
+    return table * (1.0 / table.std().clamp(min=1e-8))

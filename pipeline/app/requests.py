@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from data.specs import DatasetSpec
 from options.app import RequestLimits
 from utils.errors import UserError
 
 MAX_SEED = 2**31 - 1
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -34,34 +36,28 @@ class MotionRequest:
     retrieval: bool
 
 
-def check_request(
-    limits: RequestLimits,
-    spec: DatasetSpec,
-    *,
-    prompt: Any,
-    motion_length: Any,
-    seed: Any,
-    cond_scale: Any,
-    time_steps: Any,
-    retrieval: Any,
-) -> MotionRequest:
+def check_request(limits: RequestLimits, spec: DatasetSpec, values: Mapping[str, Any]) -> MotionRequest:
     """The request, if every value is of its type and within its limits.
+
+    Args:
+        values: by the names of the request's attributes.
 
     Raises:
         UserError: says which value is wrong and what would be right.
     """
-    if not isinstance(retrieval, bool):
-        raise UserError(f"retrieval must be on or off, not {_shown(retrieval)}")
-    if motion_length is not None:
+    if not isinstance(values["retrieval"], bool):
+        raise UserError(f"retrieval must be on or off, not {_shown(values['retrieval'])}")
+    length = values["motion_length"]
+    if length is not None:
         seconds = f" ({spec.min_frames / spec.format.fps:g} to {spec.max_frames / spec.format.fps:g} s)"
-        motion_length = _whole("the length in frames", motion_length, spec.min_frames, spec.max_frames, seconds)
+        length = _number("the length in frames", length, spec.min_frames, spec.max_frames, int, seconds)
     return MotionRequest(
-        _prompt(prompt, limits.max_prompt_length),
-        motion_length,
-        _whole("the seed", seed, 0, MAX_SEED),
-        _number("the guidance", cond_scale, 0, limits.max_cond_scale),
-        _whole("the number of steps", time_steps, 1, limits.max_time_steps),
-        retrieval,
+        _prompt(values["prompt"], limits.max_prompt_length),
+        length,
+        _number("the seed", values["seed"], 0, MAX_SEED, int),
+        _number("the guidance", values["cond_scale"], 0, limits.max_cond_scale, float),
+        _number("the number of steps", values["time_steps"], 1, limits.max_time_steps, int),
+        values["retrieval"],
     )
 
 
@@ -77,22 +73,17 @@ def _prompt(prompt: Any, limit: int) -> str:
     return text
 
 
-def _number(name: str, value: Any, low: float, high: float, note: str = "") -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"{name} must be a number, not {_shown(value)}")
+def _number(name: str, value: Any, low: float, high: float, kind: type[Number], note: str = "") -> Number:
+    proper = float.is_integer if kind is int else math.isfinite
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or (isinstance(value, float) and not proper(value))
+    ):
+        raise UserError(f"{name} must be a {'whole ' * (kind is int)}number, not {_shown(value)}")
     if not low <= value <= high:
-        raise UserError(f"{name} must be {low:g} to {high:g}{note}, not {_shown(value)}")
-    return float(value)
-
-
-def _whole(name: str, value: Any, low: int, high: int, note: str = "") -> int:
-    if isinstance(value, float) and not value.is_integer():
-        raise UserError(f"{name} must be a whole number, not {_shown(value)}")
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f"{name} must be a whole number, not {_shown(value)}")
-    if not low <= value <= high:
-        raise UserError(f"{name} must be {low} to {high}{note}, not {_shown(value)}")
-    return int(value)
+        raise UserError(f"{name} must be {low:.10g} to {high:.10g}{note}, not {_shown(value)}")
+    return kind(value)
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 FILES = {
     "motion.mp4": "video/mp4",
@@ -40,13 +39,10 @@ class ResultStore:
         """The temporary folder."""
         return Path(self._temporary.name)
 
-    def __len__(self) -> int:
-        return len(self._made)
-
     def __enter__(self) -> ResultStore:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(self, *error: object) -> None:
         self._temporary.cleanup()
 
     @contextmanager

@@ -131,7 +131,7 @@ class AppSession:
         Raises:
             UserError: a value is wrong, or too many are waiting.
         """
-        request = check_request(self.options.limits, self.t2m.spec, **values)
+        request = check_request(self.options.limits, self.t2m.spec, values)
         with self.line.turn(lambda before: progress(0.0, f"waiting: {before} before this one")):
             progress(0.1, "generating")
             motion = self._motion(request)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.evaluation.report import COLUMNS, format_cell, summarise, used_metrics
+from pipeline.evaluation.report import COLUMNS, Rows, summarise, table_cells
 from utils.files import atomic_path
 
 # What a picture shows, as far as the table has it.
 CURVES = ("fid", "r_precision_top3", "semantic_accuracy")
 SWEPT = re.compile(r"(.*), (cond_scale|res_cond_scale|retrieval_scale|time_steps) ([\d.]+)$")
-
-Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 def save_markdown(
@@ -27,12 +25,8 @@ def save_markdown(
         seconds: what each row took.
         machine: where.
     """
-    used = used_metrics(rows)
-    lines = [["protocol", *(COLUMNS[metric] for metric in used), "seconds"]]
-    lines += [
-        [row, *(format_cell(metric, values.get(metric)) for metric in used), f"{seconds[row]:.0f}"]
-        for row, values in rows.items()
-    ]
+    spent = ["seconds", *(f"{seconds[row]:.0f}" for row in rows)]
+    lines = [[*line, each] for line, each in zip(table_cells(rows), spent, strict=True)]
     table = ["| " + " | ".join(line) + " |" for line in lines]
     table.insert(1, "| --- " * len(lines[0]) + "|")
     draw_curves(folder / f"{name}.png", rows)
@@ -50,31 +44,26 @@ def draw_curves(path: Path, rows: Rows) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    sweeps: dict[str, dict[float, str]] = {}
-    single: list[str] = []
+    columns: dict[str, dict[float, str]] = {"": {}}  # those of no sweep come first, side by side
     for name in rows:
         if found := SWEPT.match(name):
-            sweeps.setdefault(found[2], {})[float(found[3])] = name
+            columns.setdefault(found[2], {})[float(found[3])] = name
         else:
-            single.append(name)
+            columns[""][len(columns[""])] = name
     metrics = [metric for metric in CURVES if any(metric in row for row in rows.values())]
-    columns = [("rows", None), *sweeps.items()]
-    figure, panels = pyplot.subplots(
-        max(len(metrics), 1), len(columns), squeeze=False, figsize=(4.5 * len(columns), 2.6 * max(len(metrics), 1))
-    )
+    height = max(len(metrics), 1)
+    size = 4.5 * len(columns), 2.6 * height
+    figure, panels = pyplot.subplots(height, len(columns), squeeze=False, figsize=size)
     for metric, line in zip(metrics, panels, strict=False):
-        for (title, sweep), panel in zip(columns, line, strict=True):
-            names = [name for name in (single if sweep is None else [sweep[x] for x in sorted(sweep)])]
-            names = [name for name in names if metric in rows[name]]
-            summaries = [summarise(rows[name][metric]) for name in names]
-            places = range(len(names)) if sweep is None else [x for x in sorted(sweep) if sweep[x] in names]
-            heights = [summary["mean"] for summary in summaries]
-            bars = [summary["interval"] for summary in summaries]
-            panel.errorbar(places, heights, bars, fmt="o" if sweep is None else "o-", capsize=3)
-            if sweep is None:
-                panel.set_xticks(list(places), [name.replace(", ", "\n") for name in names], fontsize=7)
+        for (sweep, names), panel in zip(columns.items(), line, strict=True):
+            shown = {place: name for place, name in sorted(names.items()) if metric in rows[name]}
+            summaries = [summarise(rows[name][metric]) for name in shown.values()]
+            heights, bars = ([summary[key] for summary in summaries] for key in ("mean", "interval"))
+            panel.errorbar(list(shown), heights, bars, fmt="o-" if sweep else "o", capsize=3)
+            if not sweep:
+                panel.set_xticks(list(shown), [name.replace(", ", "\n") for name in shown.values()], fontsize=7)
                 panel.margins(x=0.15)
-            panel.set_xlabel("" if sweep is None else title)
+            panel.set_xlabel(sweep)
             panel.set_ylabel(COLUMNS[metric])
             panel.grid(alpha=0.3)
     figure.tight_layout()

@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.files import atomic_path, write_json
 
+Rows = Mapping[str, Mapping[str, Sequence[float]]]  # every repeat's value, by protocol and metric
 # What a reader looks at first comes first; metres are shown in centimetres.
 COLUMNS = {
     "fid": "FID",
@@ -35,11 +36,6 @@ def summarise(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(array.mean()), "interval": interval}
 
 
-def used_metrics(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    """The metrics that any row has, in the order of the columns."""
-    return [name for name in COLUMNS if any(name in row for row in rows.values())]
-
-
 def format_cell(metric: str, values: Sequence[float] | None) -> str:
     """Mean and interval of a metric's repeats; nothing where a row has none."""
     if values is None:
@@ -51,11 +47,16 @@ def format_cell(metric: str, values: Sequence[float] | None) -> str:
     return f"{summary['mean']:.{decimals}f}{interval}"
 
 
-def format_table(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """A text table: one row a protocol, one column a metric that any row has."""
-    used = used_metrics(rows)
-    lines = [["protocol", *(COLUMNS[name] for name in used)]]
-    lines += [[protocol, *(format_cell(name, row.get(name)) for name in used)] for protocol, row in rows.items()]
+def table_cells(rows: Rows) -> list[list[str]]:
+    """The heading and a line a protocol, a column a metric that any row has."""
+    used = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    heading = ["protocol", *(COLUMNS[name] for name in used)]
+    return [heading, *([name, *(format_cell(each, row.get(each)) for each in used)] for name, row in rows.items())]
+
+
+def format_table(title: str, rows: Rows) -> str:
+    """A text table, see `table_cells`."""
+    lines = table_cells(rows)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([title, *text])

@@ -10,7 +10,7 @@ import torch
 
 from data.clips import load_split
 from data.specs import DatasetSpec, get_spec, moved
-from models.rag.conditions import ConditionSource, retrieve_for_training
+from models.rag.conditions import ConditionSource
 from models.rag.database import Embedded, Entry, RAGDatabase
 from models.text_encoder import TextFeatureStore
 from Part_TMR.library import embed_library, read_motion, read_own_clips
@@ -193,7 +193,7 @@ def test_no_window_of_a_clip_or_its_mirror_is_its_own_answer(
     training = load_split(long_clips, "train", keep_long=True)
     takes = [clip.take for clip in training for _ in clip.captions]
     captions = [caption.text for clip in training for caption in clip.captions]
-    pool = retrieve_for_training(library, retriever.encode_text(captions), takes, 4)
+    pool = library.search(retriever.encode_text(captions), 4, exclude_takes=takes).indices
     assert pool.shape[1] == 2, "the long clips leave two others"
     for take, row in zip(takes, pool.tolist(), strict=True):
         assert take not in {library.entries[number].take for number in row}
@@ -207,7 +207,7 @@ def test_a_library_of_one_take_leaves_nothing_to_retrieve(tmp_path: Path, retrie
     for takes, left in ((["a", "a", "a"], 0), (["a", "a", "b"], 1)):
         entries = [Entry(f"{take}{number}", take, (f"caption {number}",)) for number, take in enumerate(takes)]
         library = RAGDatabase(embed_library(retriever, entries, motions), {})
-        pool = retrieve_for_training(library, retriever.encode_text(["one", "two"]), ["a", "a"], 2)
+        pool = library.search(retriever.encode_text(["one", "two"]), 2, exclude_takes=["a", "a"]).indices
         assert pool.shape == (2, left)
         assert library.search(retriever.encode_text(["one"]), 2).indices.shape == (1, 2), "others still find them"
         if not left:

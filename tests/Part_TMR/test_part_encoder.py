@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.configs import PartTMRConfig
 from Part_TMR.part_encoder import PartEncoder
 from utils.formats import get_format
 
@@ -11,8 +12,10 @@ from utils.formats import get_format
 def part_encoder(patch_frames: int, layout: str = "humanml3d") -> PartEncoder:
     torch.manual_seed(0)
     columns = list(get_format(layout).part_columns.values())
-    sizes = {"width": 16, "layers": 2, "heads": 4, "feed_forward": 24, "dropout": 0.1, "embedding": 12}
-    return PartEncoder(columns, patch_frames=patch_frames, **sizes).eval()
+    config = PartTMRConfig(
+        part_dim=16, motion_layers=2, motion_heads=4, motion_ff_size=24, embed_dim=12, patch_frames=patch_frames
+    )
+    return PartEncoder(columns, config).eval()
 
 
 @pytest.mark.parametrize("patch_frames", [1, 4])

@@ -51,7 +51,7 @@ def test_a_run_loads_to_the_same_retriever(retriever: Retriever, run_dir: Path, 
 
 
 def test_an_export_in_half_precision_keeps_the_hash(retriever: Retriever, run_dir: Path, word_encoder) -> None:
-    save_safetensors(run_dir / "model" / "weights.safetensors", retriever.model.state_dict(), half=True)
+    save_safetensors(run_dir / "model" / "weights.safetensors", retriever.model.state_dict())
     exported = Retriever.load(Run(run_dir), text_encoder=word_encoder)
     assert exported.hash == retriever.hash
     assert not torch.equal(

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.commands import readme_flags
 from benchmarks.gpu import parity
 from benchmarks.gpu.__main__ import SECTIONS
 from benchmarks.gpu.isolation import run_section
 from benchmarks.gpu.report import Row, Section, markdown
-from benchmarks.gpu.stages import STAGES, build_stage, readme_flags, stage_options
+from benchmarks.gpu.stages import STAGES, build_stage, stage_options
 from benchmarks.gpu.steps import SYNCHRONISED, SyncWatch, covered
 from models.configs import PartTMRConfig
 

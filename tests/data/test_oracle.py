@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from data.mini.folder import plan
 from data.mini.motion import make_clip
-from data.oracle.scores import attribute_signature, report, score_attributes, semantic_accuracy
+from data.oracle.scores import attribute_signature, score_attributes, semantic_accuracy
 from utils.formats import get_format
 from utils.representation import features_to_joints, joints_to_features
 
 Item = tuple[dict, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Accuracy of many clips, as a whole and by attribute (`"arm=wave"`), with how often each was scored."""
+
+    accuracy: float
+    by_attribute: dict[str, tuple[float, int]]
+
+
+def report(scored: Sequence[tuple[dict, Mapping[str, bool]]]) -> Report:
+    """Accuracy by attribute value from pairs of attributes and their scores."""
+    collected: dict[str, list[bool]] = {}
+    for attributes, scores in scored:
+        for name, value in scores.items():
+            index, _, key = name.partition(".")
+            label = f"{key}={attributes['segments'][int(index)][key]}" if key else name
+            collected.setdefault(label, []).append(value)
+    table = {label: (float(np.mean(values)), len(values)) for label, values in sorted(collected.items())}
+    return Report(semantic_accuracy([scores for _, scores in scored]), table)
 
 
 @pytest.fixture(scope="module")

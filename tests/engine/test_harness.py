@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,6 @@ class Fit(Task):
         self.model = Net()
         self.momentum = nn.Linear(3, 8).requires_grad_(False)
         self.losses: list[float] = []
-        self.epochs: list[int] = []
         self.scores: list[float] = []
         self.in_step = lambda step: None
         self.in_validation = lambda: None
@@ -86,9 +84,6 @@ class Fit(Task):
             "size": self.model.layers[0].weight.square().sum(),
             "metric/odd": torch.tensor(torch.nan),
         }
-
-    def start_epoch(self, epoch: int) -> None:
-        self.epochs.append(epoch)
 
     def after_step(self) -> None:
         self.momentum.weight.lerp_(self.model.layers[0].weight.detach(), 0.1)
@@ -157,7 +152,6 @@ def test_a_killed_run_goes_on_with_the_same_losses(
 def test_epoch_order_and_randomness_depend_on_the_seed(whole: tuple[Fit, Path], tmp_path: Path) -> None:
     assert train(tmp_path / "same").losses == whole[0].losses
     assert train(tmp_path / "other", settings=replace(SETTINGS, seed=1)).losses != whole[0].losses
-    assert whole[0].epochs == [0, 1, 2]
 
 
 def test_worker_processes_change_nothing(whole: tuple[Fit, Path], tmp_path: Path) -> None:
@@ -290,17 +284,6 @@ def test_every_nth_epoch_is_kept(tmp_path: Path) -> None:
     assert len(stopped.losses) == 8 and not list((tmp_path / "stopped" / "model").glob("net_epoch_*"))
 
 
-def test_frozen_parts_stay_out_of_the_checkpoint(tmp_path: Path) -> None:
-    task = Fit()
-    task.frozen = ("momentum",)
-    train(tmp_path, task)
-    assert read_checkpoint(tmp_path / "model" / "latest.tar")["task"] == {}
-    again = Fit()
-    again.frozen = ("momentum",)
-    train(tmp_path, again, replace(SETTINGS, max_epoch=4))
-    assert len(again.losses) == 5
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_exits_with_130(
     number: int, whole: tuple[Fit, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -362,18 +345,6 @@ def test_bf16_trains_and_a_small_set_is_one_batch(tmp_path: Path) -> None:
     settings = replace(SETTINGS, mixed_precision="bf16", batch_size=64)
     task = train(tmp_path, settings=settings)
     assert len(task.losses) == 3 and all(tensor.dtype == torch.float32 for tensor in task.model.parameters())
-
-
-def test_before_training_loses_against_a_saved_state(tmp_path: Path) -> None:
-    class Started(Fit):
-        def before_training(self, loader: Iterable[dict[str, Tensor]]) -> None:
-            self.first = sum(len(batch["x"]) for batch in loader)
-            self.model.layers[0].weight.data.fill_(0.5)
-
-    once = train(tmp_path, Started(), replace(SETTINGS, max_epoch=1))
-    assert once.first == 20
-    saved = read_checkpoint(tmp_path / "model" / "latest.tar")["model"]
-    assert same_state(train(tmp_path, Started(), replace(SETTINGS, max_epoch=1)).model.state_dict(), saved)
 
 
 def test_default_parameter_groups_spare_vectors() -> None:

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as functional
 
 from models.rag import search as search_module
-from models.rag.conditions import retrieve_for_training
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from models.rag.pool import training_pool
 from utils.errors import UserError
@@ -249,15 +248,16 @@ def test_what_training_captions_retrieve_is_searched_once(tmp_path: Path) -> Non
         asked.extend(rows.tolist())
         return vectors[rows]
 
-    expected = retrieve_for_training(library, vectors, takes, 2)
+    expected = library.search(vectors, 2, exclude_takes=takes).indices
     for _ in range(2):
         assert torch.equal(training_pool(library, embed, captions, takes, 2, tmp_path), expected)
     assert len(asked) == 5, "the caption and take that come twice are asked for once"
     for other in (library.add(embedded(2, seed=5, prefix="new")), database(count=19)):
         assert torch.equal(
-            training_pool(other, embed, captions, takes, 2, tmp_path), retrieve_for_training(other, vectors, takes, 2)
+            training_pool(other, embed, captions, takes, 2, tmp_path),
+            other.search(vectors, 2, exclude_takes=takes).indices,
         )
     small = database(count=4)
     assert torch.equal(
-        training_pool(small, embed, captions, takes, 2, tmp_path), retrieve_for_training(small, vectors, takes, 2)
+        training_pool(small, embed, captions, takes, 2, tmp_path), small.search(vectors, 2, exclude_takes=takes).indices
     )

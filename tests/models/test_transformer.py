@@ -278,8 +278,8 @@ def test_codes_that_are_alike_start_alike() -> None:
     torch.manual_seed(0)
     codebooks = [torch.randn(CODES, 8) * 2.0**-level for level in range(3)]
     codebooks[0][1] = codebooks[0][0] + 0.01
-    table = codebook_table(codebooks[0], 32, 0.5)
-    assert table.shape == (CODES, 32) and table.std().item() == pytest.approx(0.5, rel=1e-4)
+    table = codebook_table(codebooks[0], 32)
+    assert table.shape == (CODES, 32) and table.std().item() == pytest.approx(1.0, rel=1e-4)
     nearest = torch.cdist(table, table).fill_diagonal_(torch.inf).argmin(dim=1)
     assert nearest[0] == 1 and nearest[1] == 0
 

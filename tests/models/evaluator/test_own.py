@@ -125,24 +125,26 @@ def test_every_valid_frame_and_the_side_count(evaluator: OwnEvaluator) -> None:
 
 def test_a_run_and_its_export_load(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(logs.parent)
-    trained = load_evaluator(get_spec("mini"), logs, text_encoder=WordEncoder())
+    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device=None: WordEncoder())
+    trained = load_evaluator(get_spec("mini"), logs)
     assert (trained.name, trained.dimension, trained.n_features) == ("own", 6, 263)
     np.testing.assert_allclose(
         trained.embed_motion(motions()), OwnEvaluator(network(), WordEncoder()).embed_motion(motions())
     )
     export_run(logs / "mini" / "evaluator", logs.parent / "pretrained" / "mini" / "evaluator")
-    shipped = load_evaluator(get_spec("mini"), "elsewhere", text_encoder=WordEncoder())
+    shipped = load_evaluator(get_spec("mini"), "elsewhere")
     np.testing.assert_allclose(shipped.embed_motion(motions()), trained.embed_motion(motions()), atol=5e-3)
     assert shipped.fingerprint == trained.fingerprint
 
 
 def test_what_does_not_fit_is_refused(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(logs.parent)
+    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device=None: WordEncoder())
     spec, run_dir = get_spec("mini"), logs / "mini" / "evaluator"
 
     def refused(message: str, checkpoints_dir: Path | str = logs) -> None:
         with pytest.raises(UserError, match=message):
-            load_evaluator(spec, checkpoints_dir, text_encoder=WordEncoder())
+            load_evaluator(spec, checkpoints_dir)
 
     refused("it belongs at elsewhere/mini/evaluator or pretrained/mini/evaluator.*train_evaluator.py", "elsewhere")
     config = {"stage": "evaluator", "model": asdict(CONFIG), "format": FORMAT.to_json()}

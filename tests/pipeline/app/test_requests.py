@@ -25,7 +25,7 @@ GOOD = {
 
 
 def check(**changes: Any) -> MotionRequest:
-    return check_request(LIMITS, MINI, **{**GOOD, **changes})
+    return check_request(LIMITS, MINI, GOOD | changes)
 
 
 def test_a_good_request_comes_through_tidied() -> None:
@@ -85,7 +85,7 @@ ANYTHING = st.one_of(
 @given(st.fixed_dictionaries({name: ANYTHING for name in GOOD}))
 def test_whatever_is_sent_the_request_is_within_the_limits_or_refused(values: dict[str, Any]) -> None:
     try:
-        request = check_request(LIMITS, MINI, **values)
+        request = check_request(LIMITS, MINI, values)
     except UserError:
         return
     assert request.prompt == request.prompt.strip() and request.prompt.isprintable()

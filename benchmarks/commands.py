@@ -1,0 +1,36 @@
+"""The trainings that the README publishes."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from options.stages import (
+    EvaluatorOptions,
+    LengthOptions,
+    MaskedOptions,
+    ResidualOptions,
+    RetrieverOptions,
+    VQOptions,
+)
+
+README = Path(__file__).parents[1] / "README.md"
+# Stage -> options, and the command of the README that trains it.
+COMMANDS: dict[str, tuple[type, str]] = {
+    "vq": (VQOptions, "run_rvq.sh"),
+    "tmr": (RetrieverOptions, "Part_TMR.scripts.train"),
+    "mtrans": (MaskedOptions, "run_mtrans.sh"),
+    "rtrans": (ResidualOptions, "run_rtrans.sh"),
+    "length": (LengthOptions, "train_length_estimator.py"),
+    "evaluator": (EvaluatorOptions, "train_evaluator.py"),
+}
+
+
+def readme_flags(script: str) -> list[str]:
+    """The flags of the README's first command line with this script; none where it has no line of its own."""
+    for line in README.read_text(encoding="utf-8").splitlines():
+        words = shlex.split(line, comments=True) if line.startswith("    ") and script in line else []
+        if any(script in word for word in words):
+            first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+            return words[first:]
+    return []
