@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.figures import table
 from benchmarks.humanml3d_set import make_set
+from benchmarks.start_probe import STARTS_ONLY
 from utils.errors import run_script
 from utils.files import read_json, write_json
 
@@ -111,7 +112,10 @@ def main() -> None:
     parser.add_argument(
         "--kill_after", type=float, default=0.0, help="seconds after which the first start is killed once"
     )
+    parser.add_argument("--starts_only", action="store_true", help="end each training before its validation")
     options = parser.parse_args()
+    if options.starts_only:
+        os.environ[STARTS_ONLY] = "1"
     dataset = make_set(options.texts, options.out / "set").root.resolve()
     out = options.out.resolve()
     results_path = out / "results.json"
