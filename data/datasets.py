@@ -71,6 +71,7 @@ class MotionTextDataset(Dataset):
         random_crop: also shortens a third of the motions by one token step, at a random place (training);
             False keeps motions whole, and longer ones from their first frame (evaluation).
         first_caption: number of the first caption where several splits share one numbering.
+        motions: False leaves them out of the items: nothing is read for who wants lengths alone.
 
     Attributes:
         captions: every caption's text, clip after clip; an item's `caption_index` less `first_caption` points in it.
@@ -87,6 +88,7 @@ class MotionTextDataset(Dataset):
         seed: int = 0,
         random_crop: bool = True,
         first_caption: int = 0,
+        motions: bool = True,
     ) -> None:
         if not clips:
             raise UserError("there is no clip to make a dataset of")
@@ -96,7 +98,7 @@ class MotionTextDataset(Dataset):
         if max_frames < UNIT_LENGTH or max_frames % UNIT_LENGTH:
             raise ValueError(f"max_frames must be a positive multiple of {UNIT_LENGTH}, not {max_frames}")
         self.clips = list(clips)
-        self.max_frames, self.seed, self.random_crop = max_frames, seed, random_crop
+        self.max_frames, self.seed, self.random_crop, self.motions = max_frames, seed, random_crop, motions
         self.epoch = 0
         self.captions = [caption.text for clip in clips for caption in clip.captions]
         self._first_caption = first_caption + np.cumsum([0] + [len(clip.captions) for clip in clips])
@@ -117,25 +119,24 @@ class MotionTextDataset(Dataset):
         clip = self.clips[index]
         generator = _generator(self.seed, self.epoch, index)
         caption = int(generator.integers(len(clip.captions)))
-        motion = self._crop(clip.features, generator)
+        first, length = self._crop(len(clip.features), generator)
         return {
-            "motion": torch.from_numpy(np.array(motion)),
-            "length": len(motion),
+            **({"motion": torch.from_numpy(np.array(clip.features[first : first + length]))} if self.motions else {}),
+            "length": length,
             "text": clip.captions[caption].text,
             "caption_index": int(self._first_caption[index]) + caption,
             "clip_index": index,
             "take_index": self._take_indices[index],
         }
 
-    def _crop(self, features: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """A stretch of (T, D) whose length is a multiple of 4 and at most `max_frames`."""
-        length = min(len(features) // UNIT_LENGTH * UNIT_LENGTH, self.max_frames)
+    def _crop(self, n_frames: int, generator: np.random.Generator) -> tuple[int, int]:
+        """First frame and length of a stretch; the length is a multiple of 4 and at most `max_frames`."""
+        length = min(n_frames // UNIT_LENGTH * UNIT_LENGTH, self.max_frames)
         if not self.random_crop:
-            return features[:length]
+            return 0, length
         if length > UNIT_LENGTH and generator.integers(3) == 0:
             length -= UNIT_LENGTH
-        start = int(generator.integers(len(features) - length + 1))
-        return features[start : start + length]
+        return int(generator.integers(n_frames - length + 1)), length
 
 
 def _generator(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from data.clips import load_split, load_statistics
 from data.collate import collate_motions
@@ -53,7 +53,8 @@ class TextTraining:
 
     Args:
         options: of the stage's script.
-        crop: train on random crops of long clips too; else on whole clips, and both splits number captions together.
+        crop: train on random crops of long clips too; else on the lengths of whole clips, and both splits number
+            captions together.
         trainable: the text encoder is trained along.
 
     Raises:
@@ -66,9 +67,10 @@ class TextTraining:
         self.options, self.spec = options, get_spec(options.run.dataset_name)
         self.device = choose_device(options.run.gpu_id)
         clips, longest = load_split(self.spec, "train", keep_long=crop), self.spec.max_frames
-        self.train = MotionTextDataset(clips, longest, options.train.seed, random_crop=crop)
+        self.train = MotionTextDataset(clips, longest, options.train.seed, random_crop=crop, motions=crop)
         first = 0 if crop else len(self.train.captions)
-        self.val = MotionTextDataset(load_split(self.spec, "val"), longest, random_crop=False, first_caption=first)
+        val = load_split(self.spec, "val")
+        self.val = MotionTextDataset(val, longest, random_crop=False, first_caption=first, motions=crop)
         self.encoder = build_text_encoder(options.model.text_encoder, device=self.device, trainable=trainable)
         seed_everything(options.train.seed)
 
@@ -87,4 +89,5 @@ class TextTraining:
 
     def harness(self, task: Task, **facts: Any) -> Harness:
         """See `harness_of`."""
-        return harness_of(self.options, task, self.train, self.val, self.device, facts=facts)
+        collate = collate_motions if self.train.motions else default_collate
+        return harness_of(self.options, task, self.train, self.val, self.device, collate, facts)

@@ -100,6 +100,15 @@ def test_evaluation_items_are_whole() -> None:
         assert dataset[0]["length"] == 80
 
 
+def test_lengths_alone_read_no_motion() -> None:
+    clips = [clip("a", 83), clip("b", 44)]
+    with_motions = MotionTextDataset(clips, max_frames=64, random_crop=False)
+    alone = MotionTextDataset(clips, max_frames=64, random_crop=False, motions=False)
+    for index in range(2):
+        item = with_motions[index]
+        assert len(item.pop("motion")) == item["length"] and alone[index] == item
+
+
 def test_clips_without_captions_are_refused() -> None:
     with pytest.raises(UserError, match="clip b has no caption"):
         MotionTextDataset([clip("a", 40), clip("b", 40, 0)])
