@@ -44,11 +44,7 @@ def flags_of(schema: type) -> dict[str, Flag]:
     def collect(kind: type, path: tuple[str, ...], defaults: Any) -> None:
         for field in dataclasses.fields(kind):
             annotation = field_types(kind)[field.name]
-            default = field.default
-            if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            if defaults is not None:
-                default = getattr(defaults, field.name)
+            default = field.default if defaults is None else getattr(defaults, field.name)
             here = (*path, field.name)
             if dataclasses.is_dataclass(annotation):
                 collect(annotation, here, None if default is dataclasses.MISSING else default)

@@ -172,5 +172,6 @@ def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         parse(MotionExportOptions, ["--dir", "a", "--out", "b", "--compare", "bvh"])
     assert "--compare" in capsys.readouterr().err
-    with pytest.raises(UserError, match="--height must be 0 or at least 64, not 5"):
-        MotionExportOptions(dir="a", out="b", width=64, height=5)
+    with pytest.raises(SystemExit):
+        parse(MotionExportOptions, ["--dir", "a", "--out", "b", "--width", "64", "--height", "5"])
+    assert "--height must be 0 or at least 64, not 5" in capsys.readouterr().err
