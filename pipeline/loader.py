@@ -102,7 +102,7 @@ def load_library(
         check_retriever(run, retriever_run, retriever.hash)
     database = RAGDatabase.load(folder, retriever.hash, device)
     if vq_hash is not None:
-        check_library_tokens(folder, database.tokenizer_hash, vq_hash)
+        check_library_tokens(folder, database.facts, vq_hash)
     return retriever, database
 
 

@@ -91,7 +91,7 @@ def read_captions(options: PrepareOptions) -> CaptionSet:
     return merged
 
 
-def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
+def draw_contact_sheet(outcome: Outcome, count: int) -> None:
     """`contact_sheet.png`: some clips, evenly among all, each as ghosted poses with its first caption."""
     places = np.unique(np.linspace(0, len(outcome.taken) - 1, min(count, len(outcome.taken))).round().astype(int))
     records = [outcome.taken[place] for place in places]
@@ -112,10 +112,8 @@ def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
             )
             with Image.open(tile) as picture:
                 sheet.paste(picture, (number % columns * TILE[0], number // columns * TILE[1]))
-    path = outcome.out / "contact_sheet.png"
-    with atomic_path(path) as temporary:
+    with atomic_path(outcome.out / "contact_sheet.png") as temporary:
         sheet.save(temporary)
-    return path
 
 
 def print_summary(outcome: Outcome, report: dict) -> None:

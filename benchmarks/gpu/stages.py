@@ -30,7 +30,7 @@ from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import ConditionSource
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
-from models.text.encoder import TextFeatures, TowerEncoder
+from models.text.encoder import TextEncoder, TextFeatures
 from models.text.published import PublishedTower
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
@@ -185,12 +185,12 @@ class RandomTexts:
         return TextFeatures(states.sum(dim=1) / lengths[:, None], states, mask)
 
 
-def random_text_encoder(sizes: Mapping[str, int]) -> TowerEncoder:
+def random_text_encoder(sizes: Mapping[str, int]) -> TextEncoder:
     """A trainable DistilBERT, of the published shape but for `sizes`, with random weights; its words are w0, w1, ..."""
     from transformers import DistilBertConfig, DistilBertModel
 
     model = DistilBertModel(DistilBertConfig(**sizes))
-    return TowerEncoder(
+    return TextEncoder(
         "distilbert", PublishedTower(model), lambda texts: [[int(word[1:]) for word in text.split()] for text in texts]
     )
 
