@@ -38,7 +38,7 @@ def main() -> None:
         model = load_body_model(path, options.num_betas).to(choose_device(options.gpu_id))
         settings = FitSettings(iterations=options.iterations)
         timed = {name: (motion.joints, options.fps or motion.fps) for name, motion in motions.items()}
-        fit_folder(timed, model, folder, settings, options.gender)
+        fit_folder(timed, model, folder, settings, gender=options.gender)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,11 @@ def flags_of(schema: type) -> dict[str, Flag]:
 
     collect(schema, (), None)
     return flags
+
+
+def own_command() -> str:
+    """The command line of this process, as configs and reports keep it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -35,10 +35,10 @@ def dataset_option(default: str = "humanml3d") -> Any:
     return option(default, DATASET_HELP, means=canonical_dataset)
 
 
-def device_option(default: str = "auto") -> Any:
+def device_option() -> Any:
     """Numbers of GPUs, or the CPU."""
     return option(
-        default,
+        "auto",
         "number of the GPU, several with commas (one process each), -1: the CPU, auto: GPU 0 if there is one",
         pattern=Pattern(r"auto|-1|\d+(,\d+)*", "look like auto, -1, 0 or 0,1,2"),
     )

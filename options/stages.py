@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,6 +15,7 @@ from models.configs import (
     ResidualTransformerConfig,
     RVQConfig,
 )
+from options.command_line import own_command
 from options.groups import FOLDER_NAME, RetrievalOptions, RunOptions, checkpoint_option
 from utils.errors import UserError
 from utils.schema import option, to_dict
@@ -24,9 +23,8 @@ from utils.schema import option, to_dict
 
 def run_config(options: Any) -> dict[str, Any]:
     """What a training run writes to its config.json: stage, command line, all options, nested, and the format."""
-    command = shlex.join(["python", *sys.orig_argv[1:]])
     form = get_spec(options.run.dataset_name).format.to_json()
-    return {"stage": options.stage, "command": command, **to_dict(options), "format": form}
+    return {"stage": options.stage, "command": own_command(), **to_dict(options), "format": form}
 
 
 @dataclass(frozen=True)

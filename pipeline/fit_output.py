@@ -13,7 +13,7 @@ from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import MESH_SUFFIX, SMPL_SUFFIX
 from visualization.motion_files import write_arrays
-from visualization.smpl_fit import FitSettings, fit_motion, mesh_of
+from visualization.smpl_fit import FitSettings, SmplMotion, fit_motion, mesh_of
 
 if TYPE_CHECKING:
     import smplx
@@ -24,8 +24,8 @@ def fit_folder(
     model: smplx.SMPL,
     folder: Path,
     settings: FitSettings,
-    gender: str,
-) -> None:
+    gender: str = "neutral",
+) -> dict[str, SmplMotion]:
     """Fits motions, each (T, 22, 3) and its frames a second, one after the other, with a progress bar, and writes two
     files of each into `folder`.
 
@@ -34,6 +34,7 @@ def fit_folder(
     Raises:
         UserError: see `fit_motion`; the motion is named.
     """
+    results = {}
     with tqdm(total=len(motions) * settings.iterations, desc="fitting", unit="step") as bar:
         for name, (joints, fps) in motions.items():
 
@@ -42,7 +43,7 @@ def fit_folder(
                 bar.update(steps)
 
             try:
-                fitted = fit_motion(joints, model, fps, settings, report)
+                fitted = results[name] = fit_motion(joints, model, fps, settings, report)
             except UserError as error:
                 raise UserError(f"{name}: {error}") from error
             parameters = {"poses": fitted.poses, "betas": fitted.betas, "trans": fitted.trans, "fps": fitted.fps}
@@ -50,3 +51,4 @@ def fit_folder(
             write_arrays(folder / f"{name}{SMPL_SUFFIX}", **parameters, gender=gender, faces=faces)
             write_array(folder / f"{name}{MESH_SUFFIX}", mesh_of(fitted, model))
             bar.write(f"{name}: {len(joints)} frames, mean joint error {100 * fitted.joint_error:.2f} cm")
+    return results

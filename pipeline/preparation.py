@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet, read_caption_folder, read_caption_table
 from data.prepare.report import long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
+from options.command_line import own_command
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
 from utils.errors import UserError
@@ -31,7 +30,7 @@ def prepare_dataset(options: PrepareOptions) -> int:
     Raises:
         UserError: a folder or a setting is wrong, or no clip is usable.
     """
-    command = shlex.join(["python", *sys.orig_argv[1:]])
+    command = own_command()
     captions = read_captions(options)
     identity = options.identity
     if (joint_map := options.reading.joint_map) is not None:

@@ -37,7 +37,7 @@ from models.vq.rvq import RVQVAE
 from options.command_line import parse
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.token_training import KINDS
+from pipeline.stages import TRANSFORMERS
 from utils.batches import length_mask
 from utils.formats import get_format
 from utils.run import TokenShape
@@ -164,9 +164,9 @@ def _token_stage(
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
     conditions = ConditionSource(RandomTexts(n_captions, text_dim), database, pool, options.model.n_retrieved)
-    build, task = KINDS[name]
+    transformer, task = TRANSFORMERS[name]
     dataset = TokenDataset(clips, codes, max(steps), random_crop=False)
-    return Stage(name, options, task(build(options.model, dims, shape), conditions, None), dataset, collate_tokens)
+    return Stage(name, options, task(transformer(options.model, dims, shape), conditions, None), dataset, collate_tokens)
 
 
 class RandomTexts:

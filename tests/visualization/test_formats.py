@@ -15,7 +15,7 @@ import pytest
 from data.motions.reader import MotionReader
 from options.command_line import parse
 from options.export import Comparison, MotionExportOptions
-from pipeline.motion_folder import read_motion_folder
+from pipeline.motions import read_motion_folder
 from tests.visualization.motions import make_walk
 from utils.bvh import read_bvh
 from utils.errors import UserError
