@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,8 +44,6 @@ class LibraryFacts:
 class Run:
     """A run that was trained.
 
-    Former ones do not tell the frame rate (`tells_rate`): it is that of the dataset that they are used with.
-
     Args:
         folder: holds config.json and model/.
 
@@ -59,7 +57,7 @@ class Run:
         content = read_json(self.path)
         if not isinstance(content, dict):
             raise UserError(f"{self.path} must hold an object, not {type(content).__name__}")
-        self.config, self.tells_rate = upgraded(content), "format" in content
+        self.config, self._tells_rate = _upgraded(content), "format" in content
 
     def of_stage(self, stage: str | None) -> Run:
         """The same run; raises `UserError` unless it is of this stage (None: any)."""
@@ -100,6 +98,10 @@ class Run:
             UserError: the config does not say, or contradicts itself.
         """
         return format_of(self.config.get("format"), f"{self.path}: format")
+
+    def difference(self, form: MotionFormat) -> str | None:
+        """As `MotionFormat.difference`; former runs, which do not tell their frame rate, have the other's."""
+        return self.format.difference(form if self._tells_rate else replace(form, fps=self.format.fps))
 
     @property
     def text_encoder(self) -> str | None:
@@ -143,7 +145,7 @@ class Run:
         return model.to(device).eval().requires_grad_(False)
 
 
-def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be written today.
 
     Former ones named one of two layouts in place of the format, or told it by the dataset alone.
