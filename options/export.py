@@ -20,7 +20,8 @@ class MotionExportOptions:
     """visualization/export.py"""
 
     dir: str = option(
-        help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it count too",
+        help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it"
+        " count too",
         pattern=FOLDER,
     )
     out: str = option(help="folder that the files are written into", pattern=FOLDER)

@@ -59,11 +59,6 @@ class TokenInputs:
     vq_checkpoint: str | None = checkpoint_option("2D RVQ-VAE")
 
 
-TRANSFORMER_SETTINGS = TrainSettings(
-    batch_size=64, max_epoch=500, weight_decay=1e-5, milestones=(1_000_000,), grad_clip=0.0, num_workers=4
-)
-
-
 @dataclass(frozen=True)
 class TrainingRetrieval:
     """What a caption retrieves while a transformer is trained; its own clip never."""
@@ -81,7 +76,9 @@ class TransformerOptions:
     inputs: TokenInputs = TokenInputs()
     retrieval: RetrievalOptions = RetrievalOptions()
     training_retrieval: TrainingRetrieval = TrainingRetrieval()
-    train: TrainSettings = TRANSFORMER_SETTINGS
+    train: TrainSettings = TrainSettings(
+        batch_size=64, max_epoch=500, weight_decay=1e-5, milestones=(1_000_000,), grad_clip=0.0, num_workers=4
+    )
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,9 @@ def _token_stage(
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
     conditions = ConditionSource(RandomTexts(n_captions, text_dim), database, pool, options.model.n_retrieved)
-    transformer, task = TRANSFORMERS[name]
-    dataset = TokenDataset(clips, codes, max(steps), random_crop=False)
-    return Stage(name, options, task(transformer(options.model, dims, shape), conditions, None), dataset, collate_tokens)
+    transformer, kind = TRANSFORMERS[name]
+    task = kind(transformer(options.model, dims, shape), conditions, None)
+    return Stage(name, options, task, TokenDataset(clips, codes, max(steps), random_crop=False), collate_tokens)
 
 
 class RandomTexts:
