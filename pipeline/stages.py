@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from data.clips import Clip, load_split, load_statistics
 from data.collate import collate_motions
 from data.datasets import MotionTextDataset, WindowDataset
+from data.specs import DatasetSpec
 from data.tokens import TokenDataset, collate_tokens
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
+from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
 from engine.retriever_task import CaptionTexts, RetrieverTask
 from engine.run_state import prepare_run
@@ -21,6 +24,7 @@ from engine.schedule import seed_everything
 from engine.task import Task
 from engine.token_tasks import MaskedTask, ResidualTask
 from engine.vq_task import VQTask
+from models.evaluator.interface import load_evaluator
 from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import ConditionSource
@@ -42,10 +46,10 @@ from options.stages import (
 )
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.judging import find_judge
 from pipeline.loader import load_library, load_run, token_config
 from pipeline.runs import runs_of
 from utils.device import choose_device
+from utils.errors import UserError
 from utils.fingerprint import weights_hash
 from utils.normalizer import Normalizer
 from utils.run import TokenShape
@@ -130,6 +134,24 @@ class TextTraining(Training):
         """Captions of a dataset, perhaps with more behind them, and their features, if they are `stored`."""
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
         return CaptionTexts(captions, owners, self.store(captions) if stored else None)
+
+
+def find_judge(
+    spec: DatasetSpec, checkpoints_dir: str, device: torch.device, clips: Sequence[Clip]
+) -> FrechetJudge | None:
+    """A judge over the clips of a validation split; None, and a line that says why, where it cannot be had.
+
+    FID needs more clips than the evaluator has dimensions, else the covariance of the real ones is singular.
+    """
+    try:
+        evaluator = load_evaluator(spec, checkpoints_dir, device)
+    except UserError as error:
+        print(f"checkpoints are chosen without FID: {error}")
+        return None
+    if len(clips) <= evaluator.dimension:
+        print(f"checkpoints are chosen without FID: {len(clips)} validation clips for {evaluator.dimension} dimensions")
+        return None
+    return FrechetJudge(evaluator, evaluator.kept_motions([clip.features for clip in clips], spec.cache_dir))
 
 
 def _vq(options: VQOptions) -> Harness:
