@@ -19,12 +19,13 @@ def main() -> None:
         requests = read_requests(
             options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
         )
+        texts, lengths, seeds = zip(*requests, strict=True)
         run, device = options.run, choose_device(options.run.gpu_id)
         t2m = TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
         motions = t2m.generate(
-            [request.text for request in requests],
-            [request.motion_length for request in requests],
-            [request.seed for request in requests],
+            texts,
+            lengths,
+            seeds,
             sampling=options.sampling,
             retrieval=not options.no_retrieval,
             deterministic_length=options.deterministic_length,

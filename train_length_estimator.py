@@ -1,19 +1,12 @@
 """Trains the length estimator: caption -> distribution over the motion's length."""
 
-from options.command_line import parse
-from options.presets import PRESETS
+from functools import partial
+
 from options.stages import LengthOptions
+from pipeline.train import train
 from utils.errors import run_script
 
-
-def main() -> None:
-    """Options -> data, model and harness."""
-    options = parse(LengthOptions, presets=PRESETS["length"], description=__doc__)
-
-    from pipeline.stages import harness
-
-    harness(options).fit()
-
+main = partial(train, LengthOptions, __doc__)
 
 if __name__ == "__main__":
     run_script(main)

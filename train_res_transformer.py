@@ -1,19 +1,12 @@
 """Trains the residual transformer (levels 1..Q-1) on the tokens of a trained RVQ-VAE (see run_rtrans.sh)."""
 
-from options.command_line import parse
-from options.presets import PRESETS
+from functools import partial
+
 from options.stages import ResidualOptions
+from pipeline.train import train
 from utils.errors import run_script
 
-
-def main() -> None:
-    """Options -> data, model and harness."""
-    options = parse(ResidualOptions, presets=PRESETS["rtrans"], description=__doc__)
-
-    from pipeline.stages import harness
-
-    harness(options).fit()
-
+main = partial(train, ResidualOptions, __doc__)
 
 if __name__ == "__main__":
     run_script(main)

@@ -66,12 +66,12 @@ class Retriever:
         Raises:
             UserError: no weights, or a config or weights of something else.
         """
+        from models.text_encoder import build_text_encoder
+
         config = run.of_stage("tmr").section("model", PartTMRConfig)
         trained = config.text_encoder in TRAINED_TEXT_ENCODERS
-        if text_encoder is None or text_encoder.name != config.text_encoder or trained:
-            from models.text_encoder import build_text_encoder
-
-            text_encoder = build_text_encoder(config.text_encoder, device=device)
+        shared = None if trained else text_encoder
+        text_encoder = build_text_encoder(config.text_encoder, device, shared=shared)
         model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=text_encoder if trained else None)
         return cls(run.filled(model, which, device), text_encoder, run.name)
 

@@ -79,7 +79,7 @@ class DatasetSpec:
         """File of the feature standard deviations, (D,)."""
         return self.root / "Std.npy"
 
-    def check_format(self, form: MotionFormat, what: object) -> None:
+    def check_format(self, form: MotionFormat | Run, what: object) -> None:
         """Refuses a run, a library, an evaluator, `what`, that knows motions of another format than the dataset's.
 
         Raises:
@@ -91,8 +91,7 @@ class DatasetSpec:
     def check_run(self, run: Run) -> None:
         """The same of a run, if it tells its format."""
         if run.value("format") is not None:
-            form = run.format if run.tells_rate else replace(run.format, fps=self.format.fps)
-            self.check_format(form, run.folder)
+            self.check_format(run, run.folder)
 
     def split_path(self, split: str) -> Path:
         """File that lists a split's clip ids, one a line."""

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from utils.formats import format_of
+from utils.run import Run
 
 MISSING = "(not set)"
 
 
-def format_difference(old: Mapping[str, Any], new: Mapping[str, Any], tells_rate: bool) -> list[str]:
-    """What the motion formats of two configs differ in, if both tell them: names and looks are no difference.
-
-    Args:
-        tells_rate: whether the old one tells the frame rate, see `utils.run.Run`.
-    """
-    if "format" not in old or "format" not in new:
+def format_difference(former: Run, config: Mapping[str, Any]) -> list[str]:
+    """What the motion formats of a run and of a new config differ in, if both tell them: names and looks are no
+    difference."""
+    if former.value("format") is None or "format" not in config:
         return []
-    former, wanted = (format_of(config["format"], "format") for config in (old, new))
-    found = former.difference(wanted if tells_rate else replace(wanted, fps=former.fps))
+    found = former.difference(format_of(config["format"], "format"))
     return [f"motion format: {found}"] if found else []
 
 

@@ -17,7 +17,7 @@ from utils.checkpoint import fitting, load_state, read_model
 from utils.checkpoint_names import resolve_checkpoint
 from utils.errors import UserError, listed
 from utils.files import file_hash
-from utils.run import Run, upgraded
+from utils.run import Run
 
 RECORD = "initialised_from"  # in the config
 ARCHITECTURE = ("stage", "model", "dims", "tokens", "text_dim")
@@ -72,9 +72,8 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     other = Run(folder)
     if other.stage != config["stage"]:
         raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
-    former, wanted = other.config, upgraded(config)
-    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (former, wanted))
-    found = [*format_difference(former, wanted, other.tells_rate), *differences(old, new, TRAINING_KEYS)]
+    old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, config))
+    found = [*format_difference(other, config), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
     read_model(weights)

@@ -12,8 +12,8 @@ from engine.initialise import RECORD, start_record
 from utils.checkpoint import model_of, read_checkpoint
 from utils.checkpoint_names import LATEST
 from utils.errors import UserError, listed
-from utils.files import read_json, write_json
-from utils.run import upgraded
+from utils.files import write_json
+from utils.run import Run
 
 # A run may go on with other values of these: they do not change what a step computes but for rounding and the draws of
 # its random numbers (the length of the training stretches a cosine, as one would expect).
@@ -95,7 +95,7 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
             raise UserError(
                 f"{model_dir} holds checkpoints, but {path} is missing: use another --name or move the folder away"
             )
-        start = _checked_start(run_dir, read_json(path), config)
+        start = _checked_start(Run(run_dir), config)
     else:
         start = start_record(config)
     try:
@@ -105,25 +105,24 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
     write_json(path, config | start)
 
 
-def _checked_start(run_dir: Path, old: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """What `old`, the config of a run that goes on, tells of its start. `--init_from` may be repeated or left out.
+def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
+    """What the config of a run that goes on tells of its start. `--init_from` may be repeated or left out.
 
     Raises:
         UserError: `config` is another one.
     """
-    unknown, tells_rate = {"library"} - set(old), "format" in old
-    old = upgraded(old)
+    old, unknown = run.config, {"library"} - set(run.config)
     completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
-    found = format_difference(old, config, tells_rate)
+    found = format_difference(run, config)
     found += differences(completed, config, FREE_KEYS | START_KEYS | unknown | {"format"})
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
     if given not in (None, former):
         found.append(f"train.init_from was {former!r} and is {given!r}")
     if found:
         raise UserError(
-            f"run {run_dir} exists with another config ({listed(found)}):"
+            f"run {run.folder} exists with another config ({listed(found)}):"
             " use another --name, the same options, or move the folder away"
         )
-    if former is not None and given is None and not (run_dir / "model" / LATEST).is_file():
-        raise UserError(f"run {run_dir} has no {LATEST} and would not start from {former}: give --init_from again")
+    if former is not None and given is None and not (run.folder / "model" / LATEST).is_file():
+        raise UserError(f"run {run.folder} has no {LATEST} and would not start from {former}: give --init_from again")
     return {RECORD: old[RECORD]} if RECORD in old else {}

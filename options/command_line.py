@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
 import typing
 from collections.abc import Mapping, Sequence
@@ -44,11 +45,7 @@ def flags_of(schema: type) -> dict[str, Flag]:
     def collect(kind: type, path: tuple[str, ...], defaults: Any) -> None:
         for field in dataclasses.fields(kind):
             annotation = field_types(kind)[field.name]
-            default = field.default
-            if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            if defaults is not None:
-                default = getattr(defaults, field.name)
+            default = field.default if defaults is None else getattr(defaults, field.name)
             here = (*path, field.name)
             if dataclasses.is_dataclass(annotation):
                 collect(annotation, here, None if default is dataclasses.MISSING else default)
@@ -59,6 +56,11 @@ def flags_of(schema: type) -> dict[str, Flag]:
 
     collect(schema, (), None)
     return flags
+
+
+def own_command() -> str:
+    """The command line of this process, as configs and reports keep it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -39,17 +39,9 @@ class DemoOptions:
     sampling: SamplingSettings = SamplingSettings()
 
     def __post_init__(self) -> None:
+        if (self.text_prompt is None) == (self.text_path is None):
+            raise UserError("give either --text_prompt or --text_path")
         if self.text_prompt is not None and not self.text_prompt.strip():
             raise UserError("--text_prompt is empty: describe a motion")
         if not self.formats:
             raise UserError("--formats is empty: there is nothing to write")
-
-    def resolve(self) -> DemoOptions:
-        """The same, checked.
-
-        Raises:
-            UserError: no prompt, or two sources of prompts.
-        """
-        if (self.text_prompt is None) == (self.text_path is None):
-            raise UserError("give either --text_prompt or --text_path")
-        return self

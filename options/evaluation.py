@@ -12,7 +12,6 @@ from utils.errors import UserError
 from utils.schema import option
 
 RetrievalMode = Literal["on", "off", "random", "self"]
-SWEEPS = ("sweep_cond_scale", "sweep_retrieval_scale", "sweep_time_steps")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class GeneratorEvalOptions:
     def __post_init__(self) -> None:
         if not self.retrieval or len(set(self.retrieval)) < len(self.retrieval):
             raise UserError("--retrieval takes one or several different ones of on, off, random, self")
-        for flag in SWEEPS:
+        for flag in ("sweep_cond_scale", "sweep_retrieval_scale", "sweep_time_steps"):
             values = getattr(self, flag)
             # A row is called by its value as it is printed.
             if len({f"{value:g}" for value in values}) < len(values):

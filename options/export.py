@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
+from options.groups import FOLDER, rate_option
 from utils.errors import UserError
 from utils.schema import option
 
@@ -19,9 +20,11 @@ class MotionExportOptions:
     """visualization/export.py"""
 
     dir: str = option(
-        help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it count too"
+        help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it"
+        " count too",
+        pattern=FOLDER,
     )
-    out: str = option(help="folder that the files are written into")
+    out: str = option(help="folder that the files are written into", pattern=FOLDER)
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)
     formats: tuple[Literal["bvh", "glb", "html", "mp4", "gif", "png"], ...] = option(
@@ -31,23 +34,13 @@ class MotionExportOptions:
     joint_type: str | None = option(None, JOINT_TYPE_HELP)
     foot_lock: bool = option(False, FOOT_LOCK_HELP)
     bvh_units: Literal["cm", "m"] = option("cm", "lengths in the bvh files that are written; glb files are in metres")
-    fps: float = option(
-        0.0, "frames a second of the motions whatever their files say; 0: their own", minimum=0, maximum=240
-    )
-    frame_rate: float = option(0.0, "frames a second of the files; 0: as the motions", minimum=0, maximum=240)
-    width: int = option(0, "pixels of videos and pictures; 0: each format's own", minimum=0, maximum=8192)
-    height: int = option(0, "the same", minimum=0, maximum=8192)
+    fps: float = rate_option()
+    frame_rate: float = rate_option("frames a second of the files; 0: as the motions")
+    width: int = option(0, "pixels of videos and pictures; 0: each format's own", zero_or=64, maximum=8192)
+    height: int = option(0, "the same", zero_or=64, maximum=8192)
 
     def __post_init__(self) -> None:
-        for flag in ("fps", "frame_rate"):
-            if 0 < getattr(self, flag) < 1:
-                raise UserError(f"--{flag} must be 0 or at least 1, not {getattr(self, flag)}")
         if (self.width == 0) != (self.height == 0):
             raise UserError("give both --width and --height, or neither")
-        for flag in ("width", "height"):
-            if 0 < getattr(self, flag) < 64:
-                raise UserError(f"--{flag} must be 0 or at least 64, not {getattr(self, flag)}")
         if not self.formats and not self.compare:
             raise UserError("--formats and --compare are empty: there is nothing to write")
-        if not self.dir.strip() or not self.out.strip():
-            raise UserError("--dir and --out must name folders")

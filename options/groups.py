@@ -15,6 +15,7 @@ NEAREST_DATABASE_HELP = f"{DATABASE_HELP}; none: the one beside the runs, else d
 CHECKPOINT_HELP = (
     "a file of the run's model folder, its stem, or a part of its name such as fid; none: the best there is"
 )
+FOLDER = Pattern(r"(?s).*\S.*", "name a folder")
 # No path can leave the folder of runs through such a name.
 FOLDER_NAME = Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", "be a folder name of letters, digits, . _ and -")
 
@@ -34,13 +35,18 @@ def dataset_option(default: str = "humanml3d") -> Any:
     return option(default, DATASET_HELP, means=canonical_dataset)
 
 
-def device_option(default: str = "auto") -> Any:
+def device_option() -> Any:
     """Numbers of GPUs, or the CPU."""
     return option(
-        default,
+        "auto",
         "number of the GPU, several with commas (one process each), -1: the CPU, auto: GPU 0 if there is one",
         pattern=Pattern(r"auto|-1|\d+(,\d+)*", "look like auto, -1, 0 or 0,1,2"),
     )
+
+
+def rate_option(help: str = "frames a second of the motions whatever their files say; 0: their own") -> Any:
+    """A frame rate, or 0."""
+    return option(0.0, help, maximum=240, zero_or=1)
 
 
 def checkpoint_option(of: str = "run") -> Any:

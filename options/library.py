@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, RunOptions, checkpoint_option
 from utils.errors import UserError
-from utils.schema import option
-
-SHARD = re.compile(r"(\d+)/(\d+)")
+from utils.schema import Pattern, option
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,11 @@ class BuildOptions:
     index: Literal["exact", "hnsw", "ivfpq"] = option(
         "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
     )
-    shard: str | None = option(None, "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge")
+    shard: str | None = option(
+        None,
+        "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge",
+        pattern=Pattern(r"\d+/\d+", "look like 1/8, up to 8/8"),
+    )
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(
         None,
@@ -51,11 +52,9 @@ class BuildOptions:
 
     @property
     def share(self) -> tuple[int, int]:
-        """(i, n) of `--shard i/n`; 1/1 without it, 0/0 if it cannot be read."""
-        if self.shard is None:
-            return 1, 1
-        found = SHARD.fullmatch(self.shard)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+        """(i, n) of `--shard i/n`; 1/1 without it."""
+        number, count = (self.shard or "1/1").split("/")
+        return int(number), int(count)
 
 
 @dataclass(frozen=True)

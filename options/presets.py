@@ -2,7 +2,9 @@
 
 paper: nothing is changed, the plain defaults are the published settings. tuned: the published sizes with what we do
 better; what was measured stands beside it, at the sizes of `mini` and `small` where nothing else is said. small, mini:
-those choices at sizes for two CPU cores.
+those choices at sizes for two CPU cores, offline. mini: for the mini dataset, about 1,900 training clips of 40-120
+frames and few words. small: for some 2,000 clips of any kind, as prepare_dataset.py makes them, about an hour and a
+half in all; wider, since real motions vary more.
 """
 
 from __future__ import annotations
@@ -11,19 +13,29 @@ from typing import Any
 
 Preset = dict[str, Any]
 
-# The mini dataset has about 1,900 training clips of 40-120 frames and few words. The sizes are made for two CPU cores;
-# everything works offline.
 _SMALL_RUN: Preset = {"num_workers": 0, "grad_clip": 1.0}
 _MINI_RUN: Preset = {**_SMALL_RUN, "dataset_name": "mini"}
 
-_MINI_SCHEDULE: Preset = {
+_TOKEN_SCHEDULE: Preset = {
     "batch_size": 32,
-    "lr": 5e-4,
     "warm_up_iter": 200,
     "schedule": "cosine",
     "gamma": 0.02,
-    "eval_every_e": 2,
+    "lr": 1e-3,
     "save_every": 250,
+}
+_EMBEDDING_SCHEDULE: Preset = {"batch_size": 64, "warm_up_iter": 100, "eval_every_e": 2, "save_every": 200}
+
+_DRIFT: Preset = {"drift_weight": 1.0}  # small errors of one sign lead the path astray, which other losses hardly see
+
+_SMALL_VQ: Preset = {
+    **_TOKEN_SCHEDULE,
+    **_DRIFT,
+    "depth": 2,
+    "merge_parts": "early",
+    "nb_code2d": 512,
+    "window_stride": 16,
+    "eval_every_e": 1,
 }
 
 # What both transformers do beyond the paper, at any size. Not measured at the paper's.
@@ -42,24 +54,22 @@ _CHOICES: Preset = {
 }
 
 _TRANSFORMER: Preset = {
-    **_MINI_SCHEDULE,
+    **_TOKEN_SCHEDULE,
     **_CHOICES,
     "text_encoder": "minilm",
-    "latent_dim": 160,
-    "n_heads": 4,
     "n_layers": 4,
-    "ff_size": 320,
-    "dropout": 0.0,  # the masks are noise enough for so few epochs
-    "lr": 1e-3,
     "weight_decay": 0.01,
     "milestones": (50_000,),  # a cosine has none; the shipped runs' configs say so
     "eval_every_e": 10,
 }
-
-_MINI_TRANSFORMER: Preset = {**_MINI_RUN, **_TRANSFORMER}
-
-# For some 2,000 clips of any kind, as prepare_dataset.py makes them, on two CPU cores: about an hour and a half in all.
-# Wider than mini, since real motions vary more; everything works offline.
+_MINI_TRANSFORMER: Preset = {
+    **_MINI_RUN,
+    **_TRANSFORMER,
+    "latent_dim": 160,
+    "n_heads": 4,
+    "ff_size": 320,
+    "dropout": 0.0,  # the masks are noise enough for so few epochs
+}
 _SMALL_TRANSFORMER: Preset = {
     **_SMALL_RUN,
     **_TRANSFORMER,
@@ -69,14 +79,39 @@ _SMALL_TRANSFORMER: Preset = {
     "dropout": 0.1,
 }
 
-_DRIFT: Preset = {"drift_weight": 1.0}  # small errors of one sign lead the path astray, which other losses hardly see
-
-_RETRIEVER: Preset = {
-    "text_layers": 2,  # token states again
-    "weight_decay": 1e-2,
+_SMALL_LENGTH: Preset = {
+    "text_encoder": "minilm",
+    "latent_dim": 128,
+    "n_layers": 1,
+    "n_heads": 4,
+    "lr": 5e-4,
+    "warm_up_iter": 100,
 }
 
-_SMALL_RATES: Preset = {"motion_lr_factor": 1.0, "text_lr_factor": 0.1, "head_lr_factor": 1.0}
+_RETRIEVER: Preset = {"text_layers": 2, "weight_decay": 1e-2}  # token states again
+_SMALL_RETRIEVER: Preset = {
+    **_RETRIEVER,
+    **_EMBEDDING_SCHEDULE,
+    "motion_lr_factor": 1.0,
+    "text_lr_factor": 0.1,
+    "head_lr_factor": 1.0,
+    "text_encoder": "minilm",
+    "motion_layers": 2,
+    "motion_heads": 4,
+    "patch_frames": 4,
+    "lr": 1e-3,
+    "gamma": 0.02,
+}
+
+_SMALL_EVALUATOR: Preset = {
+    **_EMBEDDING_SCHEDULE,
+    "text_encoder": "minilm",
+    "n_heads": 4,
+    "text_layers": 1,
+    "embed_dim": 64,  # FID of a small validation split needs fewer dimensions than clips
+    "max_epoch": 30,
+    "lr": 5e-4,
+}
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "vq": {
@@ -86,37 +121,23 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "tuned": {**_DRIFT, "merge_parts": "early", "grad_clip": 1.0},
         "mini": {
             **_MINI_RUN,
-            **_MINI_SCHEDULE,
-            **_DRIFT,
+            **_SMALL_VQ,
             "width": 128,
-            "depth": 2,
-            "merge_parts": "early",
             "code_dim2d": 64,
-            "nb_code2d": 512,
             "num_quantizers": 3,
             "quantize_dropout_prob": 0.4,  # the base codes alone should tell what is done
             "window_size": 40,
-            "window_stride": 16,
-            "lr": 1e-3,
             "max_epoch": 10,
-            "eval_every_e": 1,
         },
         "small": {
             **_SMALL_RUN,
-            **_MINI_SCHEDULE,
-            **_DRIFT,
+            **_SMALL_VQ,
             "width": 160,
-            "depth": 2,
-            "merge_parts": "early",
             "code_dim2d": 96,
-            "nb_code2d": 512,
             "num_quantizers": 4,
             "quantize_dropout_prob": 0.3,
             "window_size": 32,  # clips may be as short as 36 frames
-            "window_stride": 16,
-            "lr": 1e-3,
             "max_epoch": 12,
-            "eval_every_e": 1,
         },
     },
     "mtrans": {
@@ -134,105 +155,37 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "length": {
         "paper": {},
         "tuned": {},  # the paper takes its estimator from elsewhere: all of it is ours
-        "mini": {
-            **_MINI_RUN,
-            "text_encoder": "minilm",
-            "latent_dim": 128,
-            "n_layers": 1,
-            "n_heads": 4,
-            "max_epoch": 20,
-            "lr": 5e-4,
-            "warm_up_iter": 100,
-        },
-        "small": {
-            **_SMALL_RUN,
-            "text_encoder": "minilm",
-            "latent_dim": 128,
-            "n_layers": 1,
-            "n_heads": 4,
-            "max_epoch": 30,
-            "lr": 5e-4,
-            "warm_up_iter": 100,
-        },
+        "mini": {**_MINI_RUN, **_SMALL_LENGTH, "max_epoch": 20},
+        "small": {**_SMALL_RUN, **_SMALL_LENGTH, "max_epoch": 30},
     },
     "tmr": {
         "paper": {},
         "tuned": {**_RETRIEVER, "warm_up_iter": 1000, "gamma": 0.01, "grad_clip": 1.0},  # not measured at this size
         "mini": {
             **_MINI_RUN,
-            **_RETRIEVER,
-            **_SMALL_RATES,
-            "text_encoder": "minilm",
+            **_SMALL_RETRIEVER,
             "part_dim": 96,
-            "motion_layers": 2,
-            "motion_heads": 4,
             "motion_ff_size": 192,
-            "patch_frames": 4,
             "embed_dim": 128,
             "text_dim": 128,
             "queue_size": 1024,
-            "batch_size": 64,
             "max_epoch": 20,
-            "lr": 1e-3,
-            "warm_up_iter": 100,
-            "gamma": 0.02,
-            "eval_every_e": 2,
-            "save_every": 200,
         },
         "small": {
             **_SMALL_RUN,
-            **_RETRIEVER,
-            **_SMALL_RATES,
-            "text_encoder": "minilm",
+            **_SMALL_RETRIEVER,
             "part_dim": 128,
-            "motion_layers": 2,
-            "motion_heads": 4,
             "motion_ff_size": 256,
-            "patch_frames": 4,
             "embed_dim": 192,
             "text_dim": 192,
             "queue_size": 1536,
-            "batch_size": 64,
             "max_epoch": 30,
-            "lr": 1e-3,
-            "warm_up_iter": 100,
-            "gamma": 0.02,
-            "eval_every_e": 2,
-            "save_every": 200,
         },
     },
     "evaluator": {
         "paper": {},
         "tuned": {},  # ours, for datasets that have none
-        "mini": {
-            **_MINI_RUN,
-            "text_encoder": "minilm",
-            "latent_dim": 192,
-            "n_heads": 4,
-            "text_layers": 1,
-            "motion_layers": 2,
-            "embed_dim": 64,
-            "batch_size": 64,
-            "max_epoch": 30,
-            "lr": 5e-4,
-            "warm_up_iter": 100,
-            "eval_every_e": 2,
-            "save_every": 200,
-        },
-        "small": {
-            **_SMALL_RUN,
-            "text_encoder": "minilm",
-            "latent_dim": 256,
-            "n_heads": 4,
-            "text_layers": 1,
-            "motion_layers": 3,
-            "embed_dim": 64,  # FID of a small validation split needs fewer dimensions than clips
-            "batch_size": 64,
-            "max_epoch": 30,
-            "lr": 5e-4,
-            "warm_up_iter": 100,
-            "eval_every_e": 2,
-            "save_every": 200,
-        },
+        "mini": {**_MINI_RUN, **_SMALL_EVALUATOR, "latent_dim": 192, "motion_layers": 2},
+        "small": {**_SMALL_RUN, **_SMALL_EVALUATOR, "latent_dim": 256, "motion_layers": 3},
     },
 }

@@ -13,6 +13,7 @@ from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from options.command_line import flags_of, parse
+from options.groups import rate_option
 from utils.errors import UserError
 from utils.schema import option
 
@@ -36,10 +37,8 @@ class RenderOptions:
     out: str | None = option(None, "folder of the results; none: beside each motion")
     width: int = option(960, "pixels", minimum=64, maximum=8192)
     height: int = option(540, "pixels", minimum=64, maximum=8192)
-    fps: float = option(
-        0.0, "frames a second of the motions whatever their files say; 0: their own", minimum=0, maximum=240
-    )
-    frame_rate: float = option(0.0, "frames a second of the video; 0: as the motion", minimum=0, maximum=240)
+    fps: float = rate_option()
+    frame_rate: float = rate_option("frames a second of the video; 0: as the motion")
     seconds: float = option(0.0, "render only so much of each motion; 0: all of it", minimum=0)
     samples: int = option(32, "light paths a pixel", minimum=1, maximum=65536)
     denoise: bool = option(True, "remove the grain that few samples leave")
@@ -47,21 +46,10 @@ class RenderOptions:
     poses: int = option(7, "poses of a sequence", minimum=1, maximum=100)
 
     def __post_init__(self) -> None:
-        for flag in ("fps", "frame_rate"):
-            if 0 < getattr(self, flag) < 1:
-                raise UserError(f"--{flag} must be 0 or at least 1, not {getattr(self, flag)}")
-        if self.mode == "video" and (self.width % 2 or self.height % 2):
-            raise UserError(f"--width and --height of a video must be even, not {self.width}x{self.height}")
-
-    def resolve(self) -> RenderOptions:
-        """The same, checked.
-
-        Raises:
-            UserError: no input, or two.
-        """
         if (self.dir is None) == (self.npy is None):
             raise UserError("give either --dir (a folder of motions) or --npy (one file)")
-        return self
+        if self.mode == "video" and (self.width % 2 or self.height % 2):
+            raise UserError(f"--width and --height of a video must be even, not {self.width}x{self.height}")
 
 
 def script_arguments(argv: Sequence[str]) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,6 +15,7 @@ from models.configs import (
     ResidualTransformerConfig,
     RVQConfig,
 )
+from options.command_line import own_command
 from options.groups import FOLDER_NAME, RetrievalOptions, RunOptions, checkpoint_option
 from utils.errors import UserError
 from utils.schema import option, to_dict
@@ -24,9 +23,8 @@ from utils.schema import option, to_dict
 
 def run_config(options: Any) -> dict[str, Any]:
     """What a training run writes to its config.json: stage, command line, all options, nested, and the format."""
-    command = shlex.join(["python", *sys.orig_argv[1:]])
     form = get_spec(options.run.dataset_name).format.to_json()
-    return {"stage": options.stage, "command": command, **to_dict(options), "format": form}
+    return {"stage": options.stage, "command": own_command(), **to_dict(options), "format": form}
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,6 @@ class TokenInputs:
     vq_checkpoint: str | None = checkpoint_option("2D RVQ-VAE")
 
 
-TRANSFORMER_SETTINGS = TrainSettings(
-    batch_size=64, max_epoch=500, weight_decay=1e-5, milestones=(1_000_000,), grad_clip=0.0, num_workers=4
-)
-
-
 @dataclass(frozen=True)
 class TrainingRetrieval:
     """What a caption retrieves while a transformer is trained; its own clip never."""
@@ -83,7 +76,9 @@ class TransformerOptions:
     inputs: TokenInputs = TokenInputs()
     retrieval: RetrievalOptions = RetrievalOptions()
     training_retrieval: TrainingRetrieval = TrainingRetrieval()
-    train: TrainSettings = TRANSFORMER_SETTINGS
+    train: TrainSettings = TrainSettings(
+        batch_size=64, max_epoch=500, weight_decay=1e-5, milestones=(1_000_000,), grad_clip=0.0, num_workers=4
+    )
 
 
 @dataclass(frozen=True)

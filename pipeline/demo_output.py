@@ -23,7 +23,10 @@ FILE_KEYS = {"mp4": "video", "png": "picture"}  # what result.json calls a forma
 
 def write_results(folder: Path, motions: Sequence[Motion], form: MotionFormat, options: DemoOptions) -> None:
     """Writes every motion into `folder/NN_prompt/`; beside these go `comparison.*` and an index of all, result.json."""
-    samples, panels = [], [_panel(motion) for motion in motions]
+    panels = [
+        CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved) for motion in motions
+    ]
+    samples = []
     for number, motion in enumerate(tqdm(motions, desc="writing", unit="motion", disable=len(motions) < 2)):
         name = f"{number:02d}_{slugify(motion.text, 40)}"
         samples.append(_sample(motion, _write(folder, name, motion, panels[number], form, options)))
@@ -34,10 +37,6 @@ def write_results(folder: Path, motions: Sequence[Motion], form: MotionFormat, o
         index["comparison"] = {kind: path.name for kind, path in written.items()}
     write_json(folder / "result.json", index)
     _report(folder, index)
-
-
-def _panel(motion: Motion) -> CaptionedMotion:
-    return CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
 
 
 def _write(

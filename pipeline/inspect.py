@@ -34,17 +34,12 @@ Facts = dict[str, Any]
 
 
 class Database:
-    """A RAG database's folder, as far as its manifest tells; `stage` and `name` are as of a run."""
+    """A RAG database's folder, as far as its manifest tells; `stage` is as of a run."""
 
     stage = "database"
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.name, self.manifest = folder, folder.name, read_manifest(folder)
-
-    def hash_of(self, maker: str) -> str | None:
-        """The fingerprint of its `retriever` or `tokenizer`."""
-        made = self.manifest.get(maker)
-        return made.get("hash") if isinstance(made, dict) else None
+        self.folder, self.manifest = folder, read_manifest(folder)
 
 
 def open_folder(folder: Path) -> Run | Database:
@@ -71,7 +66,7 @@ def _reads(run: Run, other: Run | Database) -> str | None:
         fits.check_retriever(run, other, other.hash)
     else:
         if run.value("model", "retrieved") == "tokens":
-            fits.check_library_tokens(other.folder, other.hash_of("tokenizer"), run.tokens.vq_hash)
+            fits.check_library_tokens(other.folder, other.manifest, run.tokens.vq_hash)
         fits.check_library_retriever(other.folder, other.manifest, run.library and run.library.retriever_hash)
     return None if run.library else f"{run.path} is from before retrievers were recorded"
 
@@ -79,9 +74,7 @@ def _reads(run: Run, other: Run | Database) -> str | None:
 # What has to hold between runs of two stages, besides that their motions are of one format.
 CHECKS: dict[tuple[str, str], Callable[[Any, Any], str | None]] = {
     ("tmr", "database"): lambda run, library: fits.check_library_retriever(library.folder, library.manifest, run.hash),
-    ("vq", "database"): lambda run, library: fits.check_library_tokens(
-        library.folder, library.hash_of("tokenizer"), run.hash
-    ),
+    ("vq", "database"): lambda run, library: fits.check_library_tokens(library.folder, library.manifest, run.hash),
     ("mtrans", "rtrans"): lambda run, other: fits.check_text_encoders([run, other]) or fits.check_one_vq(run, other),
 }
 for _stage in ("mtrans", "rtrans"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from models.rag.database import Entry, RAGDatabase
 from models.rag.manifest import MANIFEST
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import cached_tokens, decode_motions, tokenise
+from options.command_line import own_command
 from options.library import BuildOptions
 from Part_TMR.building import merge_shards, shard_folder, share_of
 from Part_TMR.library import embed_library, read_own_clips, reader_for
@@ -79,7 +78,7 @@ def build_library(options: BuildOptions) -> Built:
         "retriever": {"name": retriever.name, "hash": retriever.hash},
         "dataset": spec.name,
         "format": spec.format.to_json(),
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": own_command(),
         **({} if options.shard is None else {"shard": options.shard}),
     }
     tokenizer, tokens = _tokens(options, runs, options.vq_name, motions, cached=True)

@@ -24,16 +24,6 @@ from utils.fits import check_library_tokens, check_retriever
 from utils.run import LibraryFacts, Run, TokenShape
 
 
-def build_masked(config: MaskedTransformerConfig, dims: ConditionDims, tokens: TokenShape) -> MaskedTransformer:
-    """A new masked transformer."""
-    return MaskedTransformer(config, tokens.nb_code, tokens.n_parts, dims)
-
-
-def build_residual(config: ResidualTransformerConfig, dims: ConditionDims, tokens: TokenShape) -> ResidualTransformer:
-    """A new residual transformer."""
-    return ResidualTransformer(config, tokens.nb_code, tokens.n_parts, tokens.num_quantizers, dims)
-
-
 def _text_dim(run: Run) -> int:
     """Width of the captions' features that a length estimator reads."""
     text_dim = run.value("text_dim")
@@ -45,8 +35,8 @@ def _text_dim(run: Run) -> int:
 # Stage -> schema of its config's "model", and what makes a model of that and what else the config says.
 BUILDERS: dict[str, tuple[type, Callable[[Run, Any], torch.nn.Module]]] = {
     "vq": (RVQConfig, lambda run, config: RVQVAE(config, run.format)),
-    "mtrans": (MaskedTransformerConfig, lambda run, config: build_masked(config, *_token_facts(run))),
-    "rtrans": (ResidualTransformerConfig, lambda run, config: build_residual(config, *_token_facts(run))),
+    "mtrans": (MaskedTransformerConfig, lambda run, config: MaskedTransformer(config, *_token_facts(run))),
+    "rtrans": (ResidualTransformerConfig, lambda run, config: ResidualTransformer(config, *_token_facts(run))),
     "length": (LengthEstimatorConfig, lambda run, config: LengthEstimator(config, _text_dim(run))),
 }
 # The stages that come with the text encoder that they were trained with.
@@ -102,7 +92,7 @@ def load_library(
         check_retriever(run, retriever_run, retriever.hash)
     database = RAGDatabase.load(folder, retriever.hash, device)
     if vq_hash is not None:
-        check_library_tokens(folder, database.tokenizer_hash, vq_hash)
+        check_library_tokens(folder, database.facts, vq_hash)
     return retriever, database
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet, read_caption_folder, read_caption_table
 from data.prepare.report import long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
+from options.command_line import own_command
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
 from utils.errors import UserError
@@ -31,7 +30,7 @@ def prepare_dataset(options: PrepareOptions) -> int:
     Raises:
         UserError: a folder or a setting is wrong, or no clip is usable.
     """
-    command = shlex.join(["python", *sys.orig_argv[1:]])
+    command = own_command()
     captions = read_captions(options)
     identity = options.identity
     if (joint_map := options.reading.joint_map) is not None:
@@ -91,7 +90,7 @@ def read_captions(options: PrepareOptions) -> CaptionSet:
     return merged
 
 
-def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
+def draw_contact_sheet(outcome: Outcome, count: int) -> None:
     """`contact_sheet.png`: some clips, evenly among all, each as ghosted poses with its first caption."""
     places = np.unique(np.linspace(0, len(outcome.taken) - 1, min(count, len(outcome.taken))).round().astype(int))
     records = [outcome.taken[place] for place in places]
@@ -112,10 +111,8 @@ def draw_contact_sheet(outcome: Outcome, count: int) -> Path:
             )
             with Image.open(tile) as picture:
                 sheet.paste(picture, (number % columns * TILE[0], number // columns * TILE[1]))
-    path = outcome.out / "contact_sheet.png"
-    with atomic_path(path) as temporary:
+    with atomic_path(outcome.out / "contact_sheet.png") as temporary:
         sheet.save(temporary)
-    return path
 
 
 def print_summary(outcome: Outcome, report: dict) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from data.captions import read_text
 from utils.errors import UserError
@@ -13,27 +12,12 @@ _NUMBERED = re.compile(r"(.*)(#)\s*([+-]?[\d.]+|NA)", re.IGNORECASE)
 _COMMENT = re.compile(r"(.*=\s*\d+)\s+#.*")  # behind a length, what follows can only be a comment
 
 
-@dataclass(frozen=True)
-class Request:
-    """One motion that is wanted.
-
-    Attributes:
-        text: the prompt.
-        motion_length: frames, or None: estimated.
-        seed: of the sampling.
-        repeat: number of the repetition.
-    """
-
-    text: str
-    motion_length: int | None
-    seed: int
-    repeat: int
-
-
 def read_requests(
     text_prompt: str | None, text_path: str | None, motion_length: int, repeat_times: int, seed: int
-) -> list[Request]:
-    """Every prompt `repeat_times` times, repetition r with the seed `seed + r`.
+) -> list[tuple[str, int | None, int]]:
+    """Prompt, frames (None: estimated) and seed of each motion that is wanted.
+
+    Every prompt comes `repeat_times` times, repetition r with the seed `seed + r`.
 
     Args:
         text_path: a UTF-8 file of `prompt`, `prompt=frames` or `prompt#frames` lines, where `#NA` asks for an estimated
@@ -50,7 +34,7 @@ def read_requests(
                 f"a prompt has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read: {text[:40]}..."
             )
     return [
-        Request(" ".join(text.split()), length or None, seed + repeat, repeat)
+        (" ".join(text.split()), length or None, seed + repeat)
         for text, length in prompts
         for repeat in range(repeat_times)
     ]

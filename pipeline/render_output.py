@@ -36,11 +36,10 @@ def require_bpy() -> None:
         ) from error
 
 
-def render_all(options: RenderOptions) -> list[Path]:
-    """Renders every motion that the options name; all of them are read and checked before the first is rendered.
+def render_all(options: RenderOptions) -> None:
+    """Every motion that the options name -> NAME.mp4 or NAME_sequence.png, beside the motion or in `options.out`.
 
-    Returns:
-        the files written: NAME.mp4 or NAME_sequence.png, beside the motion or in `options.out`.
+    All are read and checked before the first is rendered.
 
     Raises:
         UserError: an input is missing or bad, an output cannot be written, or Blender is missing.
@@ -53,7 +52,6 @@ def render_all(options: RenderOptions) -> list[Path]:
     motions = read_all(reader, {name: path for name, path in paths.items() if name not in meshes})
     require_bpy()
     ending = ".mp4" if options.mode == "video" else "_sequence.png"
-    targets = []
     for name, path in paths.items():
         folder = writable_folder(options.out or path.parent)
         target = folder / f"{name if options.out else path.stem}{ending}"
@@ -65,9 +63,7 @@ def render_all(options: RenderOptions) -> list[Path]:
             render_video(figure, target, options, options.fps or fps)
         else:
             render_sequence(figure, target, options)
-        print(f"{target}", flush=True)
-        targets.append(target)
-    return targets
+        print(target, flush=True)
 
 
 def render_video(figure: Figure, target: Path, options: RenderOptions, fps: float) -> None:

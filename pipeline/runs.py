@@ -36,10 +36,6 @@ class Runs:
             raise UserError(f"run name {name!r} is not a plain folder name")
         return self.folder / name
 
-    def names(self) -> list[str]:
-        """The runs that there are, sorted."""
-        return sorted(path.parent.name for path in self.folder.glob("*/config.json"))
-
     def find(self, name: str) -> Path:
         """The folder of an existing run.
 
@@ -51,7 +47,8 @@ class Runs:
             return path
         if path.is_dir():
             raise UserError(f"{path} is no run: config.json is missing in it")
-        there = f"the runs there are: {', '.join(self.names())}" if self.names() else "there is no run at all"
+        names = sorted(place.parent.name for place in self.folder.glob("*/config.json"))
+        there = f"the runs there are: {', '.join(names)}" if names else "there is no run at all"
         raise UserError(f"run {name} does not exist, it belongs at {path}; in {self.folder} {there}")
 
     def open(self, name: str, stage: str | None = None) -> Run:

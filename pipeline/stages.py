@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from data.clips import load_split, load_statistics
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from data.clips import Clip, load_split, load_statistics
+from data.collate import collate_motions
 from data.datasets import MotionTextDataset, WindowDataset
-from data.specs import get_spec
+from data.specs import DatasetSpec
+from data.tokens import TokenDataset, collate_tokens
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
+from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
-from engine.retriever_task import RetrieverTask
+from engine.retriever_task import CaptionTexts, RetrieverTask
+from engine.run_state import prepare_run
 from engine.schedule import seed_everything
+from engine.task import Task
+from engine.token_tasks import MaskedTask, ResidualTask
 from engine.vq_task import VQTask
+from models.evaluator.interface import load_evaluator
 from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
+from models.rag.conditions import ConditionSource
+from models.rag.pool import training_pool
+from models.text_encoder import TextFeatureStore, build_text_encoder
+from models.transformer.condition import ConditionDims
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
-from options.stages import EvaluatorOptions, LengthOptions, RetrieverOptions, VQOptions
+from models.vq.tokenise import cached_tokens, decode_motions
+from options.stages import (
+    EvaluatorOptions,
+    LengthOptions,
+    MaskedOptions,
+    ResidualOptions,
+    RetrieverOptions,
+    VQOptions,
+    run_config,
+)
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.judging import find_judge
-from pipeline.token_training import token_harness
-from pipeline.training import TextTraining, harness_of
+from pipeline.loader import load_library, load_run, token_config
+from pipeline.runs import runs_of
 from utils.device import choose_device
+from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.normalizer import Normalizer
+from utils.run import TokenShape
 from utils.schema import to_dict
 
 
@@ -37,27 +66,116 @@ def harness(options: Any) -> Harness:
     return TRAININGS[options.stage](options)
 
 
-def _vq(options: VQOptions) -> Harness:
-    spec = get_spec(options.run.dataset_name)
-    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
-    device = choose_device(options.run.gpu_id)
+class Training:
+    """What the trainings of all stages have in common: dataset, runs, device.
 
+    Args:
+        options: of the stage's script.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self.options, self.runs, self.device = options, runs_of(options.run), choose_device(options.run.gpu_id)
+        self.spec = self.runs.spec
+
+    def normalizer(self, feat_bias: float = 1.0) -> Normalizer:
+        """With the statistics of the dataset."""
+        return Normalizer.from_statistics(*load_statistics(self.spec), self.spec.format, feat_bias)
+
+    def harness(
+        self,
+        task: Task,
+        train: Dataset,
+        val: Dataset,
+        collate: Callable[[list[Any]], Any] = collate_motions,
+        **facts: Any,
+    ) -> Harness:
+        """The training, ready for `fit`. Its run folder is made.
+
+        Args:
+            facts: what the config tells besides the options.
+
+        Raises:
+            UserError: the run folder holds another training, or the settings cannot be met.
+        """
+        run_dir = self.runs.path(self.options.run.name)
+        training = Harness(run_dir, task, train, val, self.options.train, collate, self.device)
+        prepare_run(run_dir, run_config(self.options) | facts)
+        return training
+
+
+class TextTraining(Training):
+    """Clips with captions, and the text encoder that reads them. The seed is set: the model comes next.
+
+    Args:
+        options: of the stage's script.
+        crop: train on random crops of long clips too; else on the lengths of whole clips, and both splits number
+            captions together.
+        trainable: the text encoder is trained along.
+
+    Raises:
+        UserError: the dataset or the text encoder is missing.
+    """
+
+    def __init__(
+        self, options: EvaluatorOptions | LengthOptions | RetrieverOptions, crop: bool = True, trainable: bool = False
+    ) -> None:
+        super().__init__(options)
+        clips, longest = load_split(self.spec, "train", keep_long=crop), self.spec.max_frames
+        self.train = MotionTextDataset(clips, longest, options.train.seed, random_crop=crop, motions=crop)
+        first = 0 if crop else len(self.train.captions)
+        val = load_split(self.spec, "val")
+        self.val = MotionTextDataset(val, longest, random_crop=False, first_caption=first, motions=crop)
+        self.encoder = build_text_encoder(options.model.text_encoder, self.device, trainable)
+        seed_everything(options.train.seed)
+
+    def store(self, captions: Sequence[str]) -> TextFeatureStore:
+        """The encoder's features of captions."""
+        return TextFeatureStore(self.encoder, captions, self.spec.cache_dir)
+
+    def texts(self, dataset: MotionTextDataset, captions: Sequence[str], stored: bool = True) -> CaptionTexts:
+        """Captions of a dataset, perhaps with more behind them, and their features, if they are `stored`."""
+        owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
+        return CaptionTexts(captions, owners, self.store(captions) if stored else None)
+
+
+def find_judge(
+    spec: DatasetSpec, checkpoints_dir: str, device: torch.device, clips: Sequence[Clip]
+) -> FrechetJudge | None:
+    """A judge over the clips of a validation split; None, and a line that says why, where it cannot be had.
+
+    FID needs more clips than the evaluator has dimensions, else the covariance of the real ones is singular.
+    """
+    try:
+        evaluator = load_evaluator(spec, checkpoints_dir, device)
+    except UserError as error:
+        print(f"checkpoints are chosen without FID: {error}")
+        return None
+    if len(clips) <= evaluator.dimension:
+        print(f"checkpoints are chosen without FID: {len(clips)} validation clips for {evaluator.dimension} dimensions")
+        return None
+    return FrechetJudge(evaluator, evaluator.kept_motions([clip.features for clip in clips], spec.cache_dir))
+
+
+def _vq(options: VQOptions) -> Harness:
+    training = Training(options)
+    spec = training.spec
+    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
     seed_everything(options.train.seed)
     model = RVQVAE(options.model, spec.format)
-    model.normalizer = Normalizer.from_statistics(*load_statistics(spec), spec.format, options.model.feat_bias)
-    task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, device, val))
+    model.normalizer = training.normalizer(options.model.feat_bias)
+    task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, training.device, val))
     windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
-    whole_clips = MotionTextDataset(val, spec.max_frames, random_crop=False)
-    return harness_of(options, task, windows, whole_clips, device)
+    return training.harness(task, windows, MotionTextDataset(val, spec.max_frames, random_crop=False))
 
 
 def _retriever(options: RetrieverOptions) -> Harness:
     trained = options.model.text_encoder in TRAINED_TEXT_ENCODERS
     training = TextTraining(options, trainable=trained)
-    encoder, form = training.encoder, training.spec.format
-    model = RetrieverModel(options.model, form, encoder.dim, training.normalizer(), encoder if trained else None)
-    texts = [training.texts(split, split.captions, stored=not trained) for split in (training.train, training.val)]
-    return training.harness(RetrieverTask(model, *texts, **to_dict(options.rates)))
+    encoder, train, val = training.encoder, training.train, training.val
+    form, own_encoder = training.spec.format, encoder if trained else None
+    model = RetrieverModel(options.model, form, encoder.dim, training.normalizer(), own_encoder)
+    texts = [training.texts(split, split.captions, stored=not trained) for split in (train, val)]
+    return training.harness(RetrieverTask(model, *texts, **to_dict(options.rates)), train, val)
 
 
 def _evaluator(options: EvaluatorOptions) -> Harness:
@@ -65,22 +183,69 @@ def _evaluator(options: EvaluatorOptions) -> Harness:
     train, val = training.train, training.val
     model = EvaluatorNetwork(options.model, training.spec.format, training.encoder.dim, training.normalizer())
     texts = training.texts(train, with_mirrored(train.captions)), training.texts(val, val.captions)
-    return training.harness(EvaluatorTask(model, *texts))
+    return training.harness(EvaluatorTask(model, *texts), train, val)
 
 
 def _length(options: LengthOptions) -> Harness:
     training = TextTraining(options, crop=False)
-    text_dim, captions = training.encoder.dim, training.train.captions + training.val.captions
-    model, texts = LengthEstimator(options.model, text_dim), training.store(captions)
+    train, val, text_dim = training.train, training.val, training.encoder.dim
+    model, texts = LengthEstimator(options.model, text_dim), training.store(train.captions + val.captions)
     task = LengthTask(model, texts, training.spec.format.unit_length)
-    return training.harness(task, text_dim=text_dim)
+    return training.harness(task, train, val, default_collate, text_dim=text_dim)
+
+
+TRANSFORMERS = {"mtrans": (MaskedTransformer, MaskedTask), "rtrans": (ResidualTransformer, ResidualTask)}
+
+
+def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
+    """Tokens, text features and retrieval are all computed once."""
+    training = Training(options)
+    spec, runs, device = training.spec, training.runs, training.device
+    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
+    vq = load_run(runs.open(options.inputs.vq_name, "vq"), options.inputs.vq_checkpoint, device)
+    tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, weights_hash(vq.state_dict()))
+
+    encoder = build_text_encoder(options.model.text_encoder, device)
+    captions = [caption.text for clip in train + val for caption in clip.captions]
+    texts = TextFeatureStore(encoder, captions, spec.cache_dir)
+    dims, database, retrieved = ConditionDims(encoder.dim), None, None
+    if options.model.retrieved != "none":
+        library_dir = runs.database(options.retrieval.database)
+        read_tokens_of = tokens.vq_hash if options.model.retrieved == "tokens" else None
+        retriever_run = runs.open(options.retrieval.retriever_name, "tmr")
+        retriever, database = load_library(retriever_run, library_dir, device, encoder, read_tokens_of)
+        n_parts, part_dim = database.embedded.parts.shape[1:]
+        dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
+        takes = [clip.take for clip in train + val for _ in clip.captions]
+        count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
+        embed = retriever.caption_encoder(captions, spec.cache_dir)
+        retrieved = training_pool(database, embed, captions, takes, count, spec.cache_dir)
+        if not retrieved.shape[1]:
+            print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")
+    conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
+
+    def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:
+        codes = cached_tokens(vq, [clip.features for clip in clips], spec.cache_dir)
+        steps = spec.max_frames // spec.format.unit_length
+        return TokenDataset(clips, codes, steps, options.train.seed, first_caption, random_crop=split == "train")
+
+    n_train_captions = sum(len(clip.captions) for clip in train)
+    train_tokens, val_tokens = dataset(train, 0, "train"), dataset(val, n_train_captions, "val")
+    seed_everything(options.train.seed)
+    transformer, task_kind = TRANSFORMERS[options.stage]
+    model = transformer(options.model, dims, tokens)
+    model.start_from([level.codes.cpu() for level in vq.quantizer.levels])
+    judge = find_judge(spec, options.run.checkpoints_dir, device, val)
+    task = task_kind(model, conditions, partial(decode_motions, vq), judge)
+    facts = token_config(dims, tokens, database)
+    return training.harness(task, train_tokens, val_tokens, collate_tokens, **facts)
 
 
 TRAININGS = {
     "vq": _vq,
     "tmr": _retriever,
-    "mtrans": token_harness,
-    "rtrans": token_harness,
+    "mtrans": _transformer,
+    "rtrans": _transformer,
     "length": _length,
     "evaluator": _evaluator,
 }

@@ -61,6 +61,7 @@ class Motion:
     seed: int
 
 
+@dataclass(eq=False)
 class TextToMotion:
     """Text encoder, retriever with its database, token transformers, decoder and length estimator of one dataset.
 
@@ -68,22 +69,16 @@ class TextToMotion:
         runs: what it was loaded from, by stage.
     """
 
-    def __init__(
-        self,
-        spec: DatasetSpec,
-        text_encoder: TextEncoder,
-        vq: RVQVAE,
-        masked: MaskedTransformer,
-        residual: ResidualTransformer | None,
-        length_estimator: LengthEstimator | None,
-        retriever: Retriever | None,
-        database: RAGDatabase | None,
-        device: torch.device | str = "cpu",
-    ):
-        self.spec, self.text_encoder, self.vq, self.masked, self.residual = spec, text_encoder, vq, masked, residual
-        self.length_estimator, self.retriever, self.database = length_estimator, retriever, database
-        self.device = torch.device(device)
-        self.runs: dict[str, Run] = {}
+    spec: DatasetSpec
+    text_encoder: TextEncoder
+    vq: RVQVAE
+    masked: MaskedTransformer
+    residual: ResidualTransformer | None
+    length_estimator: LengthEstimator | None
+    retriever: Retriever | None
+    database: RAGDatabase | None
+    device: torch.device
+    runs: dict[str, Run]
 
     @classmethod
     def load(
@@ -142,12 +137,18 @@ class TextToMotion:
             retriever, library = load_library(
                 used["tmr"], folder, device, text_encoder, vq_hash if reads_tokens else None, readers
             )
-        residual, length_estimator = models.get("rtrans"), models.get("length")
-        t2m = cls(
-            spec, text_encoder, models["vq"], models["mtrans"], residual, length_estimator, retriever, library, device
+        return cls(
+            spec,
+            text_encoder,
+            models["vq"],
+            models["mtrans"],
+            models.get("rtrans"),
+            models.get("length"),
+            retriever,
+            library,
+            torch.device(device),
+            used,
         )
-        t2m.runs = used
-        return t2m
 
     @property
     def n_retrieved(self) -> int:

@@ -18,15 +18,12 @@ def parse_gpu_id(gpu_id: str | int) -> list[int]:
     Raises:
         UserError: anything else.
     """
-    try:
-        numbers = [int(item) for item in str(gpu_id).split(",")]
-    except ValueError as error:
-        raise UserError(f"--gpu_id must look like auto, -1, 0 or 0,1,2, not {gpu_id!r}") from error
-    if numbers == [-1]:
+    items = str(gpu_id).split(",")
+    if items == ["-1"]:
         return []
-    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+    if not all(map(str.isdecimal, items)) or len(set(items)) < len(items):
         raise UserError(f"--gpu_id must look like auto, -1, 0 or 0,1,2, not {gpu_id!r}")
-    return numbers
+    return list(map(int, items))
 
 
 def usable_gpus(gpu_id: str | int) -> list[int]:

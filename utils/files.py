@@ -108,13 +108,13 @@ def slugify(text: str, max_length: int = 60) -> str:
     return slug or "motion"
 
 
-def file_hash(path: Path | str, length: int = 16) -> str:
-    """The first `length` hexadecimal digits of the file's SHA-256."""
+def file_hash(path: Path | str) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-    return digest.hexdigest()[:length]
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager

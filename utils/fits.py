@@ -64,8 +64,10 @@ def check_library_retriever(folder: Path, manifest: Mapping[str, Any], expected:
         )
 
 
-def check_library_tokens(folder: Path, found: str | None, expected: str) -> None:
-    """Raises `UserError` unless the database in `folder` holds base tokens, `found`, of the RVQ-VAE `expected`."""
+def check_library_tokens(folder: Path, manifest: Mapping[str, Any], expected: str) -> None:
+    """Raises `UserError` unless the database in `folder` holds base tokens of the RVQ-VAE `expected`."""
+    tokenizer = manifest.get("tokenizer")
+    found = tokenizer.get("hash") if isinstance(tokenizer, dict) else None
     if found is None:
         raise UserError(f"{folder} holds no base tokens: build it with build_rag_database.py --vq_name NAME")
     if found != expected:

@@ -33,8 +33,16 @@ from utils.files import read_json
 from utils.format_reading import FormatReading
 from utils.motion_format import MotionFormat
 
-PUBLISHED = Path(__file__).with_name("motion_formats")
+FOLDER = Path(__file__).with_name("motion_formats")
+PUBLISHED = sorted(path.stem for path in FOLDER.glob("*.json"))
 ALIASES = {"t2m": "humanml3d", "hml3d": "humanml3d", "mini": "humanml3d", "kit-ml": "kit", "kit_ml": "kit"}
+
+
+@lru_cache
+def published(name: str) -> MotionFormat | None:
+    """The published format that a name or an alias means, in any case; None: there is none."""
+    name = ALIASES.get(name.lower(), name.lower())
+    return read_format(FOLDER / f"{name}.json") if name in PUBLISHED else None
 
 
 def get_format(dataset: str | MotionFormat) -> MotionFormat:
@@ -48,13 +56,10 @@ def get_format(dataset: str | MotionFormat) -> MotionFormat:
         return dataset
     if dataset.endswith(".json"):
         return read_format(Path(dataset))
-    name = ALIASES.get(dataset.lower(), dataset.lower())
-    if not (PUBLISHED / f"{name}.json").is_file():
-        known = sorted(path.stem for path in PUBLISHED.glob("*.json"))
-        raise UserError(
-            f"no skeleton is called {dataset!r}: give a format's .json file, or {', '.join([*known, *ALIASES])}"
-        )
-    return read_format(PUBLISHED / f"{name}.json")
+    if (form := published(dataset)) is None:
+        known = ", ".join([*PUBLISHED, *ALIASES])
+        raise UserError(f"no skeleton is called {dataset!r}: give a format's .json file, or {known}")
+    return form
 
 
 def told_format(told: Any, where: str, folder: Path | None = None) -> MotionFormat:
@@ -72,17 +77,15 @@ def told_format(told: Any, where: str, folder: Path | None = None) -> MotionForm
         return format_of(told, where)
     if isinstance(told, str) and told.endswith(".json") and folder is not None:
         return read_format(folder / told)
-    if not isinstance(told, str) or not (PUBLISHED / f"{ALIASES.get(told, told)}.json").is_file():
+    if not isinstance(told, str) or (form := published(told)) is None:
         raise UserError(f'{where} must be "humanml3d", "kit" or a format\'s file, not {told!r}'[:200])
-    return get_format(told)
+    return form
 
 
 def telling(form: MotionFormat) -> str | dict[str, Any]:
     """What `told_format` takes: the name of a published format, whatever the rate, or all of another."""
-    published = (PUBLISHED / f"{form.name}.json").is_file() and get_format(form.name) == replace(
-        form, fps=get_format(form.name).fps
-    )
-    return form.name if published else form.to_json()
+    known = published(form.name)
+    return form.name if known is not None and known == replace(form, fps=known.fps) else form.to_json()
 
 
 def read_format(path: Path) -> MotionFormat:
@@ -91,11 +94,6 @@ def read_format(path: Path) -> MotionFormat:
     Raises:
         UserError: the file cannot be read, or contradicts itself; the joint or value is named.
     """
-    return _published(path) if path.parent == PUBLISHED else format_of(read_json(path), str(path))
-
-
-@lru_cache
-def _published(path: Path) -> MotionFormat:
     return format_of(read_json(path), str(path))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from utils.checkpoint_names import resolve_checkpoint
 from utils.errors import UserError
 from utils.files import read_json
-from utils.formats import ALIASES, PUBLISHED, format_of, get_format
+from utils.formats import format_of, published
 from utils.motion_format import MotionFormat
 from utils.schema import Schema, from_dict
 
@@ -44,24 +44,20 @@ class LibraryFacts:
 class Run:
     """A run that was trained.
 
-    Former ones do not tell the frame rate (`tells_rate`): it is that of the dataset that they are used with.
-
     Args:
         folder: holds config.json and model/.
-        stage: what it has to be a run of: vq, tmr, mtrans, rtrans, length, evaluator; None: of any.
 
     Raises:
-        UserError: no config, a broken one, or one of another stage.
+        UserError: no config, or a broken one.
     """
 
-    def __init__(self, folder: Path | str, stage: str | None = None) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "config.json"
         content = read_json(self.path)
         if not isinstance(content, dict):
             raise UserError(f"{self.path} must hold an object, not {type(content).__name__}")
-        self.config, self.tells_rate = upgraded(content), "format" in content
-        self.of_stage(stage)
+        self.config, self._tells_rate = _upgraded(content), "format" in content
 
     def of_stage(self, stage: str | None) -> Run:
         """The same run; raises `UserError` unless it is of this stage (None: any)."""
@@ -76,7 +72,7 @@ class Run:
 
     @property
     def stage(self) -> Any:
-        """What was trained."""
+        """What was trained: vq, tmr, mtrans, rtrans, length, evaluator."""
         return self.config.get("stage")
 
     def section(self, name: str, schema: type[Schema]) -> Schema:
@@ -102,6 +98,10 @@ class Run:
             UserError: the config does not say, or contradicts itself.
         """
         return format_of(self.config.get("format"), f"{self.path}: format")
+
+    def difference(self, form: MotionFormat) -> str | None:
+        """As `MotionFormat.difference`; former runs, which do not tell their frame rate, have the other's."""
+        return self.format.difference(form if self._tells_rate else replace(form, fps=self.format.fps))
 
     @property
     def text_encoder(self) -> str | None:
@@ -145,7 +145,7 @@ class Run:
         return model.to(device).eval().requires_grad_(False)
 
 
-def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be written today.
 
     Former ones named one of two layouts in place of the format, or told it by the dataset alone.
@@ -156,6 +156,6 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, Mapping) and "layout" in model:
         config["model"] = {key: value for key, value in model.items() if key != "layout"}
         name = model["layout"]
-    if "format" not in config and (PUBLISHED / f"{ALIASES.get(str(name), name)}.json").is_file():
-        config["format"] = get_format(name).to_json()
+    if "format" not in config and (form := published(str(name))) is not None:
+        config["format"] = form.to_json()
     return config

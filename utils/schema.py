@@ -4,8 +4,7 @@ A schema is a frozen dataclass. Its fields are plain values or further frozen da
 `VQOptions(run: RunOptions, model: RVQConfig, train: TrainSettings)`, which JSON nests: `{"model": {"width": 6}}`.
 
 Value types: str, int, float, bool, Literal, Optional of these, and tuples (`tuple[int, ...]`, `tuple[float, float]`).
-Field metadata: `help`, and optionally `minimum` and `maximum` (inclusive) or the `pattern` of a text. A schema may
-check its values in `__post_init__` (raising `UserError`).
+What a field takes besides is told by `option`. A schema may check its values in `__post_init__`, raising `UserError`.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ def option(
     help: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
+    zero_or: float | None = None,
     pattern: Pattern | None = None,
     means: Callable[[Any], Any] | None = None,
     positional: bool = False,
@@ -45,12 +45,14 @@ def option(
     Args:
         help: for --help.
         minimum, maximum: inclusive limits.
+        zero_or: what values other than zero, which stands for something, are at least.
         pattern: of a text.
         means: what the command line replaces the value by, e.g. an alias by the name.
         positional: given without its name on the command line.
     """
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "pattern": pattern}
-    return dataclasses.field(default=default, metadata=metadata | {"means": means, "positional": positional})
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "zero_or": zero_or}
+    metadata |= {"pattern": pattern, "means": means, "positional": positional}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @functools.cache
@@ -121,6 +123,9 @@ def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]
         raise UserError(f"{where} must be at least {minimum}, not {value}")
     if maximum is not None and value > maximum:
         raise UserError(f"{where} must be at most {maximum}, not {value}")
+    least = metadata.get("zero_or")
+    if least is not None and value != 0 and value < least:
+        raise UserError(f"{where} must be 0 or at least {least}, not {value}")
     pattern = metadata.get("pattern")
     if pattern is not None and not re.fullmatch(pattern.expression, value):
         raise UserError(f"{where} must {pattern.words}, not {value!r}")

@@ -16,8 +16,7 @@ def main() -> None:
 
     from data.motions.folder import format_of_motions, motion_paths
     from data.motions.reader import MotionReader
-    from pipeline.motion_folder import read_motion_folder
-    from pipeline.motions import read_bodies
+    from pipeline.motions import read_bodies, read_motion_folder
     from utils.files import result_folder
     from visualization.formats import ExportSettings
     from visualization.motion_folder import export_folder

@@ -1,19 +1,12 @@
 """Trains the retriever: `python -m Part_TMR.scripts.train --dataset_name mini --preset mini`."""
 
-from options.command_line import parse
-from options.presets import PRESETS
+from functools import partial
+
 from options.stages import RetrieverOptions
+from pipeline.train import train
 from utils.errors import run_script
 
-
-def main() -> None:
-    """Options -> data, model and harness."""
-    options = parse(RetrieverOptions, presets=PRESETS["tmr"], description=__doc__)
-
-    from pipeline.stages import harness
-
-    harness(options).fit()
-
+main = partial(train, RetrieverOptions, __doc__)
 
 if __name__ == "__main__":
     run_script(main)

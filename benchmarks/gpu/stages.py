@@ -30,14 +30,14 @@ from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import ConditionSource
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
-from models.text.encoder import TextFeatures, TowerEncoder
+from models.text.encoder import TextEncoder, TextFeatures
 from models.text.published import PublishedTower
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.token_training import KINDS
+from pipeline.stages import TRANSFORMERS
 from utils.batches import length_mask
 from utils.formats import get_format
 from utils.run import TokenShape
@@ -164,9 +164,9 @@ def _token_stage(
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
     conditions = ConditionSource(RandomTexts(n_captions, text_dim), database, pool, options.model.n_retrieved)
-    build, task = KINDS[name]
-    dataset = TokenDataset(clips, codes, max(steps), random_crop=False)
-    return Stage(name, options, task(build(options.model, dims, shape), conditions, None), dataset, collate_tokens)
+    transformer, kind = TRANSFORMERS[name]
+    task = kind(transformer(options.model, dims, shape), conditions, None)
+    return Stage(name, options, task, TokenDataset(clips, codes, max(steps), random_crop=False), collate_tokens)
 
 
 class RandomTexts:
@@ -185,12 +185,12 @@ class RandomTexts:
         return TextFeatures(states.sum(dim=1) / lengths[:, None], states, mask)
 
 
-def random_text_encoder(sizes: Mapping[str, int]) -> TowerEncoder:
+def random_text_encoder(sizes: Mapping[str, int]) -> TextEncoder:
     """A trainable DistilBERT, of the published shape but for `sizes`, with random weights; its words are w0, w1, ..."""
     from transformers import DistilBertConfig, DistilBertModel
 
     model = DistilBertModel(DistilBertConfig(**sizes))
-    return TowerEncoder(
+    return TextEncoder(
         "distilbert", PublishedTower(model), lambda texts: [[int(word[1:]) for word in text.split()] for text in texts]
     )
 

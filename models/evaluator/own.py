@@ -118,11 +118,10 @@ class OwnEvaluator(Evaluator):
         Raises:
             UserError: no weights, or a config or weights of something else.
         """
-        config = run.of_stage("evaluator").section("model", EvaluatorConfig)
-        if text_encoder is None or text_encoder.name != config.text_encoder:
-            from models.text_encoder import build_text_encoder
+        from models.text_encoder import build_text_encoder
 
-            text_encoder = build_text_encoder(config.text_encoder, device=device)
+        config = run.of_stage("evaluator").section("model", EvaluatorConfig)
+        text_encoder = build_text_encoder(config.text_encoder, device, shared=text_encoder)
         return cls(run.filled(EvaluatorNetwork(config, run.format, text_encoder.dim), which, device), text_encoder)
 
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:

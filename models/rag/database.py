@@ -157,11 +157,6 @@ class RAGDatabase:
         """The hash of the retriever that embedded the motions."""
         return self.facts["retriever"]["hash"]
 
-    @property
-    def tokenizer_hash(self) -> str | None:
-        """The hash of the RVQ-VAE that made the base tokens, or None without tokens."""
-        return self.facts["tokenizer"]["hash"] if self.embedded.tokens is not None else None
-
     def to(self, device: torch.device | str) -> RAGDatabase:
         """The same library on another device."""
         tensors = {name: value.to(device) for name, value in vars(self.embedded).items() if isinstance(value, Tensor)}
@@ -326,7 +321,7 @@ class RAGDatabase:
         database = cls(embedded, {name: manifest[name] for name in FACTS if name in manifest})
         if any(manifest.get(name) != value for name, value in database._counts().items()):
             raise wrong
-        if embedded.tokens is not None and "tokenizer" not in database.facts:
+        if (embedded.tokens is None) == ("tokenizer" in database.facts):
             raise wrong
         if "index" in database.facts:
             database.index = ApproximateRows.load(database.rows("both"), folder / storage.INDEX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from utils.batches import length_mask
 from utils.threads import map_on_cores
 
 CHUNK_SIZE = 64  # texts a forward pass
@@ -54,101 +54,8 @@ def pad_features(rows: Sequence[tuple[Tensor, Tensor]]) -> TextFeatures:
     """Pairs of pooled (D,) and states (L_i, D), each of one text -> one batch."""
     lengths = torch.tensor([len(states) for _, states in rows])
     states = pad_sequence([states for _, states in rows], batch_first=True)
-    mask = torch.arange(states.shape[1])[None] < lengths[:, None]
-    return TextFeatures(torch.stack([pooled for pooled, _ in rows]), states, mask.to(states.device))
-
-
-class TextEncoder(ABC):
-    """A frozen text encoder. Features are computed without gradients, in chunks of similar lengths, and those of recent
-    texts are remembered.
-
-    Attributes:
-        name: as in the configs, e.g. `minilm`.
-        dim: channels D of its features.
-    """
-
-    def __init__(self, name: str, dim: int) -> None:
-        self.name = name
-        self.dim = dim
-        self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
-        self._cache_revision = 0
-
-    @property
-    def frozen(self) -> bool:
-        """Whether a text's features stay the same for good."""
-        return True
-
-    @property
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Tells these features from those of other weights; names cached files."""
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where the features are made."""
-
-    @abstractmethod
-    def forward_features(self, texts: Sequence[str]) -> TextFeatures:
-        """Features of at least one text, in one pass and with gradients where the encoder is trained."""
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """One vector a text, (B, D)."""
-        pooled = {text: vector for text, vector, _ in self.stream(texts)}
-        if not pooled:
-            return torch.zeros(0, self.dim, device=self.device)
-        return torch.stack([pooled[text] for text in texts])
-
-    def features(self, texts: Sequence[str]) -> TextFeatures:
-        """Vectors of texts and tokens; L is the longest text's number of tokens."""
-        rows = {text: (pooled, states) for text, pooled, states in self.stream(texts)}
-        if not rows:
-            empty = torch.zeros(0, self.dim, device=self.device)
-            return TextFeatures(empty, empty[:, None], torch.zeros(0, 1, dtype=torch.bool, device=self.device))
-        return pad_features([rows[text] for text in texts])
-
-    def stream(self, texts: Sequence[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Yields each distinct text once: text, pooled (D,), states (L_i, D); known ones first, then the short ones."""
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list of strings, not one string")
-        if not self.frozen or self._revision() != self._cache_revision:
-            self._cache.clear()
-            self._cache_revision = self._revision()
-        known = {text: self._cache[text] for text in dict.fromkeys(texts) if text in self._cache}
-        self._remember(known)
-        for text, features in known.items():
-            yield text, *features
-        missing = sorted((text for text in dict.fromkeys(texts) if text not in known), key=self._size)
-        chunks = [missing[start : start + CHUNK_SIZE] for start in range(0, len(missing), CHUNK_SIZE)]
-        for chunk, computed in zip(chunks, map_on_cores(self._compute, chunks, self.device), strict=True):
-            if self.frozen:
-                self._remember(dict(zip(chunk, computed, strict=True)))
-            for text, features in zip(chunk, computed, strict=True):
-                yield text, *features
-
-    def _size(self, text: str) -> int:
-        """What texts are sorted by, so that those of one pass are about equally long."""
-        return len(text)
-
-    def _revision(self) -> int:
-        """A number that changes whenever the weights do."""
-        return 0
-
-    def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
-        """Pooled and unpadded states of each text, without gradients."""
-        with torch.no_grad():
-            features = self.forward_features(texts)
-        lengths = features.mask.sum(1).tolist()
-        # Clones: a view would keep the whole chunk in memory.
-        return [(features.pooled[i].clone(), features.states[i, :n].clone()) for i, n in enumerate(lengths)]
-
-    def _remember(self, entries: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Keeps the most recently used texts."""
-        self._cache.update(entries)
-        for text in entries:
-            self._cache.move_to_end(text)
-        while len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
+    mask = length_mask(lengths, states.shape[1]).to(states.device)
+    return TextFeatures(torch.stack([pooled for pooled, _ in rows]), states, mask)
 
 
 class Tower(nn.Module):
@@ -187,32 +94,37 @@ class Tower(nn.Module):
         raise NotImplementedError
 
 
-class TowerEncoder(TextEncoder):
-    """A text encoder made of a tower and its tokenizer.
+class TextEncoder:
+    """A tower and its tokenizer. Features are computed without gradients, in chunks of similar lengths, and those of
+    recent texts are remembered while the tower is frozen.
 
     Args:
-        name: see `TextEncoder`.
-        module: the tower; training it (`trainable=True` of `build_text_encoder`) turns the remembering off.
+        name: as in the configs, e.g. `minilm`.
+        module: the tower.
         tokenize: texts -> token ids of each, at least one, cut where they are too many.
+
+    Attributes:
+        dim: channels D of its features.
     """
 
     def __init__(self, name: str, module: Tower, tokenize: Callable[[Sequence[str]], list[list[int]]]) -> None:
-        super().__init__(name, module.width)
-        self.module, self.tokenize = module, tokenize
+        self.name, self.module, self.tokenize, self.dim = name, module, tokenize, module.width
+        self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._cache_revision = 0
 
     @property
     def frozen(self) -> bool:
-        """Whether no parameter of the tower is trained."""
+        """Whether a text's features stay the same for good."""
         return self.module.frozen
 
     @property
     def device(self) -> torch.device:
-        """Where the tower lies."""
+        """Where the features are made."""
         return next(self.module.parameters()).device
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the weights as they are now.
+        """Tells these features from those of other weights; names cached files.
 
         Raises:
             ValueError: the tower is trained: its features are not worth keeping.
@@ -225,7 +137,7 @@ class TowerEncoder(TextEncoder):
             digest.update(tensor.detach().cpu().contiguous().numpy())
         return digest.hexdigest()[:16]
 
-    def to(self, device: torch.device | str) -> TowerEncoder:
+    def to(self, device: torch.device | str) -> TextEncoder:
         """Moves the tower; returns itself."""
         self.module.to(device)
         self._cache.clear()
@@ -235,22 +147,67 @@ class TowerEncoder(TextEncoder):
         """Features of at least one text in one pass; with gradients when the tower is trained."""
         ids = [torch.tensor(row) for row in self.tokenize(texts)]
         lengths = torch.tensor([len(row) for row in ids])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        mask = length_mask(lengths, int(lengths.max()))
         padded = not bool(mask.all())
         ids, mask = (rows.to(self.device, non_blocking=True) for rows in (pad_sequence(ids, batch_first=True), mask))
         return TextFeatures(*self.module(ids, mask, padded), mask)
 
-    def _size(self, text: str) -> int:
-        return len(self.tokenize([text])[0])
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """One vector a text, (B, D)."""
+        pooled = {text: vector for text, vector, _ in self.stream(texts)}
+        if not pooled:
+            return torch.zeros(0, self.dim, device=self.device)
+        return torch.stack([pooled[text] for text in texts])
 
-    def _revision(self) -> int:
-        return sum(parameter._version for parameter in self.module.parameters())
+    def features(self, texts: Sequence[str]) -> TextFeatures:
+        """Vectors of texts and tokens; L is the longest text's number of tokens."""
+        rows = {text: (pooled, states) for text, pooled, states in self.stream(texts)}
+        if not rows:
+            empty = torch.zeros(0, self.dim, device=self.device)
+            return TextFeatures(empty, empty[:, None], torch.zeros(0, 1, dtype=torch.bool, device=self.device))
+        return pad_features([rows[text] for text in texts])
 
     def stream(self, texts: Sequence[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """See `TextEncoder`."""
+        """Yields each distinct text once: text, pooled (D,), states (L_i, D); known ones first, then the short ones."""
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of strings, not one string")
+        revision = sum(parameter._version for parameter in self.module.parameters())  # changes with the weights
+        if not self.frozen or revision != self._cache_revision:
+            self._cache.clear()
+            self._cache_revision = revision
+        known = {text: self._cache[text] for text in dict.fromkeys(texts) if text in self._cache}
+        self._remember(known)
+        missing = sorted((text for text in dict.fromkeys(texts) if text not in known), key=self._size)
+        chunks = [missing[start : start + CHUNK_SIZE] for start in range(0, len(missing), CHUNK_SIZE)]
         training = self.module.training
         self.module.eval()
         try:
-            yield from super().stream(texts)
+            for text, features in known.items():
+                yield text, *features
+            for chunk, computed in zip(chunks, map_on_cores(self._compute, chunks, self.device), strict=True):
+                if self.frozen:
+                    self._remember(dict(zip(chunk, computed, strict=True)))
+                for text, features in zip(chunk, computed, strict=True):
+                    yield text, *features
         finally:
             self.module.train(training)
+
+    def _size(self, text: str) -> int:
+        """What texts are sorted by, so that those of one pass are about equally long."""
+        return len(self.tokenize([text])[0])
+
+    def _compute(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
+        """Pooled and unpadded states of each text, without gradients."""
+        with torch.no_grad():
+            features = self.forward_features(texts)
+        lengths = features.mask.sum(1).tolist()
+        # Clones: a view would keep the whole chunk in memory.
+        return [(features.pooled[i].clone(), features.states[i, :n].clone()) for i, n in enumerate(lengths)]
+
+    def _remember(self, entries: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Keeps the most recently used texts."""
+        self._cache.update(entries)
+        for text in entries:
+            self._cache.move_to_end(text)
+        while len(self._cache) > CACHE_SIZE:
+            self._cache.popitem(last=False)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.text.encoder import Tower, TowerEncoder
+from models.text.encoder import TextEncoder, Tower
 from utils.checkpoint import read_checkpoint
 from utils.errors import UserError
 from utils.files import read_json
@@ -92,7 +92,7 @@ class MiniLM(Tower):
         return functional.normalize(states.sum(1) / mask.sum(1)[:, None], dim=-1), states
 
 
-def load_minilm(folder: Path | None = None) -> TowerEncoder:
+def load_minilm(folder: Path | None = None) -> TextEncoder:
     """MiniLM from its pip package, or any BERT from a folder in Hugging Face's layout.
 
     Safetensors are mapped, not read: pages that no text touches (most of the vocabulary) are never loaded.
@@ -122,7 +122,7 @@ def load_minilm(folder: Path | None = None) -> TowerEncoder:
         raise UserError(f"text encoder minilm: the vocabulary in {folder} is another model's")
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(longest, tower.n_positions))
-    return TowerEncoder("minilm", tower, lambda texts: [row.ids for row in tokenizer.encode_batch(list(texts))])
+    return TextEncoder("minilm", tower, lambda texts: [row.ids for row in tokenizer.encode_batch(list(texts))])
 
 
 def _package_folder() -> Path:

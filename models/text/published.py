@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.text.encoder import Tower, TowerEncoder
+from models.text.encoder import TextEncoder, Tower
 from utils.errors import UserError
 
 # Name -> folder looked at first, name on the Hugging Face hub.
@@ -72,19 +72,18 @@ class PublishedTower(Tower):
                 state[f"{new}{FORMER[own]}.{kind}"] = state.pop(name)
 
 
-def load_published(name: str, path: Path | str | None = None) -> TowerEncoder:
+def load_published(name: str) -> TextEncoder:
     """A text encoder in single precision, frozen, on the CPU.
 
     Args:
         name: `clip`, `distilbert`, the folder of a model in Hugging Face's layout, or a model's name on the hub, which
             has to be in its cache.
-        path: the folder, or the name on the hub, where that is not what the name says.
 
     Raises:
         UserError: it is not there, or not a text encoder, or incomplete; says what belongs where.
     """
     folder, hub_name = PUBLISHED.get(name, (Path(name), name))
-    source = str(path or (folder if folder.is_dir() else hub_name))
+    source = str(folder if folder.is_dir() else hub_name)
     from transformers import AutoConfig, AutoTokenizer
 
     try:
@@ -108,7 +107,7 @@ def load_published(name: str, path: Path | str | None = None) -> TowerEncoder:
     def tokenize(texts: Any) -> list[list[int]]:
         return tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
 
-    return TowerEncoder(name, PublishedTower(model, projection).requires_grad_(False).eval(), tokenize)
+    return TextEncoder(name, PublishedTower(model, projection).requires_grad_(False).eval(), tokenize)
 
 
 def _read_model(source: str, config: Any) -> tuple[nn.Module, nn.Linear | None, list[str]]:

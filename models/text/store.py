@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.text.encoder import TextEncoder, TextFeatures
+from utils.batches import length_mask
 from utils.errors import UserError
 from utils.files import slugify
 from utils.row_store import RowStore, digest
@@ -59,7 +60,7 @@ class TextFeatureStore:
         for place, row in zip(padded, rows, strict=True):
             place[: len(row)] = row
         features = torch.from_numpy(padded)
-        mask = torch.arange(padded.shape[1] - 1)[None] < lengths[:, None]
+        mask = length_mask(lengths, padded.shape[1] - 1)
         return TextFeatures(features[:, 0].float(), features[:, 1:].float(), mask)
 
     def pooled(self) -> Tensor:

@@ -16,6 +16,7 @@ from models.configs import MaskedTransformerConfig
 from models.transformer.blocks import ProjectedMemory, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
 from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
+from utils.run import TokenShape
 
 EMBEDDING_STD = 0.5
 
@@ -31,14 +32,14 @@ class Corrupted:
 class MaskedTransformer(nn.Module):
     """Fills masked cells of the base level. Ids 0..V-1 are codes, V is MASK, V + 1 is PAD; only codes come out."""
 
-    def __init__(self, config: MaskedTransformerConfig, nb_code: int, n_parts: int, dims: ConditionDims):
+    def __init__(self, config: MaskedTransformerConfig, dims: ConditionDims, tokens: TokenShape):
         super().__init__()
-        self.config, self.nb_code, self.n_parts = config, nb_code, n_parts
-        self.mask_id, self.pad_id = nb_code, nb_code + 1
-        self.embedding = nn.Embedding(nb_code + 2, config.latent_dim)
+        self.config, self.nb_code, self.n_parts = config, tokens.nb_code, tokens.n_parts
+        self.mask_id, self.pad_id = self.nb_code, self.nb_code + 1
+        self.embedding = nn.Embedding(self.nb_code + 2, config.latent_dim)
         self.condition = ConditionEncoder(config, dims)
         self.transformer = SpatioTemporalTransformer(config)
-        self.output = nn.Linear(config.latent_dim, nb_code)
+        self.output = nn.Linear(config.latent_dim, self.nb_code)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
 
     @torch.no_grad()

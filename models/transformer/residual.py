@@ -16,6 +16,7 @@ from models.configs import ResidualTransformerConfig
 from models.transformer.blocks import ProjectedMemory, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
 from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
+from utils.run import TokenShape
 
 # Small, as the same table may be input and output weights; the input is normalised.
 EMBEDDING_STD = 0.05
@@ -24,11 +25,10 @@ EMBEDDING_STD = 0.05
 class ResidualTransformer(nn.Module):
     """Predicts the codes of one level from the sum of the embeddings of the levels below it."""
 
-    def __init__(
-        self, config: ResidualTransformerConfig, nb_code: int, n_parts: int, num_quantizers: int, dims: ConditionDims
-    ):
+    def __init__(self, config: ResidualTransformerConfig, dims: ConditionDims, tokens: TokenShape):
         super().__init__()
-        self.config, self.nb_code, self.n_parts, self.num_quantizers = config, nb_code, n_parts, num_quantizers
+        self.config, self.n_parts = config, tokens.n_parts
+        self.nb_code, self.num_quantizers = nb_code, num_quantizers = tokens.nb_code, tokens.num_quantizers
         width = config.latent_dim
         # Levels 0..Q-2 are inputs, levels 1..Q-1 are outputs; with share_weight the levels in between use one table.
         self.embeddings = nn.Parameter(EMBEDDING_STD * torch.randn(num_quantizers - 1, nb_code, width))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from models.configs import PartTMRConfig
+from models.text.encoder import Tower
 from models.text_encoder import TextEncoder, TextFeatures, pad_features
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import Retriever
@@ -27,7 +28,7 @@ class WordEncoder(TextEncoder):
     """Every word has a random vector that depends on its letters alone."""
 
     def __init__(self) -> None:
-        super().__init__("minilm", 16)
+        super().__init__("minilm", Tower(16), lambda texts: [text.split() for text in texts])
 
     @property
     def fingerprint(self) -> str:

@@ -10,19 +10,19 @@ import torch
 from transformers import DistilBertConfig, DistilBertModel
 
 from models.configs import PartTMRConfig
-from models.text.encoder import TowerEncoder
+from models.text.encoder import TextEncoder
 from models.text.published import PublishedTower
 from Part_TMR.model import LOWEST_TEMPERATURE, RetrieverModel
 from utils.formats import get_format
 
 
-def trainable_encoder() -> TowerEncoder:
+def trainable_encoder() -> TextEncoder:
     torch.manual_seed(0)
     words = {word: number for number, word in enumerate(["?", "a", "person", "walks", "jumps"])}
     sizes = {"vocab_size": len(words), "max_position_embeddings": 8, "dim": 16, "hidden_dim": 16}
     model = DistilBertModel(DistilBertConfig(n_layers=1, n_heads=2, dropout=0.0, attention_dropout=0.0, **sizes))
     torch.nn.init.normal_(model.embeddings.word_embeddings.weight)
-    return TowerEncoder(
+    return TextEncoder(
         "distilbert", PublishedTower(model), lambda texts: [[words[w] for w in t.split()] for t in texts]
     )
 

@@ -67,7 +67,7 @@ def test_other_weights_have_another_hash(retriever: Retriever) -> None:
 
 def test_what_is_no_retriever_is_refused(run_dir: Path, tmp_path: Path, word_encoder) -> None:
     with pytest.raises(UserError, match="config.json"):
-        Run(tmp_path, "tmr")
+        Run(tmp_path)
     config = json.loads((run_dir / "config.json").read_text())
     for change, message in (
         ({"stage": "vq"}, "stage 'vq', not of 'tmr'"),

@@ -22,8 +22,10 @@ from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from utils.formats import get_format
 from utils.normalizer import Normalizer
+from utils.run import TokenShape
 
 CODES, PARTS, LEVELS = 16, 6, 3
+TOKENS = TokenShape(CODES, PARTS, LEVELS, "")
 METRICS = ("perplexity", "revived")
 SIZES = {"latent_dim": 16, "n_heads": 2, "n_layers": 1, "ff_size": 16, "retrieved": "none", "text_states": False}
 
@@ -64,10 +66,10 @@ def test_fid_of_generated_motions_picks_checkpoints(kind: str) -> None:
     judge, dims = FrechetJudge(MeanEvaluator(), MeanEvaluator().embed_motion(real)), ConditionDims(text=8)
     if kind == "masked":
         task_class = MaskedTask
-        model = MaskedTransformer(MaskedTransformerConfig(**SIZES), CODES, PARTS, dims)
+        model = MaskedTransformer(MaskedTransformerConfig(**SIZES), dims, TOKENS)
     else:
         task_class = ResidualTask
-        model = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
+        model = ResidualTransformer(ResidualTransformerConfig(**SIZES), dims, TOKENS)
     task = task_class(model, Captions(), decode, judge).eval()
     assert list(task.best) == ["fid", "loss"] and set(task_class(model, Captions(), decode).best) == {"loss"}
     metrics = validate(task, token_batches())
@@ -144,10 +146,10 @@ def test_transformers_report_the_spread_of_their_tokens(kind: str) -> None:
     torch.manual_seed(0)
     dims = ConditionDims(text=8)
     if kind == "masked":
-        model = MaskedTransformer(MaskedTransformerConfig(**SIZES), CODES, PARTS, dims)
+        model = MaskedTransformer(MaskedTransformerConfig(**SIZES), dims, TOKENS)
         task = MaskedTask(model, Captions(), decode)
     else:
-        model = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
+        model = ResidualTransformer(ResidualTransformerConfig(**SIZES), dims, TOKENS)
         task = ResidualTask(model, Captions(), decode)
     batch = token_batches()[0] | {"texts": None}  # the captions here are their own texts
     assert task(batch)["metric/token_spread"] > 0.1

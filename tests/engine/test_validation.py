@@ -28,7 +28,7 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from tests.engine import test_evaluator_task, test_retriever_task
-from tests.engine.test_stage_tasks import CODES, LEVELS, PARTS, SIZES, Captions, MeanEvaluator, decode
+from tests.engine.test_stage_tasks import CODES, LEVELS, PARTS, SIZES, TOKENS, Captions, MeanEvaluator, decode
 from utils.formats import get_format
 
 ROOT = Path(__file__).parents[2]
@@ -68,8 +68,8 @@ def stages() -> dict[str, tuple[Task, list[dict[str, Any]]]]:
     vq.train()(batches_of(clips)[0]["motion"])
     store = test_retriever_task.RandomStore(COUNT)
     length = LengthEstimator(LengthEstimatorConfig(latent_dim=8, n_heads=2, n_layers=1), 8)
-    masked = MaskedTransformer(MaskedTransformerConfig(**SIZES), CODES, PARTS, dims)
-    residual = ResidualTransformer(ResidualTransformerConfig(**SIZES), CODES, PARTS, LEVELS, dims)
+    masked = MaskedTransformer(MaskedTransformerConfig(**SIZES), dims, TOKENS)
+    residual = ResidualTransformer(ResidualTransformerConfig(**SIZES), dims, TOKENS)
     return {
         "vq": (VQTask(vq, VQLossWeights(), judge), batches_of(clips)),
         "mtrans": (MaskedTask(masked, Captions(), decode, judge), tokens),

@@ -12,8 +12,10 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Guidance, Noise, keep_top, mask_schedule, sample_base, sample_residual
 from models.transformer.token_grid import TokenGrid, codebook_table
+from utils.run import TokenShape
 
 CODES, PARTS, LEVELS = 32, 6, 3
+TOKENS = TokenShape(CODES, PARTS, LEVELS, "")
 DIMS = ConditionDims(text=20, retriever=16, retriever_part=12)
 SIZES = {"latent_dim": 32, "n_heads": 4, "n_layers": 2, "ff_size": 48, "dropout": 0.0, "n_retrieved": 2}
 RETRIEVED = ["none", "global", "parts", "tokens"]
@@ -40,13 +42,13 @@ def make_condition(batch: int, seed: int = 0) -> Condition:
 def make_masked(retrieved: str = "global", block: str = "stacked", **changes) -> MaskedTransformer:
     torch.manual_seed(0)
     config = MaskedTransformerConfig(**SIZES, retrieved=retrieved, block=block, attnj=True, attnt=True, **changes)
-    return MaskedTransformer(config, CODES, PARTS, DIMS).eval()
+    return MaskedTransformer(config, DIMS, TOKENS).eval()
 
 
 def make_residual(retrieved: str = "global", share_weight: bool = False) -> ResidualTransformer:
     torch.manual_seed(0)
     config = ResidualTransformerConfig(**SIZES, retrieved=retrieved, share_weight=share_weight, attnj=True, attnt=True)
-    return ResidualTransformer(config, CODES, PARTS, LEVELS, DIMS).eval()
+    return ResidualTransformer(config, DIMS, TOKENS).eval()
 
 
 def test_schedule_of_the_paper() -> None:
@@ -105,7 +107,7 @@ def test_swapping_the_retrieved_rows_changes_the_logits(retrieved: str) -> None:
 def test_a_retrieved_token_is_seen_by_its_body_part_alone() -> None:
     torch.manual_seed(0)
     config = MaskedTransformerConfig(**SIZES | {"n_layers": 1}, retrieved="tokens")
-    model, condition = MaskedTransformer(config, CODES, PARTS, DIMS).eval(), make_condition(2)
+    model, condition = MaskedTransformer(config, DIMS, TOKENS).eval(), make_condition(2)
     tokens, mask = torch.randint(CODES, (2, 8, PARTS)), torch.ones(2, 8, dtype=torch.bool)
     others = condition.retrieved.tokens.clone()
     others[..., 3] = (others[..., 3] + 1) % CODES

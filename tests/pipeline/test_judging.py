@@ -14,7 +14,7 @@ from data.clips import Clip, load_split
 from data.specs import DatasetSpec, get_spec
 from engine.judge import FrechetJudge
 from models.evaluator.base import Evaluator
-from pipeline import judging
+from pipeline import stages
 from utils import row_store
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def write(spec: DatasetSpec, number: int, seed: int) -> None:
 @pytest.fixture
 def evaluator(monkeypatch: pytest.MonkeyPatch) -> MeanEvaluator:
     evaluator = MeanEvaluator()
-    monkeypatch.setattr(judging, "load_evaluator", lambda *_: evaluator)
+    monkeypatch.setattr(stages, "load_evaluator", lambda *_: evaluator)
     monkeypatch.setattr("models.evaluator.base.MOTIONS_AT_ONCE", 2)
     return evaluator
 
@@ -69,7 +69,7 @@ def clips_of(spec: DatasetSpec) -> list[Clip]:
 
 def judge_of(spec: DatasetSpec) -> FrechetJudge:
     clips = clips_of(spec)
-    judge = judging.find_judge(spec, "logs", CPU, clips)
+    judge = stages.find_judge(spec, "logs", CPU, clips)
     expected = judge.evaluator.embed_motion([clip.features for clip in clips])
     del judge.evaluator.embedded[-len(clips) :]
     np.testing.assert_allclose(judge.real, expected, atol=1e-6)
@@ -98,7 +98,7 @@ def test_a_kill_keeps_what_was_embedded(
     monkeypatch.setattr(row_store, "CHUNK_BYTES", 1)
     evaluator.dies_after = 4
     with pytest.raises(KeyboardInterrupt):
-        judging.find_judge(spec, "logs", CPU, clips_of(spec))
+        stages.find_judge(spec, "logs", CPU, clips_of(spec))
     evaluator.dies_after = 100
     judge_of(spec)
     assert sorted(evaluator.embedded) == [40 + 4 * number for number in range(8)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.prompts import Request, read_requests
+from pipeline.prompts import read_requests
 from utils.errors import UserError
 
 
@@ -15,12 +15,12 @@ def test_prompt_file_with_lengths_comments_and_repeats(tmp_path: Path) -> None:
     )
     requests = read_requests(None, str(path), 60, 2, 5)
     assert requests == [
-        Request("a person waves", 80, 5, 0),
-        Request("a person waves", 80, 6, 1),
-        Request("she walks: 2 + 2 = four steps", 100, 5, 0),
-        Request("she walks: 2 + 2 = four steps", 100, 6, 1),
-        Request("a jump", 60, 5, 0),
-        Request("a jump", 60, 6, 1),
+        ("a person waves", 80, 5),
+        ("a person waves", 80, 6),
+        ("she walks: 2 + 2 = four steps", 100, 5),
+        ("she walks: 2 + 2 = four steps", 100, 6),
+        ("a jump", 60, 5),
+        ("a jump", 60, 6),
     ]
 
 
@@ -44,11 +44,11 @@ def test_lengths_as_in_momasks_demo(tmp_path: Path, line: str, text: str, length
     """`#frames` and `#NA` are heeded at the end of a line; elsewhere a `#` is text, unless it begins the line."""
     path = tmp_path / "prompts.txt"
     path.write_bytes(f"# a comment#52\n{line}\n".encode("utf-8-sig"))
-    assert read_requests(None, str(path), 60, 1, 0) == [Request(text, length, 0, 0)]
+    assert read_requests(None, str(path), 60, 1, 0) == [(text, length, 0)]
 
 
 def test_no_length_means_estimated() -> None:
-    assert read_requests("a  person\nwaves", None, 0, 1, 0) == [Request("a person waves", None, 0, 0)]
+    assert read_requests("a  person\nwaves", None, 0, 1, 0) == [("a person waves", None, 0)]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import torch
 
 from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
 from models.transformer.condition import ConditionDims
+from models.transformer.masked import MaskedTransformer
+from models.transformer.residual import ResidualTransformer
 from pipeline import Motion, TextToMotion
-from pipeline.loader import build_masked, build_residual, token_config
+from pipeline.loader import token_config
 from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
@@ -169,11 +171,11 @@ def add_untrained(runs: Path, name: str, source: str, **changes: object) -> None
     config = read_json(runs / "mini" / source / "config.json")
     config["model"] |= changes
     dims, tokens = ConditionDims(**config["dims"]), TokenShape(**config["tokens"])
-    schema, build = {
-        "mtrans": (MaskedTransformerConfig, build_masked),
-        "rtrans": (ResidualTransformerConfig, build_residual),
+    schema, kind = {
+        "mtrans": (MaskedTransformerConfig, MaskedTransformer),
+        "rtrans": (ResidualTransformerConfig, ResidualTransformer),
     }[source]
-    model = build(schema(**config["model"]), dims, tokens)
+    model = kind(schema(**config["model"]), dims, tokens)
     write_json(runs / "mini" / name / "config.json", config)
     save_checkpoint(runs / "mini" / name / "model" / "latest.tar", {"model": model.state_dict()})
 

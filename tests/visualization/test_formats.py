@@ -15,7 +15,7 @@ import pytest
 from data.motions.reader import MotionReader
 from options.command_line import parse
 from options.export import Comparison, MotionExportOptions
-from pipeline.motion_folder import read_motion_folder
+from pipeline.motions import read_motion_folder
 from tests.visualization.motions import make_walk
 from utils.bvh import read_bvh
 from utils.errors import UserError
@@ -172,5 +172,6 @@ def test_bad_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         parse(MotionExportOptions, ["--dir", "a", "--out", "b", "--compare", "bvh"])
     assert "--compare" in capsys.readouterr().err
-    with pytest.raises(UserError, match="--height must be 0 or at least 64, not 5"):
-        MotionExportOptions(dir="a", out="b", width=64, height=5)
+    with pytest.raises(SystemExit):
+        parse(MotionExportOptions, ["--dir", "a", "--out", "b", "--width", "64", "--height", "5"])
+    assert "--height must be 0 or at least 64, not 5" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from data.specs import get_spec
 from models.configs import EvaluatorConfig
 from models.evaluator.interface import load_evaluator
 from models.evaluator.own import EvaluatorNetwork, OwnEvaluator
+from models.text.encoder import Tower
 from models.text_encoder import TextEncoder, TextFeatures, pad_features
 from pipeline.export import export_run
 from utils.errors import UserError
@@ -33,7 +34,7 @@ class WordEncoder(TextEncoder):
     """Every word has a vector that depends on its letters alone."""
 
     def __init__(self, name: str = "minilm") -> None:
-        super().__init__(name, 8)
+        super().__init__(name, Tower(8), lambda texts: [text.split() for text in texts])
 
     @property
     def fingerprint(self) -> str:
@@ -125,7 +126,7 @@ def test_every_valid_frame_and_the_side_count(evaluator: OwnEvaluator) -> None:
 
 def test_a_run_and_its_export_load(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(logs.parent)
-    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device=None: WordEncoder())
+    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda *_, **__: WordEncoder())
     trained = load_evaluator(get_spec("mini"), logs)
     assert (trained.name, trained.dimension, trained.n_features) == ("own", 6, 263)
     np.testing.assert_allclose(
@@ -139,7 +140,7 @@ def test_a_run_and_its_export_load(logs: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_does_not_fit_is_refused(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(logs.parent)
-    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda name, device=None: WordEncoder())
+    monkeypatch.setattr("models.text_encoder.build_text_encoder", lambda *_, **__: WordEncoder())
     spec, run_dir = get_spec("mini"), logs / "mini" / "evaluator"
 
     def refused(message: str, checkpoints_dir: Path | str = logs) -> None:
