@@ -32,13 +32,11 @@ def main() -> None:
     from pipeline.fit_output import fit_folder
     from utils.device import choose_device
     from utils.files import result_folder
-    from visualization.smpl_fit import FitSettings
 
     with result_folder(options.save_folder) as folder:
         model = load_body_model(path, options.num_betas).to(choose_device(options.gpu_id))
-        settings = FitSettings(iterations=options.iterations)
         timed = {name: (motion.joints, options.fps or motion.fps) for name, motion in motions.items()}
-        fit_folder(timed, model, folder, settings, gender=options.gender)
+        fit_folder(timed, model, folder, options.iterations, options.gender)
 
 
 if __name__ == "__main__":

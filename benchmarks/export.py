@@ -30,7 +30,7 @@ from visualization.contacts import detect_contacts
 from visualization.gltf import write_glb
 from visualization.html import write_html
 from visualization.sequence import render_sequence
-from visualization.video import render_comparison, render_video
+from visualization.video import render_video
 
 FPS, FRAMES, DRIFT = 20.0, 120, 0.15
 
@@ -124,9 +124,9 @@ def main() -> None:
         print(f"all as BVH, feet locked      {measure(all_bvh)}")
         panels = [CaptionedMotion(joints, words, retrieved=[("000001", words, 0.9)] * 4) for joints in several]
         jobs: dict[str, Callable[[], Path]] = {
-            "a.mp4": lambda: render_video(folder / "a.mp4", first, FPS, words),
-            "a.gif": lambda: render_video(folder / "a.gif", first, FPS, words),
-            "three.mp4": lambda: render_comparison(folder / "three.mp4", several, FPS, ["a", "b", "c"], words),
+            "a.mp4": lambda: render_video(folder / "a.mp4", [first], FPS, words),
+            "a.gif": lambda: render_video(folder / "a.gif", [first], FPS, words),
+            "three.mp4": lambda: render_video(folder / "three.mp4", several, FPS, words, labels=["a", "b", "c"]),
             "a.png": lambda: render_sequence(folder / "a.png", first, FPS, words),
             "a.bvh": lambda: write_bvh(folder / "a.bvh", first, FPS, foot_locking=True),
             "a.glb": lambda: write_glb(folder / "a.glb", first, FPS, foot_locking=True),

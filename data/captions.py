@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.files import read_bytes
 
 OTHER = "OTHER"
 _TOKENS = re.compile(r"\s*[^\s/#]+/[A-Z]+(\s+[^\s/#]+/[A-Z]+)*\s*")  # word/POS word/POS ...
@@ -103,11 +104,9 @@ def read_text(path: Path | str) -> str:
     Raises:
         UserError: the file is missing or not UTF-8; names it.
     """
+    content = read_bytes(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise UserError(f"{path} does not exist" if missing else f"{path} cannot be read: {error.strerror}") from error
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error}") from error
     if "\0" in text:  # UTF-16 without its mark is UTF-8 too

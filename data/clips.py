@@ -238,18 +238,27 @@ def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
     """The dataset's feature means and standard deviations, each (D,) float32, raw units.
 
     Raises:
-        UserError: a file is missing, its content has another shape or is not finite, or a deviation is not positive.
+        UserError: a file is missing, or see `read_statistics`.
     """
     require_files(spec, spec.mean_path, spec.std_path)
-    statistics = []
-    for path in (spec.mean_path, spec.std_path):
-        values = read_array(path)
-        if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-            raise UserError(f"{path}: expected {spec.format.n_features} finite numbers, got shape {values.shape}")
-        if path == spec.std_path and (values <= 0).any():
-            raise UserError(f"{path}: not positive in column {int((values <= 0).argmax())}")
-        statistics.append(values.astype(np.float32))
-    return statistics[0], statistics[1]
+    mean, std = (read_statistics(spec, path).astype(np.float32) for path in (spec.mean_path, spec.std_path))
+    return mean, std
+
+
+def read_statistics(spec: DatasetSpec, path: Path) -> np.ndarray:
+    """The numbers (D,) of `Mean.npy` or `Std.npy`.
+
+    Raises:
+        UserError: they have another shape or are not finite, or a deviation is not positive.
+    """
+    values = read_array(path)
+    if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu":
+        raise UserError(f"{path}: expected {spec.format.n_features} finite numbers, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: NaN or infinite in column {int(np.argmax(~np.isfinite(values)))}")
+    if path == spec.std_path and (values <= 0).any():
+        raise UserError(f"{path}: not positive in column {int((values <= 0).argmax())}")
+    return values
 
 
 def _fits(spec: DatasetSpec, clip_id: str, n_frames: int, keep_long: bool, left_out: Skipped) -> bool:

@@ -15,7 +15,22 @@ from utils.errors import UserError
 UNIT_LENGTH = 4  # frames per token step
 
 
-class WindowDataset(Dataset):
+class EpochDataset(Dataset):
+    """Items whose random choices depend on (seed, epoch, index) only."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Makes the random choices those of this epoch."""
+        self.epoch = epoch
+
+    def generator(self, index: int) -> np.random.Generator:
+        """The random numbers of one item."""
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+
+class WindowDataset(EpochDataset):
     """Windows of fixed length, for the tokeniser.
 
     The starts of a clip are divided into ranges of `stride` frames; an item is one range, its start random there.
@@ -38,17 +53,13 @@ class WindowDataset(Dataset):
         self.clips = [clip for clip in clips if len(clip.features) >= window]
         if not self.clips:
             raise UserError(f"none of the {len(clips)} clips has the {window} frames of a window: use shorter windows")
-        self.window, self.seed, self.stride = window, seed, stride
-        self.epoch = 0
+        super().__init__(seed)
+        self.window, self.stride = window, stride
         ranges = [-(-(len(clip.features) - window + 1) // stride) for clip in self.clips]
         self._ends = np.cumsum(ranges)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch's random starts."""
-        self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """Returns `motion` (window, D) float32, raw units."""
@@ -57,11 +68,11 @@ class WindowDataset(Dataset):
         features = self.clips[clip_index].features
         first = (index - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
         choices = min(self.stride, len(features) - self.window + 1 - first)
-        start = first + (int(_generator(self.seed, self.epoch, index).integers(choices)) if choices > 1 else 0)
+        start = first + (int(self.generator(index).integers(choices)) if choices > 1 else 0)
         return {"motion": torch.from_numpy(np.array(features[start : start + self.window]))}
 
 
-class MotionTextDataset(Dataset):
+class MotionTextDataset(EpochDataset):
     """Motions with one of their captions each, for everything that reads text.
 
     Args:
@@ -75,7 +86,6 @@ class MotionTextDataset(Dataset):
 
     Attributes:
         captions: every caption's text, clip after clip; an item's `caption_index` less `first_caption` points in it.
-        takes: the distinct takes; an item's `take_index` points into it.
 
     Raises:
         UserError: there is no clip, or a clip without captions (names it).
@@ -98,26 +108,21 @@ class MotionTextDataset(Dataset):
         if max_frames < UNIT_LENGTH or max_frames % UNIT_LENGTH:
             raise ValueError(f"max_frames must be a positive multiple of {UNIT_LENGTH}, not {max_frames}")
         self.clips = list(clips)
-        self.max_frames, self.seed, self.random_crop, self.motions = max_frames, seed, random_crop, motions
-        self.epoch = 0
+        super().__init__(seed)
+        self.max_frames, self.random_crop, self.motions = max_frames, random_crop, motions
         self.captions = [caption.text for clip in clips for caption in clip.captions]
         self._first_caption = first_caption + np.cumsum([0] + [len(clip.captions) for clip in clips])
         indices: dict[str, int] = {}
         self._take_indices = [indices.setdefault(clip.take, len(indices)) for clip in clips]
-        self.takes = list(indices)
 
     def __len__(self) -> int:
         return len(self.clips)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch's captions and crops."""
-        self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns `motion` (T, D) float32 raw units, `length`, `text`, `caption_index`, `clip_index`, `take_index`."""
         index = _checked(index, len(self))
         clip = self.clips[index]
-        generator = _generator(self.seed, self.epoch, index)
+        generator = self.generator(index)
         caption = int(generator.integers(len(clip.captions)))
         first, length = self._crop(len(clip.features), generator)
         return {
@@ -137,11 +142,6 @@ class MotionTextDataset(Dataset):
         if length > UNIT_LENGTH and generator.integers(3) == 0:
             length -= UNIT_LENGTH
         return int(generator.integers(n_frames - length + 1)), length
-
-
-def _generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random numbers of one item of one epoch."""
-    return np.random.default_rng((seed, epoch, index))
 
 
 def _checked(index: int, length: int) -> int:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 
 from data.clips import Clip
+from data.datasets import EpochDataset
 
 
-class TokenDataset(Dataset):
+class TokenDataset(EpochDataset):
     """One item a clip: its tokens and one of its captions, chosen by (seed, epoch, index).
 
     Args:
@@ -41,9 +41,9 @@ class TokenDataset(Dataset):
         first_caption: int = 0,
         random_crop: bool = True,
     ) -> None:
+        super().__init__(seed)
         self.tokens = list(tokens)
-        self.max_steps, self.seed, self.random_crop = max_steps, seed, random_crop
-        self.epoch = 0
+        self.max_steps, self.random_crop = max_steps, random_crop
         self.lengths = [min(len(rows), max_steps) for rows in self.tokens]
         counts = [len(clip.captions) for clip in clips]
         self._captions = np.split(first_caption + np.arange(sum(counts)), np.cumsum(counts)[:-1])
@@ -51,13 +51,9 @@ class TokenDataset(Dataset):
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch's captions and crops."""
-        self.epoch = epoch
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns `tokens` (N, J, Q) and `caption_index`."""
-        generator = np.random.default_rng((self.seed, self.epoch, index))
+        generator = self.generator(index)
         caption = int(generator.choice(self._captions[index]))
         tokens = self.tokens[index]
         length = min(len(tokens), self.max_steps)

@@ -16,7 +16,7 @@ from utils.formats import telling
 from utils.motion_format import MotionFormat
 from utils.schema import to_dict
 from visualization.captioned import CaptionedMotion
-from visualization.formats import MOST_COMPARED, WRITERS, ExportSettings, write_comparison, write_motion
+from visualization.formats import FORMATS, MOST_COMPARED, ExportSettings, write_comparison, write_motion
 
 FILE_KEYS = {"mp4": "video", "png": "picture"}  # what result.json calls a format, where not by its own name
 
@@ -48,7 +48,7 @@ def _write(
         for kind, array in (("joints", motion.joints), ("features", motion.features)):
             write_array(folder / name / f"{kind}.npy", array)
             files[kind] = f"{name}/{kind}.npy"
-    kinds = [kind for kind in options.formats if kind in WRITERS]
+    kinds = [kind for kind in options.formats if kind in FORMATS]
     settings = ExportSettings(motion.fps, form, foot_locking=options.foot_lock)
     for kind, path in write_motion(folder / name / "motion", panel, kinds, settings).items():
         files[FILE_KEYS.get(kind, kind)] = f"{name}/{path.name}"

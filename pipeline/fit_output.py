@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from utils.arrays import write_array
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX
-from visualization.motion_files import write_arrays
-from visualization.smpl_fit import FitSettings, SmplMotion, fit_motion, mesh_of
+from utils.files import MESH_SUFFIX, SMPL_SUFFIX, atomic_path
+from visualization.smpl_fit import SmplMotion, fit_motion, mesh_of
 
 if TYPE_CHECKING:
     import smplx
@@ -23,7 +22,7 @@ def fit_folder(
     motions: Mapping[str, tuple[np.ndarray, float]],
     model: smplx.SMPL,
     folder: Path,
-    settings: FitSettings,
+    iterations: int,
     gender: str = "neutral",
 ) -> dict[str, SmplMotion]:
     """Fits motions, each (T, 22, 3) and its frames a second, one after the other, with a progress bar, and writes two
@@ -35,7 +34,7 @@ def fit_folder(
         UserError: see `fit_motion`; the motion is named.
     """
     results = {}
-    with tqdm(total=len(motions) * settings.iterations, desc="fitting", unit="step") as bar:
+    with tqdm(total=len(motions) * iterations, desc="fitting", unit="step") as bar:
         for name, (joints, fps) in motions.items():
 
             def report(steps: int, error: float, name: str = name) -> None:
@@ -43,12 +42,13 @@ def fit_folder(
                 bar.update(steps)
 
             try:
-                fitted = results[name] = fit_motion(joints, model, fps, settings, report)
+                fitted = results[name] = fit_motion(joints, model, fps, iterations, report)
             except UserError as error:
                 raise UserError(f"{name}: {error}") from error
             parameters = {"poses": fitted.poses, "betas": fitted.betas, "trans": fitted.trans, "fps": fitted.fps}
             faces = np.asarray(model.faces).astype(np.int32)
-            write_arrays(folder / f"{name}{SMPL_SUFFIX}", **parameters, gender=gender, faces=faces)
+            with atomic_path(folder / f"{name}{SMPL_SUFFIX}") as temporary, open(temporary, "wb") as file:
+                np.savez_compressed(file, **parameters, gender=gender, faces=faces)
             write_array(folder / f"{name}{MESH_SUFFIX}", mesh_of(fitted, model))
             bar.write(f"{name}: {len(joints)} frames, mean joint error {100 * fitted.joint_error:.2f} cm")
     return results

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from data.motions.joint_maps import load_joint_map
-from data.prepare.captions import CaptionSet, read_caption_folder, read_caption_table
+from data.prepare.captions import CaptionSet
 from data.prepare.report import long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
 from options.command_line import own_command
@@ -74,20 +74,13 @@ def read_captions(options: PrepareOptions) -> CaptionSet:
     Raises:
         UserError: a folder or file is missing or unreadable.
     """
-    parts = []
+    found = CaptionSet()
     if options.text_dir is not None:
         path = Path(options.text_dir)
-        parts.append(read_caption_table(path) if path.is_file() else read_caption_folder(path))
+        (found.read_table if path.is_file() else found.read_folder)(path)
     if options.captions is not None:
-        parts.append(read_caption_table(Path(options.captions)))
-    merged = CaptionSet()
-    for part in parts:
-        merged.refused += part.refused
-        for name, rows in part.by_clip.items():
-            merged.by_clip.setdefault(name, [])
-            for row in rows:
-                merged.add(name, row)
-    return merged
+        found.read_table(Path(options.captions))
+    return found
 
 
 def draw_contact_sheet(outcome: Outcome, count: int) -> None:
@@ -103,9 +96,9 @@ def draw_contact_sheet(outcome: Outcome, count: int) -> None:
             tile = render_sequence(
                 Path(folder) / "tile.png",
                 joints,
-                outcome.form.fps,
+                outcome.settings.fps,
                 f"{record.name}: {outcome.captions[record.name][0].text}",
-                outcome.form,
+                outcome.settings.form,
                 size=TILE,
                 poses=POSES,
             )
@@ -122,7 +115,7 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     maps = ", ".join(name for name in report["sources"]["joint_maps"] if name)
     found = [f"joint map {maps}"] if maps else []
     found += [f"unit {', '.join(report['sources']['units'])}"]
-    found += [f"up {', '.join(sorted(set(outcome.up.values())) or ['y'])}"]
+    found += [f"up {', '.join(sorted(set(dict(outcome.settings.up).values())) or ['y'])}"]
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
     if report["longer_than_max_frames"]:

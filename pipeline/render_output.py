@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,9 +16,9 @@ from options.render import RenderOptions
 from pipeline.motions import read_all, read_bodies
 from utils.errors import UserError
 from utils.files import MESH_SUFFIX, atomic_path, writable_folder
-from visualization.body_mesh import Figure, figure_of_joints, figure_of_mesh, frame_times
-from visualization.motion_files import read_mesh
-from visualization.shot import choose_azimuth, frame_points, sequence_offsets, sequence_times
+from visualization.body_mesh import Figure, figure_of_joints, frame_times, read_mesh
+from visualization.encode import H264, run_ffmpeg
+from visualization.shot import basis_of, choose_azimuth, frame_points, sequence_offsets, sequence_times
 
 PALEST = 0.72  # how far the first pose of a sequence is on its way to the colour of the floor
 CAMERA_POINTS = 20000  # vertices that the camera is placed by
@@ -48,7 +47,8 @@ def render_all(options: RenderOptions) -> None:
     form = format_of_motions(paths.values(), options.joint_type)
     reader = MotionReader(options.reading, form=form, bodies=read_bodies(options.body_model))
     meshes = {name: path for name, path in paths.items() if path.name.endswith(MESH_SUFFIX)}
-    rates = {name: read_mesh(path).fps for name, path in meshes.items()}
+    for path in meshes.values():
+        read_mesh(path)
     motions = read_all(reader, {name: path for name, path in paths.items() if name not in meshes})
     require_bpy()
     ending = ".mp4" if options.mode == "video" else "_sequence.png"
@@ -56,7 +56,7 @@ def render_all(options: RenderOptions) -> None:
         folder = writable_folder(options.out or path.parent)
         target = folder / f"{name if options.out else path.stem}{ending}"
         if name in meshes:
-            figure, fps = figure_of_mesh(read_mesh(path)), rates[name]
+            figure, fps = read_mesh(path)
         else:
             figure, fps = figure_of_joints(motions[name].joints, form), motions[name].fps
         if options.mode == "video":
@@ -84,12 +84,13 @@ def render_video(figure: Figure, target: Path, options: RenderOptions, fps: floa
             pictures.append(Path(folder) / f"{number:05d}.png")
             studio.render(pictures[-1])
             _report(target.name, number + 1, len(moving.vertices), start)
-        with atomic_path(target) as temporary:
-            program = find_ffmpeg()
-            if program is None:
-                encode_with_blender(pictures, frame_rate, temporary)
-            else:
-                encode_with_ffmpeg(program, Path(folder), frame_rate, temporary)
+        program = find_ffmpeg()
+        if program is None:
+            with atomic_path(target) as temporary:
+                encode_with_blender(pictures, (options.width, options.height), frame_rate, temporary)
+        else:
+            source = ("-framerate", f"{frame_rate:g}", "-i", str(Path(folder) / "%05d.png"))
+            run_ffmpeg(program, [*source, *H264, "-crf", "18"], target)
 
 
 def render_sequence(figure: Figure, target: Path, options: RenderOptions) -> None:
@@ -99,7 +100,7 @@ def render_sequence(figure: Figure, target: Path, options: RenderOptions) -> Non
     times = sequence_times(len(figure.vertices), options.poses)
     posed = figure.at(times.astype(np.float64))
     azimuth = choose_azimuth(posed.path, figure.front)
-    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    right = basis_of(azimuth, 0.0)[0]
     width = float(np.ptp(posed.vertices @ right, axis=1).max())
     vertices = posed.vertices + sequence_offsets(posed.path, width, azimuth)[:, None]
     studio = Studio(options.width, options.height, options.samples, options.denoise, options.device)
@@ -118,20 +119,6 @@ def find_ffmpeg() -> str | None:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError):
         return shutil.which("ffmpeg")
-
-
-def encode_with_ffmpeg(program: str, folder: Path, frame_rate: float, path: Path) -> None:
-    """Writes the pictures 00000.png, 00001.png, ... of a folder as an .mp4 that plays everywhere.
-
-    Raises:
-        UserError: ffmpeg failed.
-    """
-    command = [program, "-hide_banner", "-loglevel", "error", "-y", "-framerate", f"{frame_rate:g}"]
-    command += ["-i", str(folder / "%05d.png"), "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
-    result = subprocess.run([*command, "-movflags", "+faststart", str(path)], capture_output=True, text=True)
-    if result.returncode != 0:
-        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-        raise UserError(f"cannot write {path}: ffmpeg says: {lines[-1]}")
 
 
 def _some_points(vertices: np.ndarray) -> np.ndarray:

@@ -147,11 +147,11 @@ def test_command_fits_a_folder(body_file: Path, tmp_path: Path) -> None:
 @needs_smplx
 @pytest.mark.parametrize("frames", [1, 2, 4])
 def test_short_motions(body_file: Path, frames: int) -> None:
-    from visualization.smpl_fit import FitSettings, fit_motion, mesh_of
+    from visualization.smpl_fit import fit_motion, mesh_of
     from visualization.smpl_model import load_body_model
 
     model = load_body_model(body_file)
-    fitted = fit_motion(made_motion(body_file, 40)[:frames], model, settings=FitSettings(iterations=20))
+    fitted = fit_motion(made_motion(body_file, 40)[:frames], model, iterations=20)
     assert fitted.joint_error < 0.02 and mesh_of(fitted, model).shape == (frames, 192, 3)
 
 

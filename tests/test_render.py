@@ -16,8 +16,7 @@ from options.render import RenderOptions, parse_render_options, script_arguments
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format
-from visualization.body_mesh import capsule_rings, figure_of_joints, figure_of_mesh, frame_times
-from visualization.motion_files import read_mesh
+from visualization.body_mesh import capsule_rings, figure_of_joints, frame_times, read_mesh
 from visualization.shot import FIELD_OF_VIEW, MARGIN, choose_azimuth, frame_points, sequence_offsets, sequence_times
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,10 +117,9 @@ def test_missing_bpy_names_the_remedy(tmp_path: Path) -> None:
 
 def test_mesh_files(tmp_path: Path) -> None:
     """Faces and heading come from the file beside; without it the error says which is missing."""
-    motion = read_mesh(write_mesh(tmp_path))
-    figure = figure_of_mesh(motion)
-    assert figure.vertices.shape == (3, 4, 3) and figure.faces.shape == (4, 3)
-    assert motion.front == pytest.approx(np.pi / 2)
+    figure, fps = read_mesh(write_mesh(tmp_path))
+    assert figure.vertices.shape == (3, 4, 3) and figure.faces.shape == (4, 3) and fps == 20
+    assert figure.front == pytest.approx(np.pi / 2)
     (tmp_path / "a_smpl.npz").unlink()
     with pytest.raises(UserError, match="a_smpl.npz is missing"):
         read_mesh(tmp_path / "a_mesh.npy")

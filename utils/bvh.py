@@ -11,6 +11,7 @@ import numpy as np
 
 from utils import quaternion
 from utils.errors import UserError
+from utils.files import read_bytes
 from utils.rig import RigMotion
 
 LARGEST = 1e7  # of any number: ten kilometres in millimetres
@@ -27,20 +28,11 @@ class BVH(RigMotion):
 
     Attributes:
         offsets: (N, 3) the OFFSET lines.
-        orders: rotation order of each joint, e.g. "ZXY" for the product Rz Rx Ry; axes without a channel are left out.
-        angles: (T, N, 3) degrees as written, in that order; 0 where there are fewer than three channels.
         ends: (N, 3) offsets of end sites, NaN where a joint has none.
     """
 
     offsets: np.ndarray
-    orders: tuple[str, ...]
-    angles: np.ndarray
     ends: np.ndarray
-
-    @property
-    def root(self) -> np.ndarray:
-        """(T, 3) place of the root."""
-        return self.translations[:, 0]
 
     def with_ends(self) -> BVH:
         """The same with a joint `JOINT End Site` for each end site."""
@@ -54,8 +46,6 @@ class BVH(RigMotion):
             translations=np.concatenate([self.translations, np.tile(self.ends[leaves], (frames, 1, 1))], axis=1),
             rotations=np.concatenate([self.rotations, still], axis=1),
             offsets=np.concatenate([self.offsets, self.ends[leaves]]),
-            orders=(*self.orders, *[""] * count),
-            angles=np.concatenate([self.angles, np.zeros((frames, count, 3))], axis=1),
             ends=np.concatenate([self.ends, np.full((count, 3), math.nan)]),
         )
 
@@ -77,18 +67,12 @@ def read_bvh(path: Path | str) -> BVH:
     Raises:
         UserError: the file is missing or is not a complete BVH file; says what is wrong, and in which line.
     """
-    path = Path(path)
+    content = read_bytes(path)
     try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # joint names of old programs
     try:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("latin-1")  # joint names of old programs
         return _parse(text)
     except ValueError as error:
         raise UserError(f"{path} is not a complete BVH file: {error}") from error
@@ -260,15 +244,16 @@ def _assemble(nodes: list[_Node], values: np.ndarray, fps: float) -> BVH:
     offsets = np.array([node.offset for node in nodes])
     translations = np.tile(offsets, (frames, 1, 1))
     angles = np.zeros((frames, count, 3))
-    orders, nodes_of = [], {}
+    nodes_of: dict[str, list[int]] = {}
     for index, node in enumerate(nodes):
-        turning = [(axis, column) for axis, kind, column in node.channels or () if kind == "rotation"]
-        orders.append("".join(axis for axis, _ in turning))
-        nodes_of.setdefault(orders[-1], []).append(index)
-        angles[:, index, : len(turning)] = values[:, [column for _, column in turning]]
+        order = ""
         for axis, kind, column in node.channels or ():
             if kind == "position":
                 translations[:, index, "XYZ".index(axis)] = values[:, column]
+            else:
+                angles[:, index, len(order)] = values[:, column]
+                order += axis
+        nodes_of.setdefault(order, []).append(index)
     rotations = np.empty((frames, count, 4))
     for order, members in nodes_of.items():
         rotations[:, members] = quaternion.from_euler(np.deg2rad(angles[:, members]), order)
@@ -279,7 +264,5 @@ def _assemble(nodes: list[_Node], values: np.ndarray, fps: float) -> BVH:
         rotations=quaternion.unroll(rotations),
         fps=fps,
         offsets=offsets,
-        orders=tuple(orders),
-        angles=angles,
         ends=np.array([node.end or [math.nan] * 3 for node in nodes]),
     )

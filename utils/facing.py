@@ -13,8 +13,7 @@ UP = np.array([0.0, 1.0, 0.0])
 def facing(joints: np.ndarray, form: MotionFormat) -> np.ndarray:
     """The horizontal direction the body faces, unit vectors (..., 3), from hips and shoulders of joints (..., J, 3)."""
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., joint, :] for joint in form.face_joints)
-    forward = np.cross(left_hip - right_hip + left_shoulder - right_shoulder, UP)
-    return forward / np.maximum(np.linalg.norm(forward, axis=-1, keepdims=True), 1e-8)
+    return quaternion.normalize(np.cross(left_hip - right_hip + left_shoulder - right_shoulder, UP))
 
 
 def heading(joints: np.ndarray, form: MotionFormat) -> np.ndarray:

@@ -64,6 +64,11 @@ def from_axis_angle(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return np.concatenate([np.cos(half), np.sin(half) * axis], axis=-1)
 
 
+def from_rotation_vector(vector: np.ndarray) -> np.ndarray:
+    """Quaternions (..., 4) of axis-angles (..., 3), whose length is the angle in radians."""
+    return from_axis_angle(normalize(vector), np.linalg.norm(vector, axis=-1))
+
+
 def from_euler(angles: np.ndarray, order: str) -> np.ndarray:
     """Quaternions (..., 4) from angles (..., A) in radians about the A axes of `order`, multiplied left to right.
 

@@ -95,9 +95,13 @@ class Times:
         place = np.arange(wanted) * (source_fps / fps)
         nearest = np.round(place)
         same = np.abs(place - nearest) <= SAME_TIME * (1 + nearest)
-        place = np.clip(np.where(same, nearest, place), 0, count - 1)
-        first = place.astype(np.int64)
-        return cls(first, np.minimum(first + 1, count - 1), place - first, count)
+        return cls.at(np.clip(np.where(same, nearest, place), 0, count - 1), count)
+
+    @classmethod
+    def at(cls, places: np.ndarray, count: int) -> Times:
+        """At fractional frame numbers `places` (T,) among `count` old frames."""
+        first = places.astype(np.int64)
+        return cls(first, np.minimum(first + 1, count - 1), places - first, count)
 
     def linear(self, values: np.ndarray) -> np.ndarray:
         """Values (count, ...) at the new times, on straight lines."""

@@ -130,8 +130,8 @@ class Studio:
             self._scene.collection.objects.link(sun)
 
 
-def encode_with_blender(pictures: Sequence[Path], frame_rate: float, path: Path) -> None:
-    """Writes pictures of one size as an .mp4 with the encoder inside Blender, for want of another ffmpeg.
+def encode_with_blender(pictures: Sequence[Path], size: tuple[int, int], frame_rate: float, path: Path) -> None:
+    """Writes pictures of `size` (width, height) as an .mp4 with Blender's own encoder, for want of another ffmpeg.
 
     Raises:
         UserError: this Blender cannot.
@@ -143,9 +143,8 @@ def encode_with_blender(pictures: Sequence[Path], frame_rate: float, path: Path)
         strip = strips.new_image("pictures", str(pictures[0]), 1, 1)
         for picture in pictures[1:]:
             strip.elements.append(picture.name)
-        width, height = _picture_size(pictures[0])
         render = scene.render
-        render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+        render.resolution_x, render.resolution_y, render.resolution_percentage = *size, 100
         render.fps, render.fps_base = round(frame_rate * 100), 100.0
         scene.frame_start, scene.frame_end = 1, len(pictures)
         if hasattr(render.image_settings, "media_type"):  # Blender 5
@@ -224,9 +223,3 @@ def _linear(colour: Sequence[float]) -> tuple[float, float, float, float]:
     share = np.asarray(colour, dtype=np.float64) / 255
     light = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return (*map(float, light), 1.0)
-
-
-def _picture_size(path: Path) -> tuple[int, int]:
-    """Width and height of a .png, from its header."""
-    header = path.read_bytes()[16:24]
-    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")

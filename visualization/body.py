@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.motion_format import SIDES, MotionFormat
+from utils.quaternion import normalize
 
 # Colours (R, G, B), 0-255: the left side is warm, the right side cool, the trunk neutral.
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -19,10 +20,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "right_arm": (84, 152, 222),
     "right_leg": (58, 118, 192),
 }
-EXTRA_POINTS = (
-    *("skull", "left_brow", "right_brow", "left_side", "right_side"),
-    *("left_hand", "right_hand", "left_toe_tip", "right_toe_tip"),
-)
 LEG_LENGTH = 0.82  # metres from hip to ankle of the adult for whom the radii below are written
 
 
@@ -44,17 +41,15 @@ class Capsule:
 
 @dataclass(frozen=True)
 class Body:
-    """Capsules of one skeleton. Display points are its joints followed by `extra` derived ones.
+    """Capsules of one skeleton. Display points are its joints followed by derived ones, see `display_points`.
 
     Attributes:
         form: the joints.
         capsules: the limbs; `start` and `end` index display points.
-        extra: names of the derived points.
     """
 
     form: MotionFormat
     capsules: tuple[Capsule, ...]
-    extra: tuple[str, ...] = EXTRA_POINTS
 
     def scale(self, joints: np.ndarray) -> float:
         """Size of the figure in `joints` (T, J, 3) relative to an adult: 1 is a leg of 0.82 m."""
@@ -72,24 +67,24 @@ class Body:
         head, neck = form.landmark("head"), form.landmark("neck")
         right_hip, left_hip, right_shoulder, left_shoulder = form.face_joints
         middle = (joints[:, left_shoulder] + joints[:, right_shoulder]) / 2
-        spine = _unit(middle - (joints[:, left_hip] + joints[:, right_hip]) / 2)
-        across = _unit(joints[:, left_shoulder] - joints[:, right_shoulder])
-        up = _unit(_unit(joints[:, head] - joints[:, neck]) + 0.8 * spine)
-        front = _unit(np.cross(across, up))
+        spine = normalize(middle - (joints[:, left_hip] + joints[:, right_hip]) / 2)
+        across = normalize(joints[:, left_shoulder] - joints[:, right_shoulder])
+        up = normalize(normalize(joints[:, head] - joints[:, neck]) + 0.8 * spine)
+        front = normalize(np.cross(across, up))
         skull = joints[:, head] + 0.085 * scale * up + 0.005 * scale * front
         brow = skull + 0.068 * scale * front + 0.008 * scale * up
-        ear = 0.032 * scale * _unit(np.cross(up, front))
+        ear = 0.032 * scale * normalize(np.cross(up, front))
         chest = joints[:, form.spine[-1]]
         sides = [0.5 * chest + 0.5 * joints[:, shoulder] for shoulder in (left_shoulder, right_shoulder)]
         points = [skull, brow + ear, brow - ear, *sides]
         for side in SIDES:
             _, elbow, wrist = form.arm(side)
-            forearm = _unit(joints[:, wrist] - joints[:, elbow])
+            forearm = normalize(joints[:, wrist] - joints[:, elbow])
             points.append(joints[:, wrist] + 0.085 * scale * forearm)
         for ankle, toe in (form.left_foot, form.right_foot):
             along = joints[:, toe] - joints[:, ankle]
             # The toes continue the foot, but flatter than the line from the ankle down to the ball.
-            along = _unit(along * np.array([1.0, 0.25, 1.0]))
+            along = normalize(along * np.array([1.0, 0.25, 1.0]))
             points.append(joints[:, toe] + 0.055 * scale * along)
         return np.concatenate([joints, np.stack(points, axis=1)], axis=1)
 
@@ -103,7 +98,8 @@ def get_body(form: MotionFormat) -> Body:
     """
     parents, joint_count = form.parents, form.n_joints
     skull, left_brow, right_brow, left_side, right_side, left_hand, right_hand, left_toe, right_toe = range(
-        joint_count, joint_count + len(EXTRA_POINTS)
+        joint_count,
+        joint_count + 9,  # in the order of `display_points`
     )
     right_hip, left_hip, right_shoulder, left_shoulder = form.face_joints
     spine, neck, head = form.spine, form.landmark("neck"), form.landmark("head")
@@ -135,8 +131,3 @@ def get_body(form: MotionFormat) -> Body:
         for above, below, r0, r1 in zip(foot, foot[1:], radii, radii[1:], strict=False):
             capsules.append(Capsule(above, below, float(r0), float(r1), f"{side}_leg", above))
     return Body(form, tuple(capsules))
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length one; zero stays zero."""
-    return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-9)

@@ -5,14 +5,20 @@ Needs NumPy alone, since it also runs in Blender's Python. Letters: T frames, V 
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from utils import quaternion
+from utils.arrays import read_array
+from utils.errors import UserError
 from utils.facing import heading
+from utils.files import MESH_SUFFIX, SMPL_SUFFIX
 from utils.motion_format import MotionFormat
+from utils.rig import Times
 from visualization.body import COLOURS, get_body
-from visualization.motion_files import MeshMotion
 
 SEGMENTS = 20  # corners around a capsule
 RINGS = 6  # rings of each of its two round ends
@@ -41,7 +47,8 @@ class Figure:
 
     def at(self, times: np.ndarray) -> Figure:
         """The figure at fractional frame numbers `times` (N,), interpolated."""
-        return replace(self, vertices=_at(self.vertices, times), path=_at(self.path, times))
+        moments = Times.at(times, len(self.path))
+        return replace(self, vertices=moments.linear(self.vertices), path=moments.linear(self.path))
 
 
 def frame_times(frames: int, fps: float, frame_rate: float, seconds: float) -> np.ndarray:
@@ -59,7 +66,7 @@ def figure_of_joints(joints: np.ndarray, form: MotionFormat) -> Figure:
         for capsule in body.capsules
         for radii in [(scale * capsule.start_radius, scale * capsule.end_radius)]
     ]
-    faces = _capsule_faces()
+    faces = ring_faces(2 * RINGS, SEGMENTS)
     names = list(COLOURS)
     return Figure(
         _on_floor(np.concatenate(parts, axis=1)),
@@ -71,15 +78,41 @@ def figure_of_joints(joints: np.ndarray, form: MotionFormat) -> Figure:
     )
 
 
-def figure_of_mesh(motion: MeshMotion) -> Figure:
-    """The body that fit.py fitted."""
-    groups = np.zeros(len(motion.faces), dtype=np.int64)
-    vertices = _on_floor(motion.vertices)
-    return Figure(vertices, motion.faces, groups, (SMPL_COLOUR,), vertices.mean(axis=1), motion.front)
+def read_mesh(path: Path | str) -> tuple[Figure, float]:
+    """The body that fit.py fitted, from `NAME_mesh.npy` and, for the faces, `NAME_smpl.npz` beside it.
+
+    Returns:
+        the figure, and its frames a second.
+
+    Raises:
+        UserError: a file is missing, unreadable, of the wrong shape, or holds NaN.
+    """
+    path = Path(path)
+    vertices = read_array(path)
+    if vertices.dtype.kind not in "fiu" or vertices.ndim != 3 or vertices.shape[-1] != 3 or 0 in vertices.shape:
+        raise UserError(f"{path}: a mesh must have the shape (frames, vertices, 3), not {vertices.shape}")
+    if not np.isfinite(vertices).all():
+        bad = int((~np.isfinite(vertices).all(axis=(1, 2))).argmax())
+        raise UserError(f"{path} holds NaN or infinity, first in frame {bad}")
+    beside = path.with_name(path.name.removesuffix(MESH_SUFFIX) + SMPL_SUFFIX)
+    if not beside.is_file():
+        raise UserError(f"{beside} is missing: it holds the faces of {path.name}; fit.py writes both")
+    try:
+        with np.load(beside, allow_pickle=False) as file:
+            faces, poses, fps = file["faces"], file["poses"], float(file["fps"])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{beside} is not what fit.py writes: {error}") from error
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices.shape[1]:
+        raise UserError(f"{beside}: its faces do not fit the {vertices.shape[1]} vertices of {path.name}")
+    turn = quaternion.from_rotation_vector(poses.reshape(-1, 72)[0, :3].astype(np.float64))
+    ahead = quaternion.rotate(turn, np.array([0.0, 0.0, 1.0]))
+    vertices, groups = _on_floor(vertices.astype(np.float64)), np.zeros(len(faces), dtype=np.int64)
+    front = float(np.arctan2(ahead[0], ahead[2]))
+    return Figure(vertices, faces.astype(np.int64), groups, (SMPL_COLOUR,), vertices.mean(axis=1), front), fps
 
 
 def capsule_rings(start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float) -> np.ndarray:
-    """Vertices (T, 2 * RINGS * SEGMENTS, 3) of tapered capsules from `start` (T, 3) to `end` (T, 3).
+    """Vertices (T, 2 * RINGS * SEGMENTS, 3) of tapered capsules from `start` (T, 3) to `end` (T, 3), ring by ring.
 
     The side is the cone that touches both spheres, so that no crease shows where it meets them.
     """
@@ -108,21 +141,14 @@ def capsule_rings(start: np.ndarray, end: np.ndarray, start_radius: float, end_r
     return np.concatenate(rings, axis=1).reshape(len(start), -1, 3)
 
 
-def _capsule_faces() -> np.ndarray:
-    """Faces (F, 4) of `capsule_rings`, outsides counter-clockwise; the tiny holes at the poles stay open."""
-    ring, corner = np.meshgrid(np.arange(2 * RINGS - 1), np.arange(SEGMENTS), indexing="ij")
-    here, right = ring * SEGMENTS + corner, ring * SEGMENTS + (corner + 1) % SEGMENTS
-    return np.stack([here, right, right + SEGMENTS, here + SEGMENTS], axis=-1).reshape(-1, 4)
+def ring_faces(rings: int, corners: int) -> np.ndarray:
+    """Faces (F, 4) between rings of vertices, each of so many corners; outsides are counter-clockwise."""
+    ring, corner = np.meshgrid(np.arange(rings - 1), np.arange(corners), indexing="ij")
+    here, right = ring * corners + corner, ring * corners + (corner + 1) % corners
+    return np.stack([here, right, right + corners, here + corners], axis=-1).reshape(-1, 4)
 
 
 def _on_floor(vertices: np.ndarray) -> np.ndarray:
     """Moved so that the lowest vertex mostly is at height 0: single frames below it do not lift the whole motion."""
     floor = np.percentile(vertices[..., 1].min(axis=1), 5)
     return vertices - np.array([0.0, floor, 0.0])
-
-
-def _at(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    low = np.floor(times).astype(int)
-    high = np.minimum(low + 1, len(values) - 1)
-    weight = (times - low).reshape(-1, *(1,) * (values.ndim - 1))
-    return values[low] * (1 - weight) + values[high] * weight

@@ -21,34 +21,24 @@ UNITS = {"cm": 100.0, "m": 1.0}
 
 
 def rig_motion(
-    joints: np.ndarray,
-    fps: float,
-    form: MotionFormat = HUMANML3D,
-    foot_locking: bool = False,
-    contacts: np.ndarray | None = None,
+    joints: np.ndarray, fps: float, form: MotionFormat = HUMANML3D, foot_locking: bool = False
 ) -> tuple[Rig, Pose]:
     """Rig and rotations of joint positions (T, J, 3), the common start of all animation files.
 
     Args:
         foot_locking: keeps planted feet in place.
-        contacts: (T, 4) of left ankle, left toe, right ankle, right toe, for the locking; found when None.
 
     Raises:
-        UserError: bad joints, fps or contacts.
+        UserError: bad joints or fps.
     """
     joints, fps = check_joints(joints, form), check_fps(fps)
-    if contacts is not None:
-        contacts = np.asarray(contacts)
-        if contacts.shape != (len(joints), 4):
-            raise UserError(f"contacts have shape {contacts.shape}, but {len(joints)} frames need ({len(joints)}, 4)")
-        contacts = contacts > 0.5
     rig = fit_rig(joints, form)
     pose = solve(joints, rig, fps)
     if foot_locking:
         even = forward(rig, pose.root, pose.local)[:, rig.node_of_joint]
         thighs = rig.node_of_joint[[form.leg(side)[0] for side in SIDES]]
         knee_fronts = quaternion.rotate(pose.world[:, thighs], np.array([0.0, 0.0, 1.0]))
-        pose = solve(lock_feet(even, knee_fronts, fps, form, contacts), rig, fps)
+        pose = solve(lock_feet(even, knee_fronts, fps, form), rig, fps)
     return rig, pose
 
 
@@ -59,7 +49,6 @@ def write_bvh(
     form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
     unit: Literal["cm", "m"] = "cm",
-    contacts: np.ndarray | None = None,
 ) -> Path:
     """Writes joint positions as a .bvh: y up, facing +z, rest pose a T-pose, bone lengths constant.
 
@@ -68,21 +57,19 @@ def write_bvh(
         fps: frames per second.
         foot_locking: keeps planted feet in place.
         unit: of lengths in the file; most programs expect centimetres.
-        contacts: see `rig_motion`.
 
     Raises:
-        UserError: bad joints, fps, unit or contacts, or the folder cannot be written.
+        UserError: bad joints, fps or unit, or the folder cannot be written.
     """
     if unit not in UNITS:
         raise UserError(f"unit is {unit!r}: use {' or '.join(UNITS)}")
     path = Path(path)
-    rig, pose = rig_motion(joints, fps, form, foot_locking, contacts)
+    rig, pose = rig_motion(joints, fps, form, foot_locking)
     orders, angles = to_euler(pose.local)
-    # Rows follow the hierarchy's own order, depth first.
-    nodes = _depth_first(rig)
     lines: list[str] = ["HIERARCHY"]
-    _write_node(lines, rig, orders, 0, 0, UNITS[unit])
-    values = np.concatenate([pose.root * UNITS[unit], np.rad2deg(angles[:, nodes]).reshape(len(angles), -1)], axis=1)
+    order: list[int] = []
+    _write_node(lines, order, rig, orders, UNITS[unit])
+    values = np.concatenate([pose.root * UNITS[unit], np.rad2deg(angles[:, order]).reshape(len(angles), -1)], axis=1)
     template = " ".join(["%.6f"] * values.shape[1])
     lines += ["MOTION", f"Frames: {len(values)}", f"Frame Time: {1 / float(fps):.8f}"]
     lines += [template % tuple(row) for row in values.tolist()]
@@ -91,36 +78,24 @@ def write_bvh(
     return path
 
 
-def _depth_first(rig: Rig) -> list[int]:
-    """Nodes in the order in which the hierarchy names them."""
-    order, waiting = [], [0]
-    while waiting:
-        node = waiting.pop()
-        order.append(node)
-        waiting += reversed(rig.children[node])
-    return order
-
-
-def _write_node(lines: list[str], rig: Rig, orders: list[str], node: int, depth: int, factor: float) -> None:
-    """Appends one joint and everything below it."""
+def _write_node(
+    lines: list[str], order: list[int], rig: Rig, orders: list[str], factor: float, node: int = 0, depth: int = 0
+) -> None:
+    """Appends one joint and everything below it to the lines, and to `order`, that of the numbers of a frame."""
+    order.append(node)
     pad = "  " * depth
-    channels = " ".join(f"{letter}rotation" for letter in orders[node])
-    lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {rig.names[node]}")
-    lines.append(f"{pad}{{")
-    lines.append(f"{pad}  OFFSET {_numbers(rig.offsets[node] * factor)}")
-    if depth:
-        lines.append(f"{pad}  CHANNELS 3 {channels}")
-    else:
-        lines.append(f"{pad}  CHANNELS 6 Xposition Yposition Zposition {channels}")
+    places = "CHANNELS 3" if depth else "CHANNELS 6 Xposition Yposition Zposition"
+    lines += [
+        f"{pad}{'JOINT' if depth else 'ROOT'} {rig.names[node]}",
+        f"{pad}{{",
+        f"{pad}  OFFSET {_numbers(rig.offsets[node] * factor)}",
+        f"{pad}  {places} {' '.join(f'{letter}rotation' for letter in orders[node])}",
+    ]
     for child in rig.children[node]:
-        _write_node(lines, rig, orders, child, depth + 1, factor)
+        _write_node(lines, order, rig, orders, factor, child, depth + 1)
     if not rig.children[node]:
-        lines += [
-            f"{pad}  End Site",
-            f"{pad}  {{",
-            f"{pad}    OFFSET {_numbers(rig.ends[node] * factor)}",
-            f"{pad}  }}",
-        ]
+        end = _numbers(rig.ends[node] * factor)
+        lines += [f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {end}", f"{pad}  }}"]
     lines.append(f"{pad}}}")
 
 

@@ -9,12 +9,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from utils.facing import heading
+from visualization import shot
 from visualization.body import Body
 
 FIELD_OF_VIEW = np.deg2rad(28.0)  # vertical, of the full picture: a long lens, little distortion
 PITCH = np.deg2rad(13.0)
 FOLLOW_SECONDS = 0.6  # width of the Gaussian that smooths the camera's path
 AZIMUTHS = np.deg2rad([32.0, -32.0, 50.0, -50.0])  # off the front of the figure
+TRAVELS, STRAIGHTNESS = 0.8, 0.15  # see `visualization.shot`
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,7 @@ class Camera:
 
 def choose_azimuth(joints: np.ndarray, body: Body) -> float:
     """Where to stand: before the figure, and where it travels rather across the picture than straight at the eye."""
-    front = float(heading(joints[0], body.form))
-    travel = joints[-1, 0] - joints[0, 0]
-    distance = float(np.hypot(travel[0], travel[2]))
-    if distance < 0.8:
-        return front + float(AZIMUTHS[0])
-    direction = np.arctan2(travel[0], travel[2])
-    scores = np.abs(np.sin(front + AZIMUTHS - direction)) - 0.15 * np.abs(AZIMUTHS)
-    return front + float(AZIMUTHS[scores.argmax()])
-
-
-def basis_of(azimuth: float, pitch: float = PITCH) -> np.ndarray:
-    """Rows right, up, forward of a camera that stands at `azimuth` (radians about y) and looks down by `pitch`."""
-    back = np.array([np.sin(azimuth) * np.cos(pitch), np.sin(pitch), np.cos(azimuth) * np.cos(pitch)])
-    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
-    return np.stack([right, np.cross(back, right), -back])
+    return shot.choose_azimuth(joints[:, 0], float(heading(joints[0], body.form)), AZIMUTHS, TRAVELS, STRAIGHTNESS)
 
 
 def plan_camera(
@@ -69,7 +57,7 @@ def plan_camera(
     size: tuple[int, int],
     safe: tuple[float, float, float, float],
     fps: float,
-    azimuth: float | None = None,
+    azimuth: float,
     follow: bool = True,
     tallest: float = 0.0,
 ) -> Camera:
@@ -79,7 +67,7 @@ def plan_camera(
         points: (T, P, 3) display points.
         size: picture (width, height) in pixels.
         safe: left, top, right, bottom of the rectangle that the figure may fill, in pixels.
-        azimuth: radians about y; chosen from the motion when None.
+        azimuth: radians about y at which it stands.
         follow: False keeps the camera still however far the figure goes.
         tallest: metres from its lowest point that the picture has room for at least, filled or not.
     """
@@ -88,7 +76,8 @@ def plan_camera(
     focal = height / (2 * np.tan(FIELD_OF_VIEW / 2))
     left, top, right, bottom = safe
     half_width, half_height = (right - left) / 2, (bottom - top) / 2
-    basis = basis_of(choose_azimuth(points, body) if azimuth is None else azimuth)
+    basis = shot.basis_of(azimuth, PITCH)
+    basis[2] *= -1  # forward
 
     low = points[..., 1].min()
     high = max(points[..., 1].max(), low + 1.3 * scale, low + tallest)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import binary_propagation, gaussian_filter1d
 
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.body import get_body
 
-ANKLE_RAISED, TOE_RAISED = 0.045, 0.045  # metres above its standing height up to which an adult's joint may be planted
+RAISED = 0.045  # metres above its standing height up to which a foot joint of an adult may be planted
 STANDING_QUANTILE = 15  # per cent of its frames that a foot joint is taken to stand or be lower
 ENTER_SPEED, LEAVE_SPEED = 0.90, 1.10  # metres a second, of an adult
 ENTER_SHARE, LEAVE_SHARE = 0.35, 0.50  # of the body's own speed: a runner's stance is short and never quite still
@@ -38,13 +38,12 @@ def detect_contacts(joints: np.ndarray, fps: float, form: MotionFormat = HUMANML
     lowest = np.minimum(positions[:, [0, 1], 1], positions[:, [2, 3], 1])
     standing = np.tile(np.percentile(lowest, STANDING_QUANTILE, axis=0), 2)
     height = (positions[..., 1] - standing) / scale
-    limit = np.array([ANKLE_RAISED, TOE_RAISED] * 2)
     contacts = np.empty(velocity.shape, dtype=bool)
     for column in range(4):
-        low = height[:, column] < limit[column]
+        low = height[:, column] < RAISED
         sure = low & (velocity[:, column] < enter)
         maybe = low & (velocity[:, column] < leave)
-        contacts[:, column] = _clean(_hysteresis(sure, maybe), max(2, round(MIN_SECONDS * fps)))
+        contacts[:, column] = _clean(binary_propagation(sure, mask=maybe), max(2, round(MIN_SECONDS * fps)))
     return contacts
 
 
@@ -57,14 +56,6 @@ def contact_segments(contact: np.ndarray) -> list[tuple[int, int]]:
     """Runs of True in a boolean array (T,) as (first, last) frames, both inclusive."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], np.asarray(contact, dtype=bool), [False]]).astype(int)))
     return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _hysteresis(sure: np.ndarray, maybe: np.ndarray) -> np.ndarray:
-    """Runs of `maybe` (T,) that hold at least one `sure` frame."""
-    result = np.zeros_like(maybe)
-    for first, last in contact_segments(maybe):
-        result[first : last + 1] = sure[first : last + 1].any()
-    return result
 
 
 def _clean(contact: np.ndarray, shortest: int) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Frames to a video file through the ffmpeg that `imageio-ffmpeg` carries."""
+"""Pictures to a video file through ffmpeg. Needs NumPy alone, since it also runs in Blender's Python."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ from utils.errors import UserError
 from utils.files import atomic_path
 
 SUFFIXES = (".mp4", ".gif")
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart")  # 4:2:0 plays everywhere
+DITHER = "dither=bayer:bayer_scale=4:diff_mode=rectangle"
+PALETTE = f"split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse={DITHER}"
 
 
 def check_suffix(path: Path) -> None:
@@ -21,7 +24,7 @@ def check_suffix(path: Path) -> None:
 
 
 def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int, int], fps: float) -> Path:
-    """Writes frames (H, W, 3) uint8 as H.264 in 4:2:0 (plays everywhere) or as a GIF, by the suffix of `path`.
+    """Writes frames (H, W, 3) uint8 as H.264 in 4:2:0 or as a GIF, by the suffix of `path`.
 
     Args:
         size: (width, height); both even.
@@ -33,26 +36,20 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int,
 
     path = Path(path)
     check_suffix(path)
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-y"]
-    command += [
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{size[0]}x{size[1]}",
-        "-framerate",
-        f"{fps:g}",
-        "-i",
-        "-",
-    ]
-    if path.suffix.lower() == ".mp4":
-        command += ["-c:v", "libx264", "-preset", "superfast", "-crf", "20", "-pix_fmt", "yuv420p"]
-        command += ["-movflags", "+faststart"]
-    else:
-        dither = "dither=bayer:bayer_scale=4:diff_mode=rectangle"
-        palette = f"split[a][b];[a]palettegen=max_colors=128:stats_mode=full[p];[b][p]paletteuse={dither}"
-        command += ["-vf", palette, "-loop", "0"]
+    source = f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -framerate {fps:g} -i -".split()
+    mp4 = path.suffix.lower() == ".mp4"
+    coding = (*H264, "-preset", "superfast", "-crf", "20") if mp4 else ("-vf", PALETTE, "-loop", "0")
+    run_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), [*source, *coding], path, frames)
+    return path
+
+
+def run_ffmpeg(program: str, arguments: Sequence[str], path: Path, frames: Iterable[np.ndarray] = ()) -> None:
+    """Has ffmpeg write `path`, which appears whole or not at all; `frames` go to its standard input.
+
+    Raises:
+        UserError: unwritable folder, or ffmpeg failed.
+    """
+    command = [program, "-hide_banner", "-loglevel", "error", "-y", *arguments]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
     with atomic_path(path) as temporary, subprocess.Popen([*command, str(temporary)], **pipes) as process:
         assert process.stdin is not None and process.stderr is not None
@@ -69,4 +66,3 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], size: tuple[int,
         if process.wait() != 0:
             last = message.splitlines()[-1] if message else f"exit code {process.returncode}"
             raise UserError(f"cannot write {path}: ffmpeg says: {last}")
-    return path

@@ -18,8 +18,7 @@ def main() -> None:
     from data.motions.reader import MotionReader
     from pipeline.motions import read_bodies, read_motion_folder
     from utils.files import result_folder
-    from visualization.formats import ExportSettings
-    from visualization.motion_folder import export_folder
+    from visualization.formats import ExportSettings, export_folder
 
     bodies = read_bodies(options.body_model)
     form = format_of_motions(motion_paths(options.dir).values(), options.joint_type)

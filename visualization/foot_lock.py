@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
+from utils.quaternion import normalize
 from visualization.body import get_body
 from visualization.contacts import contact_segments, detect_contacts
 
@@ -17,23 +17,15 @@ STRAIGHT = 0.985  # of the leg's length: no knee is stretched further
 DEEPEST_DROP = 0.20  # metres by which the body may sink so that both feet reach the ground
 
 
-def lock_feet(
-    joints: np.ndarray,
-    knee_fronts: np.ndarray,
-    fps: float,
-    form: MotionFormat = HUMANML3D,
-    contacts: np.ndarray | None = None,
-) -> np.ndarray:
+def lock_feet(joints: np.ndarray, knee_fronts: np.ndarray, fps: float, form: MotionFormat) -> np.ndarray:
     """Joints (T, J, 3) whose feet do not slide while they stand; bone lengths of the input are kept.
 
     Args:
         joints: (T, J, 3) metres, with constant bone lengths.
         knee_fronts: (T, 2, 3) where the front of the left and the right thigh points, steady also in straight legs.
-        contacts: (T, 4) bool of left ankle, left toe, right ankle, right toe; read from the joints when None.
     """
     scale = get_body(form).scale(joints)
-    if contacts is None:
-        contacts = detect_contacts(joints, fps, form)
+    contacts = detect_contacts(joints, fps, form)
     blend = max(2.0, BLEND_SECONDS * fps)
     floor = float(np.percentile(joints[:, [*form.left_foot, *form.right_foot], 1].min(axis=1), 10))
     feet = {}
@@ -61,7 +53,11 @@ def _place_foot(
     heel, toe = len(foot) - 2, len(foot) - 1  # the two joints that the contacts speak of
     ends = placed[:, [heel, toe]]
     slide = _slide(ends, contacts)
-    stands = _stands(slide, contacts, LONGEST_SLIDE * scale, round(blend))
+    stands = [
+        part
+        for first, last in contact_segments(contacts.any(axis=1))
+        for part in _split(slide, first, last, LONGEST_SLIDE * scale, round(blend))
+    ]
     own, weights = zip(
         *(_correction(ends[:, end], contacts[:, end], slide, stands, blend, floor) for end in range(2)), strict=True
     )
@@ -94,15 +90,6 @@ def _slide(ends: np.ndarray, contacts: np.ndarray) -> np.ndarray:
     both = (contacts[1:] & contacts[:-1])[..., None]
     step = (np.diff(ends, axis=0) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
     return np.concatenate([np.zeros((1, 3)), np.cumsum(step * [1, 0, 1], axis=0)])
-
-
-def _stands(slide: np.ndarray, contacts: np.ndarray, longest: float, pause: int) -> list[tuple[int, int]]:
-    """Runs of frames in which a foot stays at one place: those in which either end (T, 2) stands, long slides cut."""
-    return [
-        part
-        for first, last in contact_segments(contacts.any(axis=1))
-        for part in _split(slide, first, last, longest, pause)
-    ]
 
 
 def _correction(
@@ -198,7 +185,7 @@ def _reach(
     axis = away / np.maximum(wanted, 1e-9)
     distance = np.clip(wanted, abs(thigh - shin) + 1e-3, STRAIGHT * (thigh + shin))
     bend = bend - (bend * axis).sum(-1, keepdims=True) * axis
-    bend = bend / np.maximum(np.linalg.norm(bend, axis=-1, keepdims=True), 1e-9)
+    bend = normalize(bend)
     along = (thigh**2 - shin**2 + distance**2) / (2 * np.maximum(distance, 1e-9))
     result[:, knee] = start + along * axis + np.sqrt(np.maximum(thigh**2 - along**2, 0)) * bend
     shift = start + distance * axis - foot[:, 0]  # where even the bent body cannot reach

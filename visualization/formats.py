@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from scipy.interpolate import CubicSpline
+from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.formats import HUMANML3D
@@ -19,8 +20,9 @@ from visualization.checks import check_fps, check_joints
 from visualization.gltf import write_glb
 from visualization.html import write_html
 from visualization.sequence import render_sequence
-from visualization.video import arrange, render_comparison, render_video
+from visualization.video import arrange, render_video
 
+FORMATS = ("mp4", "gif", "png", "bvh", "glb", "html")
 COMPARED = ("mp4", "gif", "html")  # formats that can show several motions side by side
 MOST_COMPARED = 16
 
@@ -50,56 +52,20 @@ class ExportSettings:
         """Frames per second of the files."""
         return self.frame_rate or self.fps
 
-    @property
-    def picture(self) -> dict[str, tuple[int, int]]:
-        """The size as an argument of a renderer, if there is one."""
-        return {} if self.size is None else {"size": self.size}
 
-
-Writer = Callable[[Path, CaptionedMotion, ExportSettings], Path]
-
-
-def _animation(writer: Callable[..., Path]) -> Writer:
-    def write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
-        options = {"unit": settings.unit} if writer is write_bvh else {}
-        return writer(
-            path,
-            motion.joints,
-            settings.written_fps,
-            settings.form,
-            foot_locking=settings.foot_locking,
-            **options,
-        )
-
-    return write
-
-
-def _picture(writer: Callable[..., Path]) -> Writer:
-    def write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
-        return writer(
-            path,
-            motion.joints,
-            settings.written_fps,
-            title=motion.prompt,
-            form=settings.form,
-            **settings.picture,
-        )
-
-    return write
-
-
-def _page(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
-    return write_html(path, [replace(motion, prompt="")], settings.written_fps, settings.form, title=motion.prompt)
-
-
-WRITERS: dict[str, Writer] = {
-    "mp4": _picture(render_video),
-    "gif": _picture(render_video),
-    "png": _picture(render_sequence),
-    "bvh": _animation(write_bvh),
-    "glb": _animation(write_glb),
-    "html": _page,
-}
+def _write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
+    """Writes a file of the kind that its suffix says."""
+    joints, words, fps, form = motion.joints, motion.prompt, settings.written_fps, settings.form
+    match path.suffix:
+        case ".bvh":
+            return write_bvh(path, joints, fps, form, settings.foot_locking, settings.unit)
+        case ".glb":
+            return write_glb(path, joints, fps, form, settings.foot_locking)
+        case ".html":
+            return write_html(path, [replace(motion, prompt="")], fps, form, words)
+        case ".png":
+            return render_sequence(path, joints, fps, words, form, settings.size)
+    return render_video(path, [joints], fps, words, form, settings.size)
 
 
 def resample(joints: np.ndarray, fps: float, frame_rate: float) -> np.ndarray:
@@ -124,7 +90,7 @@ def write_motion(
     Args:
         stem: the files' path without their ending.
         motion: joints (T, J, 3) metres, y up, with the words that videos, pictures and pages show.
-        formats: of `WRITERS`.
+        formats: of `FORMATS`.
         settings: see `ExportSettings`.
 
     Returns:
@@ -133,9 +99,9 @@ def write_motion(
     Raises:
         UserError: unknown format, bad joints, fps or size, or the folder cannot be written. Joints are checked first.
     """
-    _check_formats(formats, WRITERS)
+    _check_formats(formats, FORMATS)
     motion = _prepare(motion, settings)
-    return {kind: WRITERS[kind](stem.with_name(f"{stem.name}.{kind}"), motion, settings) for kind in formats}
+    return {kind: _write(stem.with_name(f"{stem.name}.{kind}"), motion, settings) for kind in formats}
 
 
 def write_comparison(
@@ -153,22 +119,18 @@ def write_comparison(
     motions = [_prepare(motion, settings) for motion in motions]
     if len({motion.label for motion in motions}) == 1:  # tells nothing apart
         motions = [replace(motion, label="") for motion in motions]
-    one_prompt = len({motion.prompt for motion in motions}) == 1
-    title = motions[0].prompt if one_prompt else ""
-    labels = [
-        motion.label if one_prompt else ", ".join(filter(None, (motion.prompt, motion.label))) for motion in motions
-    ]
-    written = {}
+    title = ""
+    if len({motion.prompt for motion in motions}) == 1:
+        title, motions = motions[0].prompt, [replace(motion, prompt="") for motion in motions]
+    joints = [motion.joints for motion in motions]
+    labels = [", ".join(filter(None, (motion.prompt, motion.label))) for motion in motions]
+    fps, form, written = settings.written_fps, settings.form, {}
     for kind in formats:
         path = stem.with_name(f"{stem.name}.{kind}")
         if kind == "html":
-            panels = [replace(motion, prompt="") for motion in motions] if one_prompt else motions
-            written[kind] = write_html(path, panels, settings.written_fps, settings.form, title=title)
+            written[kind] = write_html(path, motions, fps, form, title)
         else:
-            joints = [motion.joints for motion in motions]
-            written[kind] = render_comparison(
-                path, joints, settings.written_fps, labels, title, settings.form, **settings.picture
-            )
+            written[kind] = render_video(path, joints, fps, title, form, settings.size, labels)
     return written
 
 
@@ -185,7 +147,40 @@ def check_comparison(count: int, formats: Sequence[str], settings: ExportSetting
         arrange(count, settings.size, still=kind == "gif")
 
 
-def _check_formats(formats: Sequence[str], known: Sequence[str] | dict[str, Writer]) -> None:
+def export_folder(
+    motions: Mapping[str, CaptionedMotion],
+    folder: Path,
+    formats: Sequence[str],
+    compare: Sequence[str],
+    settings: ExportSettings,
+) -> list[Path]:
+    """Writes every motion in every format into `folder`, with a progress bar, and the comparisons that are wanted.
+
+    Without `settings.frame_rate` each file has its motion's own rate, a comparison the highest of its motions.
+
+    Returns:
+        the files.
+
+    Raises:
+        UserError: see `write_motion` and `write_comparison`; a comparison that cannot be is found before any file.
+    """
+    shown = list(motions.values())[:MOST_COMPARED]
+    if compare:
+        check_comparison(len(shown), compare, settings)
+    written: list[Path] = []
+    for name, motion in tqdm(motions.items(), desc="exporting", unit="motion"):
+        own = replace(settings, fps=motion.fps or settings.fps)
+        written += write_motion(folder / name, motion, formats, own).values()
+    if compare:
+        if len(shown) < len(motions):
+            print(f"the comparison shows the first {MOST_COMPARED} of {len(motions)} motions")
+        common = replace(settings, fps=max(motion.fps or settings.fps for motion in shown))
+        written += write_comparison(folder / "comparison", shown, compare, common).values()
+    print(f"{folder}: {len(written)} files of {len(motions)} motions")
+    return written
+
+
+def _check_formats(formats: Sequence[str], known: Sequence[str]) -> None:
     unknown = [kind for kind in formats if kind not in known]
     if unknown:
         raise UserError(f"no format is called {unknown[0]!r} here: there are {', '.join(known)}")

@@ -15,6 +15,7 @@ from utils.files import atomic_path
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, Body, Capsule, get_body
+from visualization.body_mesh import ring_faces
 from visualization.bvh import rig_motion
 from visualization.kinematics import Rig, forward
 
@@ -63,7 +64,6 @@ def write_glb(
     fps: float,
     form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
-    contacts: np.ndarray | None = None,
     name: str = "motion",
 ) -> Path:
     """Writes joint positions as a .glb with a skeleton, a skinned mannequin and one animation; metres, y up.
@@ -71,13 +71,13 @@ def write_glb(
     Args:
         joints: (T, J, 3) metres, y up.
         fps: frames per second.
-        foot_locking, contacts: as in `rig_motion`.
+        foot_locking: keeps planted feet in place.
         name: of the animation inside the file.
 
     Raises:
-        UserError: bad joints, fps or contacts, or the folder cannot be written.
+        UserError: bad joints or fps, or the folder cannot be written.
     """
-    rig, pose = rig_motion(joints, fps, form, foot_locking, contacts)
+    rig, pose = rig_motion(joints, fps, form, foot_locking)
     body = get_body(form)
     rest = _rest_positions(rig)
     buffer = _Buffer()
@@ -221,8 +221,5 @@ def _limb(
     zero = np.zeros(count)
     bones = np.stack([np.full(count, bone), np.where(share > 0, end_bone, 0), zero, zero], axis=-1)
     weights = np.stack([1 - share, share, zero, zero], axis=-1)
-    ring, segment = np.meshgrid(np.arange(len(rise) - 1), np.arange(SEGMENTS), indexing="ij")
-    following = (segment + 1) % SEGMENTS
-    corners = [ring * SEGMENTS + segment, ring * SEGMENTS + following, (ring + 1) * SEGMENTS + following]
-    corners += [corners[0], corners[2], (ring + 1) * SEGMENTS + segment]
-    return positions.reshape(-1, 3), normals.reshape(-1, 3), bones, weights, np.stack(corners, axis=-1).reshape(-1, 3)
+    triangles = ring_faces(len(rise), SEGMENTS)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+    return positions.reshape(-1, 3), normals.reshape(-1, 3), bones, weights, triangles

@@ -47,9 +47,8 @@ class Backdrop:
         distance = reach / max(float(np.median(reach)), 1e-6) if len(reach) else reach
         fade = np.exp(-np.clip(distance - 0.4, 0, None) / 1.6).astype(np.float32)[:, None]
         finest = np.minimum(*self._footprints) if len(reach) else np.zeros((0, width), np.float32)
-        self._contrast = fade * np.clip(
-            finest / 6, 0, 1
-        )  # tiles smaller than some pixels dissolve instead of shimmering
+        # Tiles smaller than some pixels dissolve instead of shimmering.
+        self._contrast = fade * np.clip(finest / 6, 0, 1)
 
         share = np.linspace(0, 1, max(self.first_row, 1), dtype=np.float32)[:, None]
         sky = SKY_TOP + (HORIZON - SKY_TOP) * share

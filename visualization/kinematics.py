@@ -15,8 +15,10 @@ import numpy as np
 
 from utils import quaternion
 from utils.motion_format import SIDES, MotionFormat
+from utils.quaternion import normalize
+from utils.rig import RigMotion
 from visualization.body import LEG_LENGTH
-from visualization.limbs import aim, limb_rotation, steadied, swing, unit
+from visualization.limbs import aim, limb_rotation, rigid_fit, steadied, swing
 
 SPREAD = 0.5  # second singular value of the children's rest directions from which they tell how their node turns
 
@@ -130,7 +132,8 @@ def solve(joints: np.ndarray, rig: Rig, fps: float) -> Pose:
     world = np.zeros((frames, count, 4))
     upright = np.tile([1.0, 0.0, 0.0, 0.0], (frames, 1))
     position[:, 0] = target[:, 0]
-    branches = {node: _branch_rotation(rig, target, node) for node in rig.branches}
+    fits = {node: rigid_fit(*_branch_vectors(rig, target, node)) for node in rig.branches}
+    branches = {node: quaternion.unroll(quaternion.from_matrix(fit)) for node, fit in fits.items()}
     trunk, hinges = _trunk(rig), _hinges(rig)
     neck = rig.node_of_joint[rig.form.landmark("neck")]
     for node in range(count):
@@ -164,14 +167,9 @@ def solve(joints: np.ndarray, rig: Rig, fps: float) -> Pose:
 
 def forward(rig: Rig, root: np.ndarray, local: np.ndarray) -> np.ndarray:
     """Positions (T, N, 3) of the rig's nodes from `root` (T, 3) and local rotations (T, N, 4)."""
-    position = np.zeros((*local.shape[:2], 3))
-    world = np.zeros_like(local)
-    position[:, 0], world[:, 0] = root, local[:, 0]
-    for node in range(1, len(rig.parents)):
-        parent = rig.parents[node]
-        position[:, node] = position[:, parent] + quaternion.rotate(world[:, parent], rig.offsets[node])
-        world[:, node] = quaternion.multiply(world[:, parent], local[:, node])
-    return position
+    translations = np.tile(rig.offsets, (len(root), 1, 1))
+    translations[:, 0] = root
+    return RigMotion(rig.names, rig.parents, translations, local, fps=1.0).positions()
 
 
 def _hinges(rig: Rig) -> dict[int, tuple[np.ndarray, int, int]]:
@@ -186,11 +184,8 @@ def _hinges(rig: Rig) -> dict[int, tuple[np.ndarray, int, int]]:
             axis = np.cross(rig.form.rest_directions[limb[1]], [0.0, 0.0, ahead])
             length = np.linalg.norm(axis)
             # A limb that points ahead bends inwards.
-            hinges[int(start)] = (
-                (axis / length if length > 0.1 else np.array([0.0, across, 0.0])),
-                int(bend),
-                int(below),
-            )
+            axis = axis / length if length > 0.1 else np.array([0.0, across, 0.0])
+            hinges[int(start)] = axis, int(bend), int(below)
     return hinges
 
 
@@ -241,20 +236,6 @@ def _branch_vectors(rig: Rig, target: np.ndarray, node: int) -> tuple[np.ndarray
     return np.array(rest), np.stack(seen, axis=1)
 
 
-def _branch_rotation(rig: Rig, target: np.ndarray, node: int) -> np.ndarray:
-    """World rotations (T, 4) of a branching node: the best rigid fit of its children (Kabsch)."""
-    rest, seen = _branch_vectors(rig, target, node)
-    return quaternion.unroll(quaternion.from_matrix(_rigid_fit(rest, seen)))
-
-
-def _rigid_fit(rest: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Rotation matrices (T, 3, 3) that turn `rest` (K, 3) best into `seen` (T, K, 3)."""
-    u, _, vt = np.linalg.svd(np.einsum("ki,tkj->tij", rest, seen))
-    sign = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    vt[:, 2] *= np.where(sign == 0, 1, sign)[:, None]
-    return np.swapaxes(u @ vt, -1, -2)
-
-
 def _fit_branch(rig: Rig, target: np.ndarray, node: int) -> None:
     """Sets the offsets of a branching node's children to their mean place in its own frame (lengths stay medians)."""
     children = list(rig.branches[node])
@@ -263,13 +244,13 @@ def _fit_branch(rig: Rig, target: np.ndarray, node: int) -> None:
         left, right = pair
         middle = [place for place in range(len(children)) if place not in pair]
         up = seen[:, middle[0]] if middle else target[:, node] - target[:, rig.parents[node]]
-        across = unit(seen[:, left] - seen[:, right])
-        front = unit(np.cross(across, up))
+        across = normalize(seen[:, left] - seen[:, right])
+        front = normalize(np.cross(across, up))
         frame = np.stack([across, np.cross(front, across), front], axis=-1)
     else:
-        frame = _rigid_fit(*_branch_vectors(rig, target, node))
+        frame = rigid_fit(*_branch_vectors(rig, target, node))
     lengths = np.linalg.norm(rig.offsets[children], axis=-1, keepdims=True)
     for _ in range(3):
         mean = np.einsum("tij,tki->kj", frame, seen) / len(seen)
-        rig.offsets[children] = lengths * unit(mean)
-        frame = _rigid_fit(*_branch_vectors(rig, target, node))
+        rig.offsets[children] = lengths * normalize(mean)
+        frame = rigid_fit(*_branch_vectors(rig, target, node))

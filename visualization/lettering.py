@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import numpy as np
@@ -13,27 +14,19 @@ FAINT_INK = (122, 132, 148)
 WIDE_FONTS = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
 
 
-@functools.lru_cache(maxsize=32)
-def _builtin_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that every Pillow carries."""
-    return ImageFont.load_default(size)
-
-
-@functools.lru_cache(maxsize=32)
-def _wide_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A system font with many scripts, or the built-in one where none is installed."""
-    for name in WIDE_FONTS:
-        try:
+@functools.lru_cache(maxsize=64)
+def _font(size: int, wide: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font that every Pillow carries, or a `wide` one of the system's with many scripts, where one is installed."""
+    for name in WIDE_FONTS if wide else ():
+        with contextlib.suppress(OSError):
             return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return _builtin_font(size)
+    return ImageFont.load_default(size)
 
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """A font of `size` pixels that can show `text`."""
     latin = all(ord(character) < 0x250 or 0x2010 <= ord(character) <= 0x2026 for character in text)
-    return _builtin_font(size) if latin else _wide_font(size)
+    return _font(size, wide=not latin)
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float, max_lines: int) -> list[str]:

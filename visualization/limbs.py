@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import solve_banded
 
 from utils import quaternion
+from utils.quaternion import normalize
 
 FULL_BEND = np.sin(np.deg2rad(25.0))  # a limb bent by this much shows its plane fully
 PRIOR_WEIGHT = 0.02  # pull towards the untwisted limb where nothing else tells
@@ -48,12 +49,20 @@ def steadied(aim: np.ndarray, likely: np.ndarray, bone: np.ndarray, fps: float) 
             rows = np.arange(frames - 2)
             bands[2 + offset - other, rows + other] += stiffness * weight * factor
     bands[2] += 1 + doubt
-    return solve_banded((2, 2), bands, unit(aim) + doubt * unit(likely))
+    return solve_banded((2, 2), bands, normalize(aim) + doubt * normalize(likely))
 
 
 def swing(before: np.ndarray, offset: np.ndarray, aim: np.ndarray) -> np.ndarray:
     """`before` (T, 4) turned the shortest way so that the rest vector `offset` (3,) points along `aim` (T, 3)."""
     return quaternion.multiply(quaternion.between(quaternion.rotate(before, offset), aim), before)
+
+
+def rigid_fit(rest: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Rotation matrices (T, 3, 3) that turn `rest` (K, 3) best into `seen` (T, K, 3) (Kabsch)."""
+    u, _, vt = np.linalg.svd(np.einsum("ki,tkj->tij", rest, seen))
+    sign = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    vt[:, 2] *= np.where(sign == 0, 1, sign)[:, None]
+    return np.swapaxes(u @ vt, -1, -2)
 
 
 def limb_rotation(
@@ -69,8 +78,8 @@ def limb_rotation(
     """
     frames = len(aim)
     to_parent = quaternion.inverse(before)
-    axis, lower = unit(quaternion.rotate(to_parent, aim)), unit(quaternion.rotate(to_parent, flexed))
-    rest = np.broadcast_to(unit(offset), axis.shape)
+    axis, lower = normalize(quaternion.rotate(to_parent, aim)), normalize(quaternion.rotate(to_parent, flexed))
+    rest = np.broadcast_to(normalize(offset), axis.shape)
     untwisted = quaternion.between(rest, axis)
     # Carried along from frame to frame without any twist of its own: nothing here can jump.
     steps = quaternion.between(axis[:-1], axis[1:])
@@ -94,14 +103,9 @@ def limb_rotation(
     wanted = clear * np.exp(1j * seen) + trusted * np.exp(1j * prior)
     twist = np.angle(solve_banded((1, 1), bands, wanted))
     turned = quaternion.multiply(quaternion.from_axis_angle(axis, twist), carried)
-    return quaternion.normalize(quaternion.multiply(before, turned))
+    return normalize(quaternion.multiply(before, turned))
 
 
 def _angle_about(axis: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Signed angles (T,) from `start` to `end` about `axis`, all (T, 3) with the first two perpendicular."""
     return np.arctan2((np.cross(start, end) * axis).sum(-1), (start * end).sum(-1))
-
-
-def unit(vector: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length one; zero stays zero."""
-    return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)

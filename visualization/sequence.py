@@ -12,12 +12,13 @@ from utils.files import atomic_path
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.body import get_body
-from visualization.camera import basis_of, choose_azimuth, plan_camera
+from visualization.camera import PITCH, choose_azimuth, plan_camera
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import standing_floor
 from visualization.figure import FigurePainter
 from visualization.ground import Backdrop, Decals
 from visualization.lettering import Caption
+from visualization.shot import basis_of, sequence_times
 
 FAINTEST = 0.38  # opacity of the first pose; the last one is solid
 
@@ -28,7 +29,7 @@ def render_sequence(
     fps: float,
     title: str = "",
     form: MotionFormat = HUMANML3D,
-    size: tuple[int, int] = (1600, 600),
+    size: tuple[int, int] | None = None,
     poses: int = 7,
 ) -> Path:
     """Writes a .png with `poses` moments of one motion, the later ones more solid.
@@ -40,7 +41,7 @@ def render_sequence(
         fps: frames per second.
         title: caption, wrapped to three lines.
         form: of the joints.
-        size: (width, height) in pixels.
+        size: (width, height) in pixels; None: 1600 x 600.
         poses: how many moments, at least one.
 
     Raises:
@@ -51,16 +52,17 @@ def render_sequence(
         raise UserError(f"{path}: a sequence picture must end in .png")
     if poses < 1:
         raise UserError(f"poses is {poses}: show at least one")
+    size = size or (1600, 600)
     if min(size) < 64 or max(size) > 8192:
         raise UserError(f"size {size[0]}x{size[1]}: use 64 to 8192 pixels a side")
     joints, fps = check_joints(joints, form), check_fps(fps)
     body = get_body(form)
     scale = body.scale(joints)
     floor = standing_floor(joints, form)
-    frames = np.unique(np.linspace(0, len(joints) - 1, min(poses, len(joints))).round().astype(int))
+    frames = sequence_times(len(joints), poses)
     moments = joints[frames]
     azimuth = choose_azimuth(joints, body)
-    right = basis_of(azimuth)[0]
+    right = basis_of(azimuth, PITCH)[0]
     spread = _spread(moments, right, 0.62 * scale)
     moments = moments + spread[:, None]
 

@@ -1,4 +1,4 @@
-"""Where the still camera of the ray-traced renderer stands, and where the poses of a sequence do. NumPy alone."""
+"""Where a camera stands and looks, and where the poses of a sequence do. NumPy alone: Blender's Python has no more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ PITCH = np.deg2rad(14.0)
 MARGIN = 0.86  # share of the picture that the motion may fill
 SIDES = np.deg2rad([30.0, -30.0, 55.0, -55.0])  # off the front of the body
 TRAVELS = 1.0  # metres on the floor from which a motion counts as one that goes somewhere
+STRAIGHTNESS = 0.2  # a radian off the front must be worth so much of crossing the picture
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,36 @@ class Shot:
     basis: np.ndarray
 
 
-def choose_azimuth(path: np.ndarray, front: float) -> float:
-    """Radians about y: before the body, and where its path (T, 3) rather crosses the picture than comes at the eye."""
+def choose_azimuth(
+    path: np.ndarray,
+    front: float,
+    sides: np.ndarray = SIDES,
+    travels: float = TRAVELS,
+    straightness: float = STRAIGHTNESS,
+) -> float:
+    """Radians about y: before the body, and where its path (T, 3) rather crosses the picture than comes at the eye.
+
+    Args:
+        front: radians about y that the body faces.
+        sides, travels, straightness: see the constants of these names.
+    """
     travel = path[-1, [0, 2]] - path[0, [0, 2]]
-    if np.linalg.norm(travel) < TRAVELS:
-        return front + float(SIDES[0])
-    direction = np.arctan2(*travel)
-    scores = np.abs(np.sin(front + SIDES - direction)) - 0.2 * np.abs(SIDES)
-    return front + float(SIDES[scores.argmax()])
+    if np.linalg.norm(travel) < travels:
+        return front + float(sides[0])
+    scores = np.abs(np.sin(front + sides - np.arctan2(*travel))) - straightness * np.abs(sides)
+    return front + float(sides[scores.argmax()])
+
+
+def basis_of(azimuth: float, pitch: float) -> np.ndarray:
+    """Rows right, up, back of a camera that stands at `azimuth` (radians about y) and looks down by `pitch`."""
+    back = np.array([np.sin(azimuth) * np.cos(pitch), np.sin(pitch), np.cos(azimuth) * np.cos(pitch)])
+    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    return np.stack([right, np.cross(back, right), back])
 
 
 def frame_points(points: np.ndarray, azimuth: float, width: int, height: int) -> Shot:
     """The nearest camera at `azimuth` whose picture of `width` x `height` pixels holds all `points` (N, 3)."""
-    sine, cosine = np.sin(azimuth), np.cos(azimuth)
-    back = np.array([sine * np.cos(PITCH), np.sin(PITCH), cosine * np.cos(PITCH)])
-    right = np.array([cosine, 0.0, -sine])
-    basis = np.stack([right, np.cross(back, right), back])
+    basis = basis_of(azimuth, PITCH)
     across, up, near = basis @ points.T
     longest = max(width, height)
     # A point is inside when |x - centre| <= slope * (distance - near): two planes a direction, solved exactly.
@@ -66,7 +81,7 @@ def sequence_offsets(path: np.ndarray, width: float, azimuth: float) -> np.ndarr
     body's `width` (metres) and a little apart.
     """
     count = len(path)
-    right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    right = basis_of(azimuth, PITCH)[0]
     travelled = np.linalg.norm(np.diff(path[:, [0, 2]], axis=0), axis=-1).sum()
     if count < 2 or travelled >= 0.6 * width * (count - 1):
         return np.zeros((count, 3))

@@ -21,8 +21,10 @@ from torch import Tensor
 from utils import quaternion
 from utils.errors import UserError
 from utils.formats import HUMANML3D
+from utils.quaternion import normalize
 from visualization.checks import check_fps, check_joints
 from visualization.contacts import detect_contacts
+from visualization.limbs import rigid_fit
 from visualization.smpl_model import N_JOINTS
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ STILL_SECONDS = 0.05  # time over which its way is smoothed
 STEP = 5  # iterations between two reports
 MESH_CHUNK = 64  # frames whose vertices are computed at once
 
+# What a fit weighs beside squared metres of all joints of a frame:
+PRIOR_WEIGHT = 1e-4  # squared turns away from the rest pose (radians squared, times `PRIOR`)
+JOINT_SMOOTHNESS = 0.03  # squared third differences in time of the joints (metres): noise, not quick motion
+TURN_SMOOTHNESS = 1e-3  # the same of the rotation matrices
+CONTACT = 0.5  # squared steps (metres a frame) of feet that stand
+SHAPE = 1e-5  # squared shape coefficients
+
 # How unlikely it is that a joint turns far from the rest pose, relative to a limb: the trunk's many joints could trade
 # turns with each other without moving any joint that is seen, hips, knees, shoulders and elbows could not.
 PRIOR = np.ones(N_JOINTS)
@@ -43,27 +52,6 @@ PRIOR[0] = 0.0  # the whole body's direction is free
 PRIOR[[3, 6, 9, 12, 15]] = 8.0  # spine, neck, head
 PRIOR[[13, 14]] = 4.0  # collar bones
 PRIOR[[10, 11, 20, 21, 22, 23]] = 8.0  # toes, wrists and hands: nothing given shows how they turn
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a fit weighs its wishes; squared metres of all joints of a frame have weight 1.
-
-    Attributes:
-        iterations: L-BFGS iterations in all.
-        prior: of squared turns away from the rest pose (radians squared, times `PRIOR`).
-        joint_smoothness: of squared third differences in time of the joints (metres): noise, not quick motion.
-        turn_smoothness: the same of the rotation matrices.
-        contact: of squared steps (metres a frame) of feet that stand.
-        shape: of squared shape coefficients.
-    """
-
-    iterations: int = 60
-    prior: float = 1e-4
-    joint_smoothness: float = 0.03
-    turn_smoothness: float = 1e-3
-    contact: float = 0.5
-    shape: float = 1e-5
 
 
 @dataclass(frozen=True)
@@ -89,7 +77,7 @@ def fit_motion(
     joints: np.ndarray,
     model: smplx.SMPL,
     fps: float = 20.0,
-    settings: FitSettings | None = None,
+    iterations: int = 60,
     progress: Callable[[int, float], None] | None = None,
 ) -> SmplMotion:
     """Fits the body `model` to joints; computed on the model's device.
@@ -98,24 +86,24 @@ def fit_motion(
         joints: (T, 22, 3) metres, y up, HumanML3D order.
         model: from `smpl_model.load_body_model`.
         fps: frames per second of the joints.
-        settings: weights; the defaults suit clean motions at 20 frames per second.
+        iterations: of L-BFGS in all.
         progress: called after every few iterations with how many they were and the mean joint error in metres.
 
     Raises:
         UserError: wrong shape, NaN, no frames, bad fps, or no fit was found.
     """
-    settings, joints, fps = settings or FitSettings(), check_joints(joints, HUMANML3D), check_fps(fps)
+    joints, fps = check_joints(joints, HUMANML3D), check_fps(fps)
     body = _JointModel(model)
     betas = _shape_from_bones(body, joints)
     locals_, translation = _pose_from_bones(body, joints, betas)
-    problem = _Problem(body, joints, detect_contacts(joints, fps), fps, locals_, translation, betas, settings)
-    pose_iterations = round(POSE_SHARE * settings.iterations)
+    problem = _Problem(body, joints, detect_contacts(joints, fps), fps, locals_, translation, betas)
+    pose_iterations = round(POSE_SHARE * iterations)
     stages = (
         (pose_iterations, [problem.turns, problem.translation]),
-        (settings.iterations - pose_iterations, [problem.turns, problem.translation, problem.betas]),
+        (iterations - pose_iterations, [problem.turns, problem.translation, problem.betas]),
     )
-    for iterations, variables in stages:
-        for done in problem.minimise(variables, iterations):
+    for count, variables in stages:
+        for done in problem.minimise(variables, count):
             if progress is not None:
                 progress(done, problem.joint_error())
     with torch.no_grad():
@@ -223,18 +211,9 @@ def _pose_from_bones(body: _JointModel, joints: np.ndarray, betas: np.ndarray) -
         if len(children) == 1:
             local[:, joint] = quaternion.to_matrix(quaternion.between(own[0], given[0]))
         elif children:
-            local[:, joint] = _common_rotation(np.stack(own), np.stack(given, axis=1))
+            local[:, joint] = rigid_fit(normalize(np.stack(own)), normalize(np.stack(given, axis=1)))
         world[:, joint] = above @ local[:, joint]
     return local, joints[:, 0] - rest[0]
-
-
-def _common_rotation(own: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """The rotations (T, 3, 3) that bring the directions of `own` (C, 3) nearest to those of `given` (T, C, 3)."""
-    own = own / np.maximum(np.linalg.norm(own, axis=-1, keepdims=True), 1e-9)
-    given = given / np.maximum(np.linalg.norm(given, axis=-1, keepdims=True), 1e-9)
-    left, _, right = np.linalg.svd(np.einsum("tci,cj->tij", given, own))
-    left[..., 2] *= np.linalg.det(left @ right)[:, None]
-    return left @ right
 
 
 def _standing(joints: np.ndarray, contacts: np.ndarray, fps: float) -> np.ndarray:
@@ -267,12 +246,11 @@ class _Problem:
         rotations: np.ndarray,
         translation: np.ndarray,
         betas: np.ndarray,
-        settings: FitSettings,
     ) -> None:
         def tensor(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, device=body.device, dtype=torch.float64).clone()
 
-        self._body, self._settings = body, settings
+        self._body = body
         self._given, self._start = tensor(joints), tensor(rotations)
         self._stands = tensor(_standing(joints, contacts, fps))
         self._prior = tensor(PRIOR)
@@ -293,17 +271,17 @@ class _Problem:
 
     def loss(self) -> Tensor:
         """The weighted sum of all wishes, a mean over frames."""
-        settings, rotations = self._settings, self.rotations()
+        rotations = self.rotations()
         joints = self._body.joints(rotations, self.translation, self.betas)
         away = 3 - rotations.diagonal(dim1=-2, dim2=-1).sum(-1)  # 2 - 2 cos(angle), about the angle squared
-        total = (joints - self._given).square().sum() + settings.prior * (away * self._prior).sum()
+        total = (joints - self._given).square().sum() + PRIOR_WEIGHT * (away * self._prior).sum()
         if len(joints) > 1:
             steps = joints[1:, FEET] - joints[:-1, FEET]
-            total = total + settings.contact * (steps.square().sum(-1) * self._stands).sum()
+            total = total + CONTACT * (steps.square().sum(-1) * self._stands).sum()
         if len(joints) > 3:
-            total = total + settings.joint_smoothness * joints.diff(n=3, dim=0).square().sum()
-            total = total + settings.turn_smoothness * rotations.diff(n=3, dim=0).square().sum()
-        return total / len(joints) + settings.shape * self.betas.square().sum()
+            total = total + JOINT_SMOOTHNESS * joints.diff(n=3, dim=0).square().sum()
+            total = total + TURN_SMOOTHNESS * rotations.diff(n=3, dim=0).square().sum()
+        return total / len(joints) + SHAPE * self.betas.square().sum()
 
     def minimise(self, variables: list[Tensor], iterations: int) -> Iterator[int]:
         """L-BFGS on `variables`; yields after every few iterations how many they were."""

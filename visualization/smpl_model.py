@@ -104,8 +104,9 @@ def read_body_model(path: Path | str) -> dict[str, np.ndarray]:
         "v_template": (vertices, 3),
         "posedirs": (vertices, 3, 9 * (N_JOINTS - 1)),
         "weights": (vertices, N_JOINTS),
+        "J_regressor": (N_JOINTS, vertices),
+        "kintree_table": (2, N_JOINTS),
     }
-    expected |= {"J_regressor": (N_JOINTS, vertices), "kintree_table": (2, N_JOINTS)}
     for key, shape in expected.items():
         if arrays[key].shape != shape:
             raise UserError(f"{path} is no SMPL body model: {key} has shape {arrays[key].shape}, not {shape}")

@@ -26,45 +26,27 @@ PROGRESS = np.array([236, 118, 70], dtype=np.uint8)
 
 
 class Stage:
-    """Everything that one panel of a video shows: camera, floor, figure. `picture(t)` paints a frame."""
+    """Everything that one panel of a video shows: floor, decals, figure. `picture(t)` paints a frame."""
 
     def __init__(
-        self,
-        joints: np.ndarray,
-        fps: float,
-        form: MotionFormat,
-        size: tuple[int, int],
-        safe: tuple[float, float, float, float],
-        azimuth: float | None = None,
-        trail: bool = True,
-        follow: bool = True,
-        tallest: float = 0.0,
+        self, joints: np.ndarray, fps: float, form: MotionFormat, size: tuple[int, int], camera: Camera
     ) -> None:
-        """`joints`: (T, J, 3). `size`: (width, height) in pixels. The rest: see `plan_camera`."""
+        """`joints`: (T, J, 3). `size`: (width, height) in pixels."""
         body = get_body(form)
-        self.size, self.fps, self.frames = size, fps, len(joints)
+        self.fps, self.camera, self.frames = fps, camera, len(joints)
         self.scale = body.scale(joints)
         self.floor = standing_floor(joints, form)
         self.points = body.display_points(joints)
-        self.camera = plan_camera(self.points, body, size, safe, fps, azimuth, follow, tallest)
         marks = []
-        if trail:
-            contacts = detect_contacts(joints, fps, form)
-            for side, columns in (("left", (0, 1)), ("right", (2, 3))):
-                foot = body.form.left_foot if side == "left" else body.form.right_foot
-                for first, last in contact_segments(contacts[:, columns[1]]):
-                    centre = joints[first : last + 1][:, list(foot)].mean(axis=(0, 1))
-                    centre[1] = self.floor
-                    marks.append((first, last, side, centre))
-        path = joints[:, 0] if trail else joints[:1, 0]
-        self._decals = Decals(path, marks, self.floor, self.scale)
+        contacts = detect_contacts(joints, fps, form)
+        for side, foot, toe in (("left", form.left_foot, 1), ("right", form.right_foot, 3)):
+            for first, last in contact_segments(contacts[:, toe]):
+                centre = joints[first : last + 1][:, list(foot)].mean(axis=(0, 1))
+                centre[1] = self.floor
+                marks.append((first, last, side, centre))
+        self._decals = Decals(joints[:, 0], marks, self.floor, self.scale)
         self._painter = FigurePainter(body, self.scale, self.floor)
-        self.use_camera(self.camera)
-
-    def use_camera(self, camera: Camera) -> None:
-        """Replaces the camera (panels of one comparison share their distance)."""
-        self.camera = camera
-        self._backdrop = Backdrop(camera, self.size, self.floor, 0.5 * self.scale)
+        self._backdrop = Backdrop(camera, size, self.floor, 0.5 * self.scale)
 
     def picture(self, frame: int) -> np.ndarray:
         """(H, W, 3) uint8 of one frame; past the end the last frame stays."""
@@ -78,54 +60,30 @@ class Stage:
 
 def render_video(
     path: Path | str,
-    joints: np.ndarray,
-    fps: float,
-    title: str = "",
-    form: MotionFormat = HUMANML3D,
-    size: tuple[int, int] | None = None,
-    trail: bool = True,
-    follow: bool | None = None,
-) -> Path:
-    """Writes one motion as an .mp4 (H.264) or .gif.
-
-    Args:
-        joints: (T, J, 3) in metres, y up.
-        fps: frames per second of the motion and of the video.
-        title: caption above the figure, wrapped to three lines.
-        form: of the joints.
-        size: (width, height) in pixels; odd numbers are rounded down to even ones. None: 854 x 480, a .gif 426 x 240.
-        trail: draws the pelvis' path and the footprints.
-        follow: whether the camera goes along with a figure that goes far. None: in an .mp4, not in a .gif, which a
-            moving background makes several times bigger.
-
-    Raises:
-        UserError: bad joints, fps, size or suffix, or the folder cannot be written.
-    """
-    return render_comparison(path, [joints], fps, (), title, form, size, trail, follow)
-
-
-def render_comparison(
-    path: Path | str,
     motions: Sequence[np.ndarray],
     fps: float,
-    labels: Sequence[str] = (),
     title: str = "",
     form: MotionFormat = HUMANML3D,
     size: tuple[int, int] | None = None,
-    trail: bool = True,
-    follow: bool | None = None,
+    labels: Sequence[str] = (),
 ) -> Path:
-    """Writes several motions side by side (rows of four), seen from the same side and distance.
+    """Writes one motion, or several side by side (rows of four), as an .mp4 (H.264) or .gif.
+
+    Several are seen from the same side and distance. In an .mp4 the camera goes along with a figure that goes far, not
+    in a .gif, which a moving background makes several times bigger.
 
     Args:
-        motions: each (T, J, 3); shorter ones hold their last frame.
+        motions: each (T, J, 3) in metres, y up; shorter ones hold their last frame.
+        fps: frames per second of the motions and of the video.
+        title: caption above the figures, wrapped to three lines.
+        form: of the joints.
+        size: (width, height) of the whole picture in pixels; odd numbers are rounded down to even ones. None: 854 x 480
+            for one motion and 480 x 480 for each of several, half of it in a .gif.
         labels: one a motion, or none.
-        size: of the whole picture in pixels; by default 854 x 480 for one motion and 480 x 480 for each of several,
-            half of it in a .gif.
-        trail, follow: see `render_video`.
 
     Raises:
-        UserError: as `render_video`, no motion, or not as many labels as motions.
+        UserError: bad joints, fps, size or suffix, no motion, not as many labels as motions, or the folder cannot be
+            written.
     """
     path = Path(path)
     check_suffix(path)
@@ -146,17 +104,16 @@ def render_comparison(
 
     tops = [(heading.height + pad if heading and index < columns else 0) + pad for index in range(len(motions))]
     body = get_body(form)
-    azimuth = choose_azimuth(motions[0], body) if len(motions) > 1 else None
-    tallest = max(float(np.ptp(body.display_points(joints)[..., 1])) for joints in motions)
+    azimuth = choose_azimuth(motions[0], body)
+    shown = [body.display_points(joints) for joints in motions]
+    tallest = max(float(np.ptp(points[..., 1])) for points in shown)
     label_height = max((caption.height for caption in captions if caption), default=0)
-    going = not still if follow is None else follow
-    stages = []
-    for index, joints in enumerate(motions):
-        safe = (0.04 * panel[0], tops[index] + label_height, 0.96 * panel[0], panel[1] - 1.6 * text_size)
-        stages.append(Stage(joints, fps, form, panel, safe, azimuth, trail, going, tallest))
-    if len(stages) > 1:
-        for stage, camera in zip(stages, share_camera([stage.camera for stage in stages]), strict=True):
-            stage.use_camera(camera)
+    cameras = []
+    for points, top in zip(shown, tops, strict=True):
+        safe = (0.04 * panel[0], top + label_height, 0.96 * panel[0], panel[1] - 1.6 * text_size)
+        cameras.append(plan_camera(points, body, panel, safe, fps, azimuth, not still, tallest))
+    cameras = share_camera(cameras)
+    stages = [Stage(joints, fps, form, panel, camera) for joints, camera in zip(motions, cameras, strict=True)]
     total = max(len(joints) for joints in motions)
 
     def picture(frame: int) -> np.ndarray:

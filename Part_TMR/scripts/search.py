@@ -23,7 +23,7 @@ def main() -> None:
     from utils.files import write_json
     from utils.representation import features_to_joints
     from visualization.encode import check_suffix
-    from visualization.video import render_comparison
+    from visualization.video import render_video
 
     runs, device = runs_of(options.run), choose_device(options.run.gpu_id)
     spec = runs.spec
@@ -56,7 +56,7 @@ def main() -> None:
         joints = [features_to_joints(motion, spec.format) for motion in motions]
         labels = [f"{row['rank']}. {row['captions'][0]}" for row in rows]
         title = options.text or f"like {options.motion}"
-        print(render_comparison(options.video, joints, spec.format.fps, labels, title, spec.format))
+        print(render_video(options.video, joints, spec.format.fps, title, spec.format, labels=labels))
 
 
 if __name__ == "__main__":

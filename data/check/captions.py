@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.captions import Caption, caption_lines, parse_caption, read_text
+from data.check.report import Found
 from data.clips import TOLERATED_SECONDS, tag_frames
 from data.specs import DatasetSpec
 from utils.errors import UserError
-
-Found = tuple[str, str]  # kind, name
 
 
 def check_captions(spec: DatasetSpec, path: Path, n_frames: int | None, findings: list[Found]) -> list[Caption]:

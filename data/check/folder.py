@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -11,13 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from data.check.captions import Found, check_captions
-from data.check.motions import MotionSums, check_motion, motion_digest, motion_sums, read_motion_file
-from data.check.report import Findings, Report, SplitSummary
-from data.clips import Clip, Skipped, cut_file, read_split, take_of
+from data.check.captions import check_captions
+from data.check.motions import (
+    check_heights,
+    check_motion,
+    check_statistics,
+    motion_digest,
+    motion_sums,
+    read_motion_file,
+)
+from data.check.report import Found, Report, SplitSummary, grouped
+from data.clips import Clip, Skipped, cut_file, read_split, read_statistics, take_of
 from data.packing import file_stats
 from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, moved, require_files
-from utils.arrays import read_array
 from utils.errors import UserError
 from utils.files import read_json
 from utils.row_store import RowStore, digest
@@ -74,7 +80,7 @@ def check_folder(spec: DatasetSpec) -> Report:
         UserError: the folder is missing.
     """
     require_files(spec)
-    findings = Findings()
+    findings: list[Found] = []
     findings.extend(_missing_parts(spec))
     findings.extend(_unknown_keys(spec))
     splits = {split: ids for split in SPLITS if (ids := _read_split(spec, split, findings)) is not None}
@@ -82,13 +88,11 @@ def check_folder(spec: DatasetSpec) -> Report:
     findings.extend(_unlisted(spec, splits))
     owners = {clip_id: split for split, ids in splits.items() for clip_id in ids}
     checked = _check_clips(spec, owners, splits.get("train", {}))
-    sums = MotionSums(spec)
-    for clip_id, clip in checked.items():
+    for clip in checked.values():
         findings.extend(clip.findings)
-        if clip.frames:
-            sums.add(clip_id, clip.height, clip.frames, clip.sums)
-    findings.extend(sums.check_heights())
-    findings.extend(_check_statistics(spec, sums))
+    heights = {clip_id: clip.height / spec.format.units_per_metre for clip_id, clip in checked.items() if clip.frames}
+    findings.extend(check_heights(spec.format, heights))
+    findings.extend(_check_statistics(spec, checked.values()))
     findings.extend(_same_motions(checked, owners))
     summaries = {}
     for split, ids in splits.items():
@@ -96,8 +100,8 @@ def check_folder(spec: DatasetSpec) -> Report:
         captions, seconds = sum(clip.captions for clip in usable), sum(clip.seconds for clip in usable)
         summaries[split] = SplitSummary(len(ids), len(usable), captions, round(seconds, 2))
         if ids and not usable:
-            findings.add("unusable-split", split)
-    return Report(spec.name, str(spec.root), summaries, findings.of("problem"), findings.of("note"))
+            findings.append(("unusable-split", split))
+    return Report(spec.name, str(spec.root), summaries, grouped(findings, "problem"), grouped(findings, "note"))
 
 
 def _missing_parts(spec: DatasetSpec) -> Iterator[Found]:
@@ -115,7 +119,7 @@ def _unknown_keys(spec: DatasetSpec) -> Iterator[Found]:
             yield "unknown-key", key
 
 
-def _read_split(spec: DatasetSpec, split: str, findings: Findings) -> dict[str, None] | None:
+def _read_split(spec: DatasetSpec, split: str, findings: list[Found]) -> dict[str, None] | None:
     """The split's ids in order, as keys; None if there is no such file."""
     path = spec.split_path(split)
     if not path.exists():
@@ -123,14 +127,14 @@ def _read_split(spec: DatasetSpec, split: str, findings: Findings) -> dict[str, 
     try:
         ids = read_split(path)
     except UserError as error:
-        findings.add("unreadable-split", str(error))
+        findings.append(("unreadable-split", str(error)))
         return None
     if not ids:
-        findings.add("empty-split", str(path))
+        findings.append(("empty-split", str(path)))
     seen: set[str] = set()
     for line in filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())):
         if line in seen:
-            findings.add("repeated-id", f"{line} ({split})")
+            findings.append(("repeated-id", f"{line} ({split})"))
         seen.add(line)
     return dict.fromkeys(ids)
 
@@ -219,26 +223,18 @@ def _check_clip(spec: DatasetSpec, clip_id: str, is_training: bool) -> _Checked:
     return replace(checked, seconds=n_frames / spec.format.fps, captions=sum(len(clip.captions) for clip in used))
 
 
-def _check_statistics(spec: DatasetSpec, sums: MotionSums) -> Iterator[Found]:
+def _check_statistics(spec: DatasetSpec, checked: Iterable[_Checked]) -> Iterator[Found]:
     statistics: list[np.ndarray] = []
     for path in (spec.mean_path, spec.std_path):
-        if not path.exists():
-            continue
         try:
-            values = read_array(path)
+            if path.exists():
+                statistics.append(read_statistics(spec, path).astype(np.float64))
         except UserError as error:
             yield "statistics", str(error)
-            continue
-        if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu":
-            yield "statistics", f"{path}: shape {values.shape}, not ({spec.format.n_features},)"
-        elif not np.isfinite(values).all():
-            yield "statistics", f"{path}: NaN or infinite in column {int(np.argmax(~np.isfinite(values)))}"
-        elif path == spec.std_path and (values <= 0).any():
-            yield "statistics", f"{path}: not positive in column {int(np.argmax(values <= 0))}"
-        else:
-            statistics.append(values.astype(np.float64))
-    if len(statistics) == 2:
-        yield from sums.check_statistics(*statistics)
+    training = [clip for clip in checked if clip.frames and clip.sums is not None]
+    if len(statistics) == 2 and training:
+        sums, rows = sum(clip.sums for clip in training), sum(clip.frames for clip in training)
+        yield from check_statistics(spec.format, sums, rows, *statistics)
 
 
 def _same_motions(checked: Mapping[str, _Checked], owners: Mapping[str, str]) -> Iterator[Found]:

@@ -6,11 +6,12 @@ Letters: T frames, J joints, D feature columns.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from data.check.report import Found
 from data.specs import DatasetSpec
 from utils.arrays import read_array
 from utils.errors import UserError
@@ -27,8 +28,6 @@ UNITS = {"centimetres": 100.0, "millimetres": 1000.0, "inches": 39.37, "KIT's un
 FEWEST_ROWS = 500  # frames: fewer say little about a dataset's statistics
 LARGEST_MEAN_SHIFT = 1.0  # standard deviations
 LARGEST_STD_RATIO = 3.0
-
-Found = tuple[str, str]  # kind, name
 
 
 def read_motion_file(spec: DatasetSpec, clip_id: str, findings: list[Found]) -> np.ndarray | None:
@@ -62,7 +61,7 @@ def motion_digest(features: np.ndarray) -> str:
 
 
 def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Iterator[Found]:
-    """What is implausible in a readable motion (T, D); its units of length are judged by `MotionSums`."""
+    """What is implausible in a readable motion (T, D); its unit of length is judged by `check_heights`."""
     layout = spec.format
     contacts = features[:, layout.contacts]
     if np.abs(contacts * (contacts - 1)).max(initial=0) > 1e-3:
@@ -108,65 +107,52 @@ def _compare_joints(spec: DatasetSpec, layout: MotionFormat, clip_id: str, featu
 
 
 def motion_sums(features: np.ndarray) -> np.ndarray:
-    """What `MotionSums` adds up of a motion (T, D): sums and sums of squares, (2, D)."""
+    """What `check_statistics` adds up of a motion (T, D): sums and sums of squares, (2, D)."""
     rows = features.astype(np.float64)
     return np.stack([rows.sum(axis=0), np.einsum("td,td->d", rows, rows)])
 
 
-class MotionSums:
-    """What all motions together say: their unit of length, and whether Mean.npy and Std.npy are theirs."""
+def check_heights(form: MotionFormat, heights: Mapping[str, float]) -> Iterator[Found]:
+    """A wrong unit of length, or else the clips whose median root height, metres if the unit is right, cannot be."""
+    if not heights:
+        return
+    usual = float(np.median(list(heights.values())))
+    if not USUAL_HEIGHTS[0] <= usual <= USUAL_HEIGHTS[1]:
+        yield "units", f"the median root height is {usual:.3g} m{_likely_unit(form, usual)}"
+        return
+    for clip_id, height in heights.items():
+        if not HEIGHTS[0] <= height <= HEIGHTS[1]:
+            yield "height", f"{clip_id}: {height:.2f} m"
 
-    def __init__(self, spec: DatasetSpec) -> None:
-        self.form = spec.format
-        self._heights: dict[str, float] = {}
-        self._rows = 0
-        self._sums = np.zeros((2, spec.format.n_features))
 
-    def add(self, clip_id: str, height: float, frames: int, sums: np.ndarray | None) -> None:
-        """One motion.
+def _likely_unit(form: MotionFormat, usual: float) -> str:
+    own = form.units_per_metre
+    for name, units in UNITS.items():
+        if units != own and USUAL_HEIGHTS[0] <= usual * own / units <= USUAL_HEIGHTS[1]:
+            return f": the features seem to be in {name}, they must have {own:g} units a metre"
+    return ""
 
-        Args:
-            height: median of its root, in units of the features.
-            frames: T.
-            sums: see `motion_sums`; None: the dataset's statistics are not of motions like it (but of training).
-        """
-        self._heights[clip_id] = height / self.form.units_per_metre
-        if sums is not None:
-            self._rows += frames
-            self._sums += sums
 
-    def check_heights(self) -> Iterator[Found]:
-        """A wrong unit of length, or else the clips whose root height cannot be."""
-        if not self._heights:
-            return
-        usual = float(np.median(list(self._heights.values())))
-        if not USUAL_HEIGHTS[0] <= usual <= USUAL_HEIGHTS[1]:
-            yield "units", f"the median root height is {usual:.3g} m{self._likely_unit(usual)}"
-            return
-        for clip_id, height in self._heights.items():
-            if not HEIGHTS[0] <= height <= HEIGHTS[1]:
-                yield "height", f"{clip_id}: {height:.2f} m"
+def check_statistics(
+    form: MotionFormat, sums: np.ndarray, rows: int, mean: np.ndarray, std: np.ndarray
+) -> Iterator[Found]:
+    """The groups of columns whose mean or spread is not that of `mean` and `std`, (D,) each.
 
-    def _likely_unit(self, usual: float) -> str:
-        own = self.form.units_per_metre
-        for name, units in UNITS.items():
-            if units != own and USUAL_HEIGHTS[0] <= usual * own / units <= USUAL_HEIGHTS[1]:
-                return f": the features seem to be in {name}, they must have {own:g} units a metre"
-        return ""
-
-    def check_statistics(self, mean: np.ndarray, std: np.ndarray) -> Iterator[Found]:
-        """The groups of columns whose mean or spread is not that of `mean` and `std`, (D,) each."""
-        if self._rows < FEWEST_ROWS:
-            return
-        own_mean, own_squares = self._sums / self._rows
-        own_std = np.sqrt(np.maximum(own_squares - own_mean**2, 0))
-        for name, columns in self.form.groups.items():
-            spread, given = own_std[columns].mean(), std[columns].mean()
-            if spread < 1e-6:
-                continue
-            if not 1 / LARGEST_STD_RATIO <= given / spread <= LARGEST_STD_RATIO:
-                yield "statistics-fit", f"{name}: Std.npy has {given:.3g}, the training clips {spread:.3g}"
-                continue
-            shifts = np.abs(own_mean - mean)[columns] / max(spread, given)
-            if np.median(shifts) > LARGEST_MEAN_SHIFT:
-                yield "statistics-fit", f"{name}: Mean.npy is {np.median(shifts):.1f} standard deviations off"
+    Args:
+        sums: of the `motion_sums` of training clips.
+        rows: frames of these clips.
+    """
+    if rows < FEWEST_ROWS:
+        return
+    own_mean, own_squares = sums / rows
+    own_std = np.sqrt(np.maximum(own_squares - own_mean**2, 0))
+    for name, columns in form.groups.items():
+        spread, given = own_std[columns].mean(), std[columns].mean()
+        if spread < 1e-6:
+            continue
+        if not 1 / LARGEST_STD_RATIO <= given / spread <= LARGEST_STD_RATIO:
+            yield "statistics-fit", f"{name}: Std.npy has {given:.3g}, the training clips {spread:.3g}"
+            continue
+        shifts = np.abs(own_mean - mean)[columns] / max(spread, given)
+        if np.median(shifts) > LARGEST_MEAN_SHIFT:
+            yield "statistics-fit", f"{name}: Mean.npy is {np.median(shifts):.1f} standard deviations off"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 SHOWN_NAMES = 5
+CHOICE = re.compile(r"\{(.*?)\|(.*?)\}")
 
 Severity = Literal["problem", "note"]
+Found = tuple[str, str]  # kind, name
 
 
 @dataclass(frozen=True)
@@ -18,117 +21,71 @@ class Kind:
     Attributes:
         severity: a problem loses or spoils data; a note is something that published datasets have and that the readers
             cope with as documented.
-        one, many: what is said of one finding and of several.
+        text: what is said of findings, with `{of one|of several}` where that differs.
     """
 
     severity: Severity
-    one: str
-    many: str
+    text: str
+
+    def said(self, count: int) -> str:
+        """The text for so many findings."""
+        return CHOICE.sub(lambda choice: choice[1 if count == 1 else 2], self.text)
 
 
 # In the order in which they are reported.
 KINDS: dict[str, Kind] = {
-    "missing": Kind("problem", "part of the folder is missing", "parts of the folder are missing"),
-    "unknown-key": Kind("note", "key of dataset.json means nothing", "keys of dataset.json mean nothing"),
-    "unreadable-split": Kind("problem", "split file cannot be read", "split files cannot be read"),
-    "empty-split": Kind("problem", "split lists no clip", "splits list no clip"),
-    "unusable-split": Kind(
-        "problem",
-        "split has no usable clip, which stops loading",
-        "splits have no usable clip, which stops loading",
-    ),
-    "repeated-id": Kind("note", "id stands repeatedly in a split", "ids stand repeatedly in a split"),
-    "overlap": Kind("problem", "id is in several splits", "ids are in several splits"),
-    "leak": Kind(
-        "problem",
-        "performance is in several splits by its mirrored or cropped clips",
-        "performances are in several splits by their mirrored or cropped clips",
-    ),
-    "unlisted": Kind("note", "motion is in no split", "motions are in no split"),
-    "no-motion": Kind("problem", "listed clip has no motion file", "listed clips have no motion file"),
-    "unreadable-motion": Kind("problem", "motion file cannot be read", "motion files cannot be read"),
-    "wrong-shape": Kind("problem", "motion has another shape", "motions have another shape"),
-    "not-finite": Kind("problem", "motion has NaN or infinite values", "motions have NaN or infinite values"),
-    "too-short": Kind("note", "clip is too short and left out", "clips are too short and left out"),
+    "missing": Kind("problem", "part{|s} of the folder {is|are} missing"),
+    "unknown-key": Kind("note", "key{|s} of dataset.json {means|mean} nothing"),
+    "unreadable-split": Kind("problem", "split file{|s} cannot be read"),
+    "empty-split": Kind("problem", "split{ lists|s list} no clip"),
+    "unusable-split": Kind("problem", "split{ has|s have} no usable clip, which stops loading"),
+    "repeated-id": Kind("note", "id{ stands|s stand} repeatedly in a split"),
+    "overlap": Kind("problem", "id{ is|s are} in several splits"),
+    "leak": Kind("problem", "performance{ is|s are} in several splits by {its|their} mirrored or cropped clips"),
+    "unlisted": Kind("note", "motion{ is|s are} in no split"),
+    "no-motion": Kind("problem", "listed clip{ has|s have} no motion file"),
+    "unreadable-motion": Kind("problem", "motion file{|s} cannot be read"),
+    "wrong-shape": Kind("problem", "motion{ has|s have} another shape"),
+    "not-finite": Kind("problem", "motion{ has|s have} NaN or infinite values"),
+    "too-short": Kind("note", "clip{ is|s are} too short and left out"),
     "too-long": Kind(
         "note",
-        "clip is too long: cropped in training, left out of validation and test, windows in the RAG database",
-        "clips are too long: cropped in training, left out of validation and test, windows in the RAG database",
+        "clip{ is|s are} too long: cropped in training, left out of validation and test, windows in the RAG database",
     ),
-    "units": Kind("problem", "unit of length is wrong", "units of length are wrong"),
-    "height": Kind("problem", "motion has an implausible root height", "motions have implausible root heights"),
-    "speed": Kind("problem", "motion's root jumps", "motions' roots jump"),
-    "contacts": Kind("problem", "motion has contacts other than 0 and 1", "motions have contacts other than 0 and 1"),
-    "rotations": Kind(
-        "problem",
-        "motion has rotation columns that are no rotations",
-        "motions have rotation columns that are no rotations",
-    ),
-    "joints": Kind(
-        "problem",
-        "motion's joints are not those of its file in new_joints",
-        "motions' joints are not those of their files in new_joints",
-    ),
-    "unreadable-joints": Kind("problem", "file in new_joints cannot be used", "files in new_joints cannot be used"),
-    "same-motion-across": Kind(
-        "problem", "motion is in several splits under other names", "motions are in several splits under other names"
-    ),
-    "same-motion": Kind("note", "motion has several names in a split", "motions have several names in a split"),
-    "statistics": Kind("problem", "statistics file is unusable", "statistics files are unusable"),
-    "statistics-fit": Kind(
-        "problem",
-        "group of columns does not fit Mean.npy and Std.npy",
-        "groups of columns do not fit Mean.npy and Std.npy",
-    ),
-    "no-text": Kind("problem", "listed clip has no caption file", "listed clips have no caption file"),
-    "encoding": Kind("problem", "caption file is not UTF-8 text", "caption files are not UTF-8 text"),
-    "malformed-line": Kind(
-        "problem",
-        "caption line is malformed, which stops loading",
-        "caption lines are malformed, which stops loading",
-    ),
-    "empty-caption": Kind("problem", "caption is empty", "captions are empty"),
-    "no-caption": Kind("problem", "caption file has no caption", "caption files have no caption"),
-    "no-words": Kind("problem", "caption lacks its word/POS fields", "captions lack their word/POS fields"),
-    "no-pos": Kind(
-        "problem", "caption has words without a part of speech", "captions have words without a part of speech"
-    ),
-    "reversed-tag": Kind("problem", "time tag ends before it starts", "time tags end before they start"),
-    "outside-tag": Kind("problem", "time tag lies outside of its clip", "time tags lie outside of their clips"),
-    "nan-tag": Kind("note", "time tag is NaN, read as 0", "time tags are NaN, read as 0"),
+    "units": Kind("problem", "unit{|s} of length {is|are} wrong"),
+    "height": Kind("problem", "motion{ has an implausible root height|s have implausible root heights}"),
+    "speed": Kind("problem", "{motion's root jumps|motions' roots jump}"),
+    "contacts": Kind("problem", "motion{ has|s have} contacts other than 0 and 1"),
+    "rotations": Kind("problem", "motion{ has|s have} rotation columns that are no rotations"),
+    "joints": Kind("problem", "{motion's|motions'} joints are not those of {its file|their files} in new_joints"),
+    "unreadable-joints": Kind("problem", "file{|s} in new_joints cannot be used"),
+    "same-motion-across": Kind("problem", "motion{ is|s are} in several splits under other names"),
+    "same-motion": Kind("note", "motion{ has|s have} several names in a split"),
+    "statistics": Kind("problem", "statistics file{ is|s are} unusable"),
+    "statistics-fit": Kind("problem", "group{|s} of columns {does|do} not fit Mean.npy and Std.npy"),
+    "no-text": Kind("problem", "listed clip{ has|s have} no caption file"),
+    "encoding": Kind("problem", "caption file{ is|s are} not UTF-8 text"),
+    "malformed-line": Kind("problem", "caption line{ is|s are} malformed, which stops loading"),
+    "empty-caption": Kind("problem", "caption{ is|s are} empty"),
+    "no-caption": Kind("problem", "caption file{ has|s have} no caption"),
+    "no-words": Kind("problem", "caption{ lacks its|s lack their} word/POS fields"),
+    "no-pos": Kind("problem", "caption{ has|s have} words without a part of speech"),
+    "reversed-tag": Kind("problem", "time tag{ ends before it starts|s end before they start}"),
+    "outside-tag": Kind("problem", "time tag{ lies outside of its clip|s lie outside of their clips}"),
+    "nan-tag": Kind("note", "time tag{ is|s are} NaN, read as 0"),
     "short-tag": Kind(
-        "note",
-        "time tag is shorter than a clip may be: its caption is left out",
-        "time tags are shorter than a clip may be: their captions are left out",
+        "note", "time tag{ is|s are} shorter than a clip may be: {its caption is|their captions are} left out"
     ),
-    "repeated-caption": Kind("note", "caption stands repeatedly in a file", "captions stand repeatedly in a file"),
+    "repeated-caption": Kind("note", "caption{ stands|s stand} repeatedly in a file"),
 }
 
 
-class Findings:
-    """Collects names under kinds, each name once."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, dict[str, None]] = {}
-
-    def add(self, kind: str, name: str) -> None:
-        """Notes one finding of a kind of `KINDS`."""
-        if kind not in KINDS:
-            raise KeyError(kind)
-        self._names.setdefault(kind, {})[name] = None
-
-    def extend(self, found: Iterable[tuple[str, str]]) -> None:
-        """Notes several (kind, name)."""
-        for kind, name in found:
-            self.add(kind, name)
-
-    def of(self, severity: Severity) -> dict[str, tuple[str, ...]]:
-        """Kind -> names, in the order of `KINDS`."""
-        return {
-            name: tuple(self._names[name])
-            for name, kind in KINDS.items()
-            if kind.severity == severity and name in self._names
-        }
+def grouped(findings: Iterable[Found], severity: Severity) -> dict[str, tuple[str, ...]]:
+    """Kind -> names, each once, in the order of `KINDS`."""
+    names: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
+    for kind, name in findings:
+        names[kind][name] = None
+    return {kind: tuple(each) for kind, each in names.items() if each and KINDS[kind].severity == severity}
 
 
 @dataclass(frozen=True)
@@ -169,7 +126,7 @@ class Report:
 
         def plain(found: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
             return [
-                {"kind": kind, "count": len(names), "text": _said(kind, len(names)), "names": list(names)}
+                {"kind": kind, "count": len(names), "text": KINDS[kind].said(len(names)), "names": list(names)}
                 for kind, names in found.items()
             ]
 
@@ -205,11 +162,7 @@ def format_report(report: Report) -> str:
 
 def _line(kind: str, names: tuple[str, ...]) -> str:
     shown = "; ".join(names[:SHOWN_NAMES]) + ("; ..." if len(names) > SHOWN_NAMES else "")
-    return f"  {len(names):>6} {_said(kind, len(names))}: {shown}"
-
-
-def _said(kind: str, count: int) -> str:
-    return KINDS[kind].one if count == 1 else KINDS[kind].many
+    return f"  {len(names):>6} {KINDS[kind].said(len(names))}: {shown}"
 
 
 def _duration(seconds: float) -> str:

@@ -89,22 +89,28 @@ def likely_up(joints: np.ndarray, form: MotionFormat = HUMANML3D) -> tuple[str, 
     """The axis that points up: that of `upright_axis`, unless the body lies flat on a floor at y = 0."""
     name, clearness = upright_axis(joints, form)
     size = body_size(joints, form)
-    low, high = joints.min(axis=(0, 1)), joints[..., 1].max()
-    end = low["xyz".index(name[-1])] if not name.startswith("minus") else -joints[..., "xyz".index(name[-1])].max()
-    if name != "y" and abs(low[1]) < FLOOR * size < abs(end) and high - low[1] < FLAT * size:
+    low, high = joints[..., 1].min(), joints[..., 1].max()
+    end = turn_up(joints, name)[..., 1].min()
+    if name != "y" and abs(low) < FLOOR * size < abs(end) and high - low < FLAT * size:
         return "y", clearness
     return name, clearness
+
+
+def root_steps(root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far a root (T, 3) gets from each frame to the next, (T - 1,), and by how much each step differs from the one
+    before and from the one after, the lesser of the two, (T - 1,)."""
+    steps = np.diff(root, axis=0)
+    change = np.linalg.norm(np.diff(steps, axis=0), axis=-1)
+    sudden = np.minimum(np.concatenate([change[:1], change]), np.concatenate([change, change[-1:]]))
+    return np.linalg.norm(steps, axis=-1), sudden
 
 
 def frames_before_motion(root: np.ndarray, fps: float) -> tuple[int, float]:
     """How many frames at the beginning hold another pose, such as a T-pose at the origin, before the motion starts
     elsewhere, and how far from it, metres; 0 for a root (T, 3) that moves on from the first frame."""
-    steps = np.diff(root[: round(BEGINNING * fps) + 2], axis=0)
-    if len(steps) < 2:
+    length, sudden = root_steps(root[: round(BEGINNING * fps) + 2])
+    if len(length) < 2:
         return 0, 0.0
-    length = np.linalg.norm(steps, axis=-1)
-    change = np.linalg.norm(np.diff(steps, axis=0), axis=-1)
-    sudden = np.minimum(np.concatenate([change[:1], change]), np.concatenate([change, change[-1:]]))
     limit = max(FIRST_JUMP, STRONGEST / fps**2)
     jumps = (sudden > limit) & (length > limit)
     # At few frames a second much is possible within one: what follows tells how fast this body is.

@@ -23,7 +23,7 @@ from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
 from utils.formats import HUMANML3D, told_format
 from utils.motion_format import MotionFormat
-from utils.rig import Moving, RigMotion, resample_joints
+from utils.rig import RigMotion, resample_joints
 
 JOINTS_KEYS = ("joints", "positions", "joints3d", "keypoints3d", "motion")
 RATE_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
@@ -184,15 +184,13 @@ class MotionReader:
         else:
             chosen = load_joint_map(said, self.form) if said else guess_joint_map(whole.names, self.form)
         ends = isinstance(whole, BVH) and chosen.missing(whole.names)
-        rig = self._without_first(whole.with_ends() if ends else whole, chosen.skip_frames)
-        again = self._resampled(rig)
+        rig, first = whole.with_ends() if ends else whole, self._first(chosen.skip_frames, len(whole.rotations))
+        rig = replace(rig, translations=rig.translations[first:], rotations=rig.rotations[first:])
+        again = rig if self.fps is None else rig.resampled(self.fps)
         joints = chosen.apply(again.names, again.positions())
         root = rig.path(chosen.nodes(rig.names)[chosen.blends[0][0][0]])
         own = again if isinstance(again, BVH) else None
         return _Raw(joints, root, again.fps, kind, len(whole.rotations), whole.fps, own, chosen)
-
-    def _resampled(self, rig: Moving) -> Moving:
-        return rig if self.fps is None else rig.resampled(self.fps)
 
     def _first(self, usual: int, count: int) -> int:
         """The first frame that is motion, of `count`."""
@@ -200,10 +198,6 @@ class MotionReader:
         if skipped >= count:
             raise UserError(f"too short: {count} frames, of which --skip_frames leaves none out of {skipped} to skip")
         return skipped
-
-    def _without_first(self, rig: Moving, usual: int) -> Moving:
-        first = self._first(usual, len(rig.rotations))
-        return replace(rig, translations=rig.translations[first:], rotations=rig.rotations[first:])
 
     def _rate(
         self, arrays: Mapping[str, np.ndarray], sample: Mapping[str, Any] | None, required: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
+
+from utils.schema import option
 
 Axis = Literal["x", "y", "z", "minus_x", "minus_y", "minus_z"]
 Unit = Literal["m", "cm", "mm", "inch", "foot", "cmu"]
@@ -17,27 +19,22 @@ JOINT_TYPE_HELP = (
 )
 
 
-def _flag(default: Any, help: str, **limits: float) -> Any:
-    """A field with its help text and inclusive limits, which the options' schema enforces."""
-    return field(default=default, metadata={"help": help, **limits})
-
-
 @dataclass(frozen=True)
 class ReadSettings:
     """What a user can say about motion files that do not say it themselves."""
 
-    units: Literal["auto", "m", "cm", "mm", "inch", "foot", "cmu"] = _flag(
+    units: Literal["auto", Unit] = option(
         "auto", "unit of lengths in the motion files; auto: by the body's size, file by file"
     )
-    up_axis: Literal["auto", "x", "y", "z", "minus_x", "minus_y", "minus_z"] = _flag(
+    up_axis: Literal["auto", Axis] = option(
         "auto", "axis that points up in the motion files; auto: the one along which most bodies stand"
     )
-    joint_map: str | None = _flag(
+    joint_map: str | None = option(
         None, "which joints are the skeleton's: a map's name or a JSON file; none: by joint names"
     )
-    source_fps: float | None = _flag(
+    source_fps: float | None = option(
         None, "frames a second of joints files that do not tell; none: as the dataset", minimum=0.1, maximum=10000
     )
-    skip_frames: int | None = _flag(
+    skip_frames: int | None = option(
         None, "frames left out at the beginning of each file; none: as the joint map says", minimum=0
     )

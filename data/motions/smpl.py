@@ -70,10 +70,8 @@ def smpl_motion(arrays: Mapping[str, np.ndarray], bodies: Mapping[str, BodyShape
     rest = body.joints(betas.astype(np.float64))
     parents = HUMANML3D.parents
     turns = poses[:, : 3 * N_POSED].astype(np.float64).reshape(-1, N_POSED, 3)
-    angle = np.linalg.norm(turns, axis=-1)
-    rotations = quaternion.from_axis_angle(turns / np.maximum(angle, 1e-12)[..., None], angle)
     offsets = rest - rest[[max(parent, 0) for parent in parents]]
     translations = np.tile(offsets, (len(turns), 1, 1))
     translations[:, 0] = rest[0] + trans
     names = HUMANML3D.joint_names
-    return RigMotion(names, parents, translations, quaternion.unroll(rotations), fps)
+    return RigMotion(names, parents, translations, quaternion.unroll(quaternion.from_rotation_vector(turns)), fps)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,65 +30,53 @@ class CaptionSet:
     by_clip: dict[str, list[Caption]] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
 
-    def add(self, name: str, caption: Caption) -> None:
-        """Adds one; the same sentence of the same stretch twice counts once."""
+    def read_folder(self, folder: Path) -> None:
+        """Adds one `NAME.txt` a clip: each line a caption, or `caption#word/POS ...#start#end`.
+
+        Raises:
+            UserError: the folder is missing.
+        """
+        for path in files_below(folder, (".txt",)):
+            file = str(path.relative_to(folder))
+            name = clip_name(file)
+            self.by_clip.setdefault(name, [])
+            try:
+                lines = list(caption_lines(read_text(path)))
+            except UserError:
+                self.refused.append(Refusal(name, file, "the caption file is not UTF-8 text"))
+                continue
+            for number, line in lines:
+                self._add(name, f"{file} line {number}", lambda line=line: parse_caption(line, plain=True))
+            if not lines:
+                self.refused.append(Refusal(name, file, "the caption file is empty"))
+
+    def read_table(self, path: Path) -> None:
+        """Adds one file for all clips: .csv with the columns `name,caption[,start,end]` (a first line of these words
+        may name them in another order), or .json with a list of such objects or with an object of captions by name.
+
+        Raises:
+            UserError: the file is missing, unreadable, or of another shape.
+        """
+        if path.suffix.lower() not in TABLE_SUFFIXES:
+            raise UserError(f"{path}: a table of captions ends in .csv or .json")
+        text = read_text(path)
+        for place, values in _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text):
+            told = str(values.get("name") or "").strip()
+            if not told:
+                self.refused.append(Refusal("", f"{path.name} {place}", "no clip name"))
+                continue
+            self._add(clip_name(told), f"{path.name} {place}", lambda values=values: _from_values(values))
+
+    def _add(self, name: str, place: str, make: Callable[[], Caption]) -> None:
+        """Adds what `make` returns, or notes why it cannot; the same sentence of the same stretch twice counts once."""
         known = self.by_clip.setdefault(name, [])
+        try:
+            caption = _usable(make())
+        except ValueError as error:
+            self.refused.append(Refusal(name, place, str(error)))
+            return
         if all((caption.text, caption.start, caption.end) != (each.text, each.start, each.end) for each in known):
             known.append(caption)
-
-
-def read_caption_folder(folder: Path) -> CaptionSet:
-    """One `NAME.txt` a clip: each line a caption, or `caption#word/POS ...#start#end`.
-
-    Raises:
-        UserError: the folder is missing.
-    """
-    found = CaptionSet()
-    for path in files_below(folder, (".txt",)):
-        file = str(path.relative_to(folder))
-        name = clip_name(file)
-        found.by_clip.setdefault(name, [])
-        try:
-            lines = list(caption_lines(read_text(path)))
-        except UserError:
-            found.refused.append(Refusal(name, file, "the caption file is not UTF-8 text"))
-            continue
-        for number, line in lines:
-            _add(found, name, f"{file} line {number}", lambda line=line: parse_caption(line, plain=True))
-        if not lines:
-            found.refused.append(Refusal(name, file, "the caption file is empty"))
-    return found
-
-
-def read_caption_table(path: Path) -> CaptionSet:
-    """One file for all clips: .csv with the columns `name,caption[,start,end]` (a first line of these words may name
-    them in another order), or .json with a list of such objects or with an object of captions by name.
-
-    Raises:
-        UserError: the file is missing, unreadable, or of another shape.
-    """
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        raise UserError(f"{path}: a table of captions ends in .csv or .json")
-    text = read_text(path)
-    found = CaptionSet()
-    for place, values in _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text):
-        name = clip_name(str(values.get("name") or "").strip()) if str(values.get("name") or "").strip() else ""
-        if not name:
-            found.refused.append(Refusal("", f"{path.name} {place}", "no clip name"))
-            continue
-        found.by_clip.setdefault(name, [])
-        _add(found, name, f"{path.name} {place}", lambda values=values: _from_values(values))
-    return found
-
-
-def _add(found: CaptionSet, name: str, place: str, make: Any) -> None:
-    """Adds what `make` returns, or notes why it cannot."""
-    try:
-        caption = _usable(make())
-    except ValueError as error:
-        found.refused.append(Refusal(name, place, str(error)))
-        return
-    found.add(name, caption)
 
 
 def _from_values(values: dict[str, Any]) -> Caption:
@@ -175,32 +163,24 @@ def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
 # Words
 
 
-class Tagger:
+def tag(texts: list[str]) -> tuple[list[tuple[str, ...]], str | None]:
     """Words with parts of speech as HumanML3D has them: `word/POS`, nouns and verbs as lemmas.
 
-    Attributes:
-        note: why every word is OTHER, None when spaCy tags them.
+    Returns:
+        the tokens of each text; and why every word is OTHER, None when spaCy tags them.
     """
+    plain = [text.replace("-", "") for text in texts]
+    try:
+        import spacy  # noqa: PLC0415 - optional, and slow to import
 
-    def __init__(self) -> None:
-        self.note: str | None = None
-        try:
-            import spacy  # noqa: PLC0415 - optional, and slow to import
-
-            self._spacy = spacy.load(SPACY_MODEL)
-        except (ImportError, OSError):
-            self._spacy = None
-            self.note = (
-                "words are tagged OTHER, since spaCy and its English model are not installed "
-                f"(pip install spacy && python -m spacy download {SPACY_MODEL})"
-            )
-
-    def tag(self, texts: list[str]) -> list[tuple[str, ...]]:
-        """The tokens of each text."""
-        plain = [text.replace("-", "") for text in texts]
-        if self._spacy is None:
-            return [tuple(f"{word}/{OTHER}" for word in words_of(text)) for text in plain]
-        return [tuple(_tagged(word) for word in doc if word.text.isalpha()) for doc in self._spacy.pipe(plain)]
+        model = spacy.load(SPACY_MODEL)
+    except (ImportError, OSError):
+        note = (
+            "words are tagged OTHER, since spaCy and its English model are not installed "
+            f"(pip install spacy && python -m spacy download {SPACY_MODEL})"
+        )
+        return [tuple(f"{word}/{OTHER}" for word in words_of(text)) for text in plain], note
+    return [tuple(_tagged(word) for word in doc if word.text.isalpha()) for doc in model.pipe(plain)], None
 
 
 def words_of(text: str) -> list[str]:

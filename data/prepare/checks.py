@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.motions.body import STRONGEST, USUAL_SIZE, body_size, upright_axis
+from data.motions.body import STRONGEST, USUAL_SIZE, body_size, root_steps, upright_axis
 from data.prepare.settings import ClipSettings
 from utils.errors import UserError
 from utils.facing import facing
 from utils.motion_format import MotionFormat
+from utils.quaternion import normalize
 
 SMALLEST_JUMP = 0.1  # metres; less is a tremor of the capture
 SMALLEST_STRETCH = 0.02  # metres
@@ -43,13 +44,9 @@ def check_root(root: np.ndarray, settings: ClipSettings) -> None:
     It may neither be faster than `max_speed` nor jump: a step that differs by more than a body can be accelerated from
     the one before and from the one after.
     """
-    steps = np.diff(root, axis=0)
-    length = np.linalg.norm(steps, axis=-1)
-    change = np.linalg.norm(np.diff(steps, axis=0), axis=-1)
-    before = np.concatenate([change[:1], change])
-    after = np.concatenate([change, change[-1:]])
+    length, sudden = root_steps(root)
     limit = max(SMALLEST_JUMP, STRONGEST / settings.fps**2)
-    jumps = (length * settings.fps > settings.max_speed) | ((np.minimum(before, after) > limit) & (length > limit))
+    jumps = (length * settings.fps > settings.max_speed) | ((sudden > limit) & (length > limit))
     if jumps.any():
         frame = int(jumps.argmax())
         raise UserError(f"teleporting root: {length[frame]:.2f} m from frame {frame} to {frame + 1}")
@@ -77,8 +74,7 @@ def odd_looks(joints: np.ndarray, form: MotionFormat) -> list[str]:
     if axis != "y" and clearness > CLEARLY:
         remarks.append(f"the body is not upright but along {axis.replace('minus_', '-')}: lying down, or --up_axis?")
     feet = (form.left_foot, form.right_foot)
-    toes = np.stack([joints[:, toe] - joints[:, ankle] for ankle, toe in feet], axis=1)
-    toes /= np.maximum(np.linalg.norm(toes, axis=-1, keepdims=True), 1e-8)
+    toes = normalize(np.stack([joints[:, toe] - joints[:, ankle] for ankle, toe in feet], axis=1))
     ahead = np.median((toes * facing(joints, form)[:, None]).sum(-1))
     if axis == "y" and ahead < -0.3:
         remarks.append("the toes point backwards: are left and right exchanged, or are the axes left-handed?")

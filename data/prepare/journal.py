@@ -7,6 +7,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class Journal:
         """Notes a finished clip."""
         self.records[record.name] = record
         with open(self.folder / "records.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record.to_json(), ensure_ascii=False) + "\n")
+            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
     def is_done(self, name: str, fingerprint: str) -> bool:
         """Whether a clip need not be made again: same motion and captions, files there."""
@@ -122,7 +123,7 @@ class Journal:
 
     def compact(self) -> None:
         """Writes the journal anew, one line a clip."""
-        lines = [json.dumps(self.records[name].to_json(), ensure_ascii=False) for name in sorted(self.records)]
+        lines = [json.dumps(asdict(self.records[name]), ensure_ascii=False) for name in sorted(self.records)]
         temporary = self.folder / "records.jsonl.new"
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         temporary.replace(self.folder / "records.jsonl")

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.prepare.captions import words_of
 from data.prepare.run import Outcome
+from utils.errors import listed
 
 SHOWN = 20  # names a reason in the readable report; the JSON file has all
 QUANTILES = (0, 5, 25, 50, 75, 95, 100)
@@ -27,21 +28,21 @@ def report_of(outcome: Outcome, command: str) -> dict[str, Any]:
     return {
         "dataset": str(outcome.out),
         "command": command,
-        "fps": outcome.form.fps,
-        "min_frames": outcome.min_frames,
+        "fps": outcome.settings.fps,
+        "min_frames": outcome.settings.min_frames,
         "max_frames": outcome.max_frames,
-        "up_axis": dict(outcome.up),
+        "up_axis": dict(outcome.settings.up),
         "clips": {"taken": len(taken), "mirrored_copies": mirrored, "refused": len(outcome.refused)},
         "splits": {
-            split: {"clips": len(ids), "hours": _hours([lengths[clip_id] for clip_id in ids], outcome.form.fps)}
+            split: {"clips": len(ids), "hours": _hours([lengths[clip_id] for clip_id in ids], outcome.settings.fps)}
             for split, ids in outcome.splits.items()
         },
-        "hours": _hours(frames, outcome.form.fps),
+        "hours": _hours(frames, outcome.settings.fps),
         "frames": _quantiles(frames),
-        "seconds": _quantiles(frames / outcome.form.fps),
-        "windows": outcome.windows,
+        "seconds": _quantiles(frames / outcome.settings.fps),
+        "windows": outcome.settings.window_frames > 0,
         "longer_than_max_frames": sorted(record.name for record in taken if record.frames > outcome.max_frames + 3),
-        "mean_speed": _quantiles([record.distance / record.frames * outcome.form.fps for record in taken]),
+        "mean_speed": _quantiles([record.distance / record.frames * outcome.settings.fps for record in taken]),
         "top_speed": _quantiles([record.top_speed for record in taken]),
         "distance": _quantiles([record.distance for record in taken]),
         "captions": {
@@ -61,7 +62,7 @@ def report_of(outcome: Outcome, command: str) -> dict[str, Any]:
             )
         },
         "refused": [
-            {"name": each.name, "file": each.file, "reason": each.reason}
+            vars(each)
             for each in sorted(outcome.refused, key=lambda each: (group_of(each.reason), each.file, each.name))
         ],
         "remarks": [{"name": name, "remark": remark} for name, remark in outcome.remarks],
@@ -106,7 +107,7 @@ def markdown(report: dict[str, Any], contact_sheet: bool) -> str:
     lines.append(f"- frames a second of the files: {_counted(report['sources']['frame_rates'])}")
     lines.append(f"- up: {_counted(report['up_axis'])}")
     if long := report["longer_than_max_frames"]:
-        lines.append(f"- {long_clips(report)}: {_named(long)}")
+        lines.append(f"- {long_clips(report)}: {listed(long, ', ', SHOWN)}")
     lines += ["", "## Captions", ""]
     lines.append(
         f"{captions['count']:,} captions, {captions['different']:,} of them different, {captions['vocabulary']:,} "
@@ -114,8 +115,8 @@ def markdown(report: dict[str, Any], contact_sheet: bool) -> str:
         f"{captions['of_a_part']:,} speak of a part of their clip."
     )
     if captions["beyond_ascii"]:
-        lines += ["", f"With letters beyond ASCII: {_named(captions['beyond_ascii'])}."]
-    common = ", ".join(f"{word} {count}" for word, count in captions["commonest_words"].items())
+        lines += ["", f"With letters beyond ASCII: {listed(captions['beyond_ascii'], ', ', SHOWN)}."]
+    common = _counted(captions["commonest_words"])
     lines += ["", f"In most captions: {common}."]
     lines += ["", "## Refused", ""] + (_refused(report["refused"]) or ["Nothing."])
     if report["remarks"]:
@@ -124,7 +125,7 @@ def markdown(report: dict[str, Any], contact_sheet: bool) -> str:
         for each in report["remarks"]:
             key = each["remark"] if each["name"] else each["remark"].partition(":")[0]
             by_remark.setdefault(key, []).append(each["name"] or each["remark"].partition(": ")[2])
-        lines += [f"- {remark}: {_named(names)}" for remark, names in by_remark.items()]
+        lines += [f"- {remark}: {listed(names, ', ', SHOWN)}" for remark, names in by_remark.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -166,8 +167,3 @@ def _quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float]:
 
 def _counted(counts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -19,9 +19,8 @@ import numpy as np
 from tqdm import tqdm
 
 from data.clips import Caption
-from data.motions.settings import Axis
 from data.motions.smpl import BodyShape
-from data.prepare.captions import CaptionSet, Tagger, caption_line
+from data.prepare.captions import CaptionSet, caption_line, tag
 from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, reader_of, usable_captions
 from data.prepare.journal import Journal
 from data.prepare.settings import ClipSettings, SplitSettings
@@ -32,7 +31,6 @@ from utils.arrays import write_array
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 from utils.formats import telling
-from utils.motion_format import MotionFormat
 from utils.representation import feature_statistics
 
 FORMAT_VERSION = 1
@@ -80,9 +78,8 @@ class Outcome:
         remarks: what looks odd, by clip or "" for the whole.
         splits: ids by split.
         captions: those of the taken clips that are in the dataset.
-        up: the axis that was taken for up, by kind of file.
-        windows: longer clips have their captions once a window.
-        form, min_frames, max_frames: of the dataset.
+        settings: of the clips; `up` as it was found.
+        max_frames: longest motion that models of the dataset see.
         made_now: clips that were not done before.
     """
 
@@ -92,12 +89,9 @@ class Outcome:
     remarks: list[tuple[str, str]]
     splits: dict[str, list[str]]
     captions: dict[str, list[Caption]]
-    up: dict[str, Axis]
-    form: MotionFormat
-    min_frames: int
+    settings: ClipSettings
     max_frames: int
     made_now: int = 0
-    windows: bool = False
 
 
 def prepare(job: Preparation) -> Outcome:
@@ -137,10 +131,7 @@ def prepare(job: Preparation) -> Outcome:
             remarks += [(name, f"no mirrored copy: {MIRROR_PREFIX}{name} is a clip of its own") for name in others]
         splits = _split(job, given_splits, taken, remarks)
         used = {record.name: usable_captions(captions[record.name], record.frames, settings)[0] for record in taken}
-        outcome = Outcome(
-            job.out, taken, refused, remarks, splits, used,
-            dict(settings.up), settings.form, settings.min_frames, job.max_frames, made, settings.window_frames > 0,
-        )  # fmt: skip
+        outcome = Outcome(job.out, taken, refused, remarks, splits, used, settings, job.max_frames, made)
         if taken:
             _finish(job, outcome)
         journal.compact()
@@ -153,7 +144,6 @@ def _make_clips(job: Preparation, settings: ClipSettings, sources: Sequence[Sour
     journal.remove(set(journal.records) - names)
     # The clip that a twin was refused for may be gone.
     journal.remove({record.name for record in journal.records.values() if record.twin and record.twin not in names})
-    every_name = frozenset(names)
     captions = job.captions.by_clip
     marks = {source.name: _fingerprint(source, captions[source.name]) for source in sources}
     todo = [source for source in sources if not journal.is_done(source.name, marks[source.name])]
@@ -165,7 +155,7 @@ def _make_clips(job: Preparation, settings: ClipSettings, sources: Sequence[Sour
     jobs = []
     for source in todo:
         mirror_id = MIRROR_PREFIX + source.name if settings.mirror else None
-        mirror_id = None if mirror_id in every_name else mirror_id
+        mirror_id = None if mirror_id in names else mirror_id
         rows = tuple(replace(row, tokens=row.tokens or tokens[row.text]) for row in captions[source.name])
         jobs.append(ClipJob(source, rows, mirror_id, marks[source.name]))
     make = partial(make_clip, motions=job.motions, out=job.out, settings=settings, bodies=dict(job.bodies))
@@ -221,10 +211,10 @@ def _tokens(captions: Mapping[str, list[Caption]], sources: Sequence[Source]) ->
     texts = sorted({row.text for row in rows})
     if not texts:
         return {}
-    tagger = Tagger()
-    if tagger.note:
-        tqdm.write(f"note: {tagger.note}")
-    return dict(zip(texts, tagger.tag(texts), strict=True))
+    tokens, note = tag(texts)
+    if note:
+        tqdm.write(f"note: {note}")
+    return dict(zip(texts, tokens, strict=True))
 
 
 def _fingerprint(source: Source, captions: Sequence[Caption]) -> str:
@@ -264,17 +254,17 @@ def _split(
 
 def _finish(job: Preparation, outcome: Outcome) -> None:
     """Statistics, split files, and last of all dataset.json."""
-    train = outcome.splits["train"]
+    form, train = outcome.settings.form, outcome.splits["train"]
     if not train:
         raise UserError("no clip is in the train split: see --split and --split_dir")
     rows = (np.load(job.out / "new_joint_vecs" / f"{clip_id}.npy", allow_pickle=False) for clip_id in train)
-    mean, std = feature_statistics(rows, outcome.form)
+    mean, std = feature_statistics(rows, form)
     write_array(job.out / "Mean.npy", mean)
     write_array(job.out / "Std.npy", std)
     for split in SPLITS:
         with atomic_path(job.out / f"{split}.txt") as temporary:
             temporary.write_text("".join(f"{name}\n" for name in outcome.splits[split]), encoding="utf-8")
-    told = telling(outcome.form)
+    told = telling(form)
     if own := isinstance(told, dict):
         write_json(job.out / "format.json", told)
     write_json(
@@ -282,11 +272,11 @@ def _finish(job: Preparation, outcome: Outcome) -> None:
         {
             "name": job.out.resolve().name,
             "format_version": FORMAT_VERSION,
-            "joints": "format.json" if own else outcome.form.name,
-            "fps": outcome.form.fps,
-            "min_frames": outcome.min_frames,
+            "joints": "format.json" if own else form.name,
+            "fps": form.fps,
+            "min_frames": outcome.settings.min_frames,
             "max_frames": outcome.max_frames,
-            "units_per_metre": outcome.form.units_per_metre,
+            "units_per_metre": form.units_per_metre,
             "n_clips": sum(len(record.ids) for record in outcome.taken),
             "command": job.command,
         },

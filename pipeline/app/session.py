@@ -147,7 +147,7 @@ class AppSession:
                 write_glb(folder / "motion.glb", joints, fps, form=form, name=result.name)
                 write_html(folder / "viewer.html", self._panels(motion, neighbours), fps, form, lead=True)
                 progress(0.6, "painting the video")
-                render_video(folder / "motion.mp4", joints, fps, title=motion.text, form=form)
+                render_video(folder / "motion.mp4", [joints], fps, motion.text, form)
         return result
 
     def health(self) -> dict[str, Any]:

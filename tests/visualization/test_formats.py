@@ -20,8 +20,15 @@ from tests.visualization.motions import make_walk
 from utils.bvh import read_bvh
 from utils.errors import UserError
 from visualization.captioned import CaptionedMotion
-from visualization.formats import COMPARED, WRITERS, ExportSettings, resample, write_comparison, write_motion
-from visualization.motion_folder import export_folder
+from visualization.formats import (
+    COMPARED,
+    FORMATS,
+    ExportSettings,
+    export_folder,
+    resample,
+    write_comparison,
+    write_motion,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ExportSettings(20, size=(96, 64))
@@ -30,13 +37,13 @@ PROMPTS = ["🙂 somebody 走路 🏃🏽‍♀️", "\"quotes\" 'and' `ticks`",
 
 def test_options_offer_what_can_be_written() -> None:
     kinds = typing.get_args(typing.get_args(typing.get_type_hints(MotionExportOptions)["formats"])[0])
-    assert sorted(kinds) == sorted(WRITERS)
+    assert sorted(kinds) == sorted(FORMATS)
     assert sorted(typing.get_args(Comparison)) == sorted(COMPARED)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 196])
 def test_every_format_takes_every_length(tmp_path: Path, frames: int) -> None:
-    kinds = list(WRITERS)
+    kinds = list(FORMATS)
     files = write_motion(tmp_path / "a.b", CaptionedMotion(make_walk(frames=frames), "walks"), kinds, SMALL)
     assert {kind: path.name for kind, path in files.items()} == {kind: f"a.b.{kind}" for kind in kinds}
     assert all(path.stat().st_size > 500 for path in files.values())
@@ -53,7 +60,7 @@ def test_every_format_takes_any_words(tmp_path: Path, prompt: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.mp4", "a.png", "b.html", "b.mp4"]
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_bad_motions_and_places_leave_nothing(tmp_path: Path, kind: str) -> None:
     joints = make_walk(frames=3)
     joints[1, 4, 2] = np.nan
@@ -121,7 +128,7 @@ def test_folder_with_captions_of_every_kind(tmp_path: Path) -> None:
     assert sorted(path.name for path in files) == sorted(os.listdir(tmp_path / "out"))
     assert len(files) == 7
     motion = read_bvh(tmp_path / "out" / "a.bvh")
-    assert motion.fps == pytest.approx(60) and len(motion.root) == 7 and motion.positions()[..., 1].max() < 2
+    assert motion.fps == pytest.approx(60) and len(motion.rotations) == 7 and motion.positions()[..., 1].max() < 2
     (source / "result.json").write_text("[]")
     with pytest.raises(UserError, match="result.json"):
         read_motion_folder(source, MotionReader())

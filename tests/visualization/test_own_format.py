@@ -16,7 +16,7 @@ from utils.motion_format import MotionFormat
 from visualization.body import get_body
 from visualization.bvh import write_bvh
 from visualization.captioned import CaptionedMotion
-from visualization.formats import WRITERS, ExportSettings, write_motion
+from visualization.formats import FORMATS, ExportSettings, write_motion
 
 DETAILED = format_of(detailed(), "detailed")
 
@@ -47,7 +47,7 @@ def test_locked_feet_keep_the_bones_and_everything_that_hangs_on_them(form: Moti
     assert np.abs(moved).max() > 0.02, "nothing was locked"
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_every_kind_of_file_is_written(kind: str, tmp_path: Path) -> None:
     joints = body(0.2, form=DETAILED).joints()
     settings = ExportSettings(30, DETAILED, size=(128, 96))

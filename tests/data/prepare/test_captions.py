@@ -12,14 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.captions import Caption, parse_caption, read_captions
-from data.prepare.captions import (
-    Tagger,
-    _usable,
-    caption_line,
-    mirrored,
-    read_caption_folder,
-    read_caption_table,
-)
+from data.prepare.captions import CaptionSet, _usable, caption_line, mirrored, tag
 from utils.errors import UserError
 
 
@@ -85,7 +78,8 @@ def test_folder(tmp_path: Path) -> None:
     (tmp_path / "wide.txt").write_bytes("he walks".encode("utf-16-le"))
     (tmp_path / "marked.txt").write_bytes("he walks".encode("utf-16"))
     (tmp_path / "mac.txt").write_bytes(b"he walks\rhe runs")
-    found = read_caption_folder(tmp_path)
+    found = CaptionSet()
+    found.read_folder(tmp_path)
     texts = {name: [caption.text for caption in rows] for name, rows in found.by_clip.items()}
     assert texts == {
         "a": ["a man walks", "he runs"], "deep_b_c": ["she waves"], "mac": ["he walks", "he runs"],
@@ -126,13 +120,15 @@ def test_tables(tmp_path: Path) -> None:
     }
     for name, text in tables.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-        found = read_caption_table(tmp_path / name)
+        found = CaptionSet()
+        found.read_table(tmp_path / name)
         assert found.by_clip == rows and not found.refused, name
 
 
 def test_bad_tables(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,he walks\nb,\n,lost\nc,x,1,2,3\nd,x,soon\n")
-    found = read_caption_table(tmp_path / "a.csv")
+    found = CaptionSet()
+    found.read_table(tmp_path / "a.csv")
     assert [caption.text for caption in found.by_clip["a"]] == ["he walks"]
     assert [(each.name, each.file) for each in found.refused] == [
         ("b", "a.csv line 2"), ("", "a.csv line 3"), ("c", "a.csv line 4"), ("d", "a.csv line 5"),
@@ -143,18 +139,16 @@ def test_bad_tables(tmp_path: Path) -> None:
     ]:  # fmt: skip
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=words):
-            read_caption_table(tmp_path / name)
+            CaptionSet().read_table(tmp_path / name)
     with pytest.raises(UserError, match="does not exist"):
-        read_caption_table(tmp_path / "none.csv")
+        CaptionSet().read_table(tmp_path / "none.csv")
 
 
 def test_words_without_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
-    tagger = Tagger()
-    assert tagger.note and "pip install spacy" in tagger.note
-    assert tagger.tag(["A man's left-hand waves, idly."]) == [
-        ("a/OTHER", "man's/OTHER", "lefthand/OTHER", "waves/OTHER", "idly/OTHER")
-    ]
+    tokens, note = tag(["A man's left-hand waves, idly."])
+    assert note and "pip install spacy" in note
+    assert tokens == [("a/OTHER", "man's/OTHER", "lefthand/OTHER", "waves/OTHER", "idly/OTHER")]
 
 
 def test_words_with_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +162,9 @@ def test_words_with_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
            Word("left", "VERB", "leave"), Word("quickly", "ADV", "quick"), Word(".", "PUNCT", ".")]  # fmt: skip
     model = types.SimpleNamespace(pipe=lambda texts: [doc for _ in texts])
     monkeypatch.setitem(sys.modules, "spacy", types.SimpleNamespace(load=lambda name: model))
-    tagger = Tagger()
-    assert tagger.note is None
-    assert tagger.tag(["A man waves left quickly."]) == [("a/DET", "man/NOUN", "wave/VERB", "left/VERB", "quickly/ADV")]
+    tokens, note = tag(["A man waves left quickly."])
+    assert note is None
+    assert tokens == [("a/DET", "man/NOUN", "wave/VERB", "left/VERB", "quickly/ADV")]
 
 
 def test_mirrored_captions() -> None:
