@@ -19,6 +19,7 @@ from benchmarks.gpu.report import Row, Section
 # Whoever has asked for GPUs cannot fork processes that use them: sections are named, and imported in their process.
 CONTEXT = multiprocessing.get_context("fork")
 GRACE = 10.0  # seconds that a section's processes have to end before they are killed
+ENDING = 1.0  # seconds at most that killed ones are waited for
 
 
 def run_section(name: str, limit: float, log: Path, section: str, *arguments: Any) -> Section:
@@ -48,6 +49,7 @@ def run_section(name: str, limit: float, log: Path, section: str, *arguments: An
         _end(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
+        _await_end(process.pid)
     return Section(name, time.monotonic() - started, limit, tuple(rows), failure)
 
 
@@ -67,6 +69,15 @@ def _collect(receiver: Connection, rows: list[Row], deadline: float, limit: floa
 def _end(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone, or had no time to become a group
         os.killpg(group, number)
+
+
+def _await_end(group: int) -> None:
+    """Killed processes take a moment to end: whoever comes next is to find none of them at work."""
+    deadline = time.monotonic() + ENDING
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)  # raises once nothing of the group is left
+            time.sleep(0.01)
 
 
 def _run(sender: Connection, log: Path, section: str, arguments: tuple[Any, ...]) -> None:
