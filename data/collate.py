@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.batches import length_mask
+
 
 def collate_motions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Stacks items of `MotionTextDataset` or `WindowDataset`; motions are padded with zeros to the batch's longest.
@@ -24,7 +26,7 @@ def collate_motions(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         row[: len(frames)] = frames
     batch: dict[str, Any] = {
         "motion": torch.from_numpy(motion),
-        "mask": torch.arange(motion.shape[1])[None] < lengths[:, None],
+        "mask": length_mask(lengths, motion.shape[1]),
         "length": lengths,
     }
     for name in (name for name in items[0] if name not in batch):

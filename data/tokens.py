@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from data.clips import Clip
 from data.datasets import EpochDataset
+from utils.batches import length_mask
 
 
 class TokenDataset(EpochDataset):
@@ -69,6 +70,6 @@ def collate_tokens(items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     tokens = pad_sequence([item["tokens"] for item in items], batch_first=True)
     return {
         "tokens": tokens,
-        "mask": torch.arange(tokens.shape[1]) < lengths[:, None],
+        "mask": length_mask(lengths, tokens.shape[1]),
         "caption_index": torch.tensor([item["caption_index"] for item in items]),
     }

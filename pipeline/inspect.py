@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from models.rag.manifest import MANIFEST, read_manifest
+from models.rag.manifest import MANIFEST, library_format, read_manifest
 from options.command_line import parse
 from options.inspect import InspectOptions
 from utils import fits
@@ -40,6 +40,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.manifest = folder, read_manifest(folder)
+        self.name, self.format = folder.name, library_format(folder, self.manifest)
 
 
 def open_folder(folder: Path) -> Run | Database:
@@ -96,8 +97,9 @@ def beside(found: Run | Database, folder: Path) -> Facts | None:
         facts["what"] = WORDS[other.stage]
         if other.stage == found.stage:
             return facts | {"fits": None, "reason": "of the same stage"}
-        if isinstance(found, Run) and isinstance(other, Run):
-            fits.check_formats(found, other)
+        run, beside_it = (found, other) if isinstance(found, Run) else (other, found)
+        if beside_it.format is not None:
+            fits.check_formats(run, beside_it.format, beside_it.name)
         for first, second in ((found, other), (other, found)):
             if check := CHECKS.get((first.stage, second.stage)):
                 facts["reason"] = check(first, second)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.specs import DatasetSpec, get_spec
-from models.rag.manifest import MANIFEST, read_manifest
+from models.rag.manifest import MANIFEST, library_format, read_manifest
 from options.groups import DatasetOptions, RunOptions
 from utils.errors import UserError
-from utils.formats import format_of
 from utils.run import Run
 
 USUAL_DATABASE = "database"
@@ -58,8 +57,9 @@ class Runs:
             UserError: as `find`, and as `Run`, or its motions are of another format than the dataset's.
         """
         if name not in self._opened:
-            run = self._opened[name] = Run(self.find(name))
+            run = Run(self.find(name))
             self.spec.check_run(run)
+            self._opened[name] = run
         return self._opened[name].of_stage(stage)
 
     def database(self, given: Path | str | None, usual: Path | str | None = None) -> Path:
@@ -82,8 +82,8 @@ class Runs:
             problem = f"there is no RAG database of {name}: it belongs at {usual / name};"
         for place in places:
             if (place / MANIFEST).is_file():
-                if (told := read_manifest(place).get("format")) is not None:  # former ones are their dataset's
-                    self.spec.check_format(format_of(told, f"{place / MANIFEST}: format"), place)
+                if (form := library_format(place, read_manifest(place))) is not None:
+                    self.spec.check_format(form, place)
                 return place
         raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {name}")
 

@@ -224,13 +224,11 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
             print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")
     conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
 
-    def dataset(clips: list[Clip], first_caption: int, split: str) -> TokenDataset:
-        codes = cached_tokens(vq, [clip.features for clip in clips], spec.cache_dir)
-        steps = spec.max_frames // spec.format.unit_length
-        return TokenDataset(clips, codes, steps, options.train.seed, first_caption, random_crop=split == "train")
-
+    codes = cached_tokens(vq, [clip.features for clip in train + val], spec.cache_dir)
+    steps, seed = spec.max_frames // spec.format.unit_length, options.train.seed
     n_train_captions = sum(len(clip.captions) for clip in train)
-    train_tokens, val_tokens = dataset(train, 0, "train"), dataset(val, n_train_captions, "val")
+    train_tokens = TokenDataset(train, codes[: len(train)], steps, seed, 0, random_crop=True)
+    val_tokens = TokenDataset(val, codes[len(train) :], steps, seed, n_train_captions, random_crop=False)
     seed_everything(options.train.seed)
     transformer, task_kind = TRANSFORMERS[options.stage]
     model = transformer(options.model, dims, tokens)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.motion_format import MotionFormat
 from utils.run import Run
 
 BUILD_AGAIN = "build it again with build_rag_database.py"
@@ -46,10 +47,10 @@ def check_one_vq(run: Run, other: Run) -> None:
         )
 
 
-def check_formats(run: Run, other: Run) -> None:
-    """Raises `UserError` when the motions of two runs are of different formats."""
-    if difference := run.format.difference(other.format):
-        raise UserError(f"the motions of {run.name} and {other.name} are of different formats: {difference}")
+def check_formats(run: Run, form: MotionFormat, name: str) -> None:
+    """Raises `UserError` when the motions of a run are of another format than those of `name`."""
+    if difference := run.difference(form):
+        raise UserError(f"the motions of {run.name} and {name} are of different formats: {difference}")
 
 
 def check_library_retriever(folder: Path, manifest: Mapping[str, Any], expected: str | None) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json
+from utils.formats import format_of
+from utils.motion_format import MotionFormat
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -26,3 +29,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise UserError(f"{path} has format {version}, not {FORMAT_VERSION}: build the database again")
     return manifest
+
+
+def library_format(folder: Path, manifest: Mapping[str, Any]) -> MotionFormat | None:
+    """What the motions of the database in a folder are; None: a former one, whose motions are its dataset's.
+
+    Raises:
+        UserError: the format contradicts itself.
+    """
+    told = manifest.get("format")
+    return None if told is None else format_of(told, f"{folder / MANIFEST}: format")

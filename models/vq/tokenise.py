@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.vq.rvq import RVQVAE
-from utils.batches import Batches
+from utils.batches import Batches, length_mask
 from utils.fingerprint import weights_hash
 from utils.progress import with_bar
 from utils.row_store import Row, RowStore, identity
@@ -52,7 +52,7 @@ def _mask(padded: Tensor, lengths: Sequence[int]) -> Tensor | None:
     """(B, L): where rows (B, L, ...) of these lengths are valid. None: everywhere."""
     if min(lengths) == padded.shape[1]:
         return None
-    return torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
+    return length_mask(torch.tensor(lengths, device=padded.device), padded.shape[1])
 
 
 def detokenise(model: RVQVAE, codes: Sequence[Tensor], batch_size: int = MOTIONS_AT_ONCE) -> list[np.ndarray]:

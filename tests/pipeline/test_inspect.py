@@ -81,6 +81,8 @@ def test_what_does_not_fit_says_why(runs: Path) -> None:
     shutil.copytree(runs / "database", runs / "database_2")
     made_by = {"name": "vq_2", "hash": Run(runs / "vq_2").hash}
     changed(runs / "database_2" / "manifest.json", tokenizer=made_by)
+    shutil.copytree(runs / "database", runs / "database_kit")
+    changed(runs / "database_kit" / "manifest.json", format=get_format("kit").to_json())
     length = runs / "length" / "config.json"
     changed(length, model=read_json(length)["model"] | {"text_encoder": "clip"})
     changed(runs / "evaluator" / "config.json", format=get_format("kit").to_json())
@@ -94,6 +96,7 @@ def test_what_does_not_fit_says_why(runs: Path) -> None:
         ("database_2", "holds base tokens of the RVQ-VAE"),
         ("length", "different text encoders: mtrans with minilm, length with clip"),
         ("evaluator", "different formats: 22 joints, not 21"),
+        ("database_kit", "different formats: 22 joints, not 21"),
         ("rtrans", "there is no stage 'dance'"),
     ):
         fits, reason = told[name]
