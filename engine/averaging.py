@@ -58,8 +58,10 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: object)
     Raises:
         UserError: `weights` are not those of the model; `source` is named.
     """
-    own = dict(model.named_parameters())
+    own = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    for name in own.keys() ^ weights.keys() if weights else ():
+        raise UserError(f"{source} is not a state of this training: its trained weight {name} does not fit")
     for name, value in weights.items():
-        if name not in own or not isinstance(value, Tensor) or own[name].shape != value.shape:
+        if not isinstance(value, Tensor) or own[name].shape != value.shape or not value.is_floating_point():
             raise UserError(f"{source} is not a state of this training: its trained weight {name} does not fit")
         own[name].copy_(value)
