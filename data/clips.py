@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.captions import Caption, read_captions, read_text
+from data.captions import Caption, read_captions
 from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
 from utils.arrays import read_array
 from utils.errors import UserError
+from utils.files import read_text
+from utils.limits import LONGEST_ID
 from utils.progress import progress_bar
 from utils.row_store import Row
 
@@ -226,12 +228,25 @@ def read_split(path: Path) -> list[str]:
     """The clip ids of a split file, one a line, without blanks and repetitions.
 
     Raises:
+        UserError: see `split_lines`, or a line is no name of files in the dataset's folders.
+    """
+    ids = list(dict.fromkeys(split_lines(path)))
+    for line in ids:
+        if len(line) > LONGEST_ID or line in (".", "..") or "/" in line or not line.isprintable():
+            raise UserError(f"{path}: {line[:80]!r} is no clip's id, which is the name of its files")
+    return ids
+
+
+def split_lines(path: Path) -> list[str]:
+    """The lines of a split file that are not blank.
+
+    Raises:
         UserError: the file is missing or not UTF-8.
     """
     if not path.is_file():
         remedy = "it belongs there" if path.stem in SPLITS else f"the usual splits are {', '.join(SPLITS)}"
         raise UserError(f"split file {path} is missing: {remedy}")
-    return list(dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip()))
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
