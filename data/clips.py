@@ -256,12 +256,11 @@ def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
         UserError: a file is missing, or see `read_statistics`.
     """
     require_files(spec, spec.mean_path, spec.std_path)
-    mean, std = (read_statistics(spec, path).astype(np.float32) for path in (spec.mean_path, spec.std_path))
-    return mean, std
+    return read_statistics(spec, spec.mean_path), read_statistics(spec, spec.std_path)
 
 
 def read_statistics(spec: DatasetSpec, path: Path) -> np.ndarray:
-    """The numbers (D,) of `Mean.npy` or `Std.npy`.
+    """The numbers (D,) float32 of `Mean.npy` or `Std.npy`.
 
     Raises:
         UserError: they have another shape or are not finite, or a deviation is not positive.
@@ -269,6 +268,8 @@ def read_statistics(spec: DatasetSpec, path: Path) -> np.ndarray:
     values = read_array(path)
     if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu":
         raise UserError(f"{path}: expected {spec.format.n_features} finite numbers, got shape {values.shape}")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)  # what is finite, and above zero, must be so for the models
     if not np.isfinite(values).all():
         raise UserError(f"{path}: NaN or infinite in column {int(np.argmax(~np.isfinite(values)))}")
     if path == spec.std_path and (values <= 0).any():

@@ -20,14 +20,11 @@ def _check_heads(width: int, n_heads: int, names: str = "--latent_dim and --n_he
         raise UserError(f"{names} do not fit: {width} is not divisible by {n_heads}")
 
 
-def _check_weights(number: int, what: str) -> None:
+def _check_weights(number: int) -> None:
     if number > MOST_WEIGHTS:
-        raise UserError(f"{what} would be {number:.2g} weights, at most {MOST_WEIGHTS:.2g} are made")
-
-
-def _check_stack(width: int, n_heads: int, n_layers: int, hidden: int) -> None:
-    _check_heads(width, n_heads)
-    _check_weights(n_layers * width * (4 * width + 2 * hidden), f"{n_layers} layers of --latent_dim {width}")
+        raise UserError(
+            f"a model of these sizes has more than {number:.2g} weights, at most {MOST_WEIGHTS:.2g} are made"
+        )
 
 
 TEXT_ENCODER_HELP = "frozen encoder of the captions: minilm (offline), clip, distilbert, a folder, a name on the hub"
@@ -61,9 +58,12 @@ class RVQConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_weights(50 * self.depth * self.width**2, f"--depth {self.depth} of --width {self.width}")
-        codes = self.num_quantizers * self.nb_code2d * self.code_dim2d
-        _check_weights(codes, f"{self.num_quantizers} codebooks of --nb_code2d {self.nb_code2d}")
+        _check_weights(self.least_weights)
+
+    @property
+    def least_weights(self) -> int:
+        """The model has more weights than these: told without making it."""
+        return 20 * self.depth * self.width**2 + self.num_quantizers * self.nb_code2d * self.code_dim2d
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,13 @@ class TransformerConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_stack(self.latent_dim, self.n_heads, self.n_layers, self.ff_size)
+        _check_heads(self.latent_dim, self.n_heads)
+        _check_weights(self.least_weights)
+
+    @property
+    def least_weights(self) -> int:
+        """The model has more weights than these."""
+        return self.n_layers * self.latent_dim * (4 * self.latent_dim + 2 * self.ff_size)
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,13 @@ class LengthEstimatorConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_stack(self.latent_dim, self.n_heads, self.n_layers, 4 * self.latent_dim)
+        _check_heads(self.latent_dim, self.n_heads)
+        _check_weights(self.least_weights)
+
+    @property
+    def least_weights(self) -> int:
+        """The model has more weights than these."""
+        return 4 * self.n_layers * self.latent_dim**2
 
 
 @dataclass(frozen=True)
@@ -176,9 +188,13 @@ class PartTMRConfig:
     def __post_init__(self) -> None:
         _check_heads(self.part_dim, self.motion_heads, "--part_dim and --motion_heads")
         _check_heads(self.text_dim, self.text_heads, "--text_dim and --text_heads")
+        _check_weights(max(self.least_weights, self.queue_size * self.embed_dim))
+
+    @property
+    def least_weights(self) -> int:
+        """The model has more weights than these."""
         layer = self.part_dim * (4 * self.part_dim + 2 * self.motion_ff_size)
-        head, queue = 12 * self.text_layers * self.text_dim**2, self.queue_size * self.embed_dim
-        _check_weights(max(self.motion_layers * layer, head, queue), "--motion_layers, --text_layers or --queue_size")
+        return self.motion_layers * layer + 4 * self.text_layers * self.text_dim**2
 
 
 @dataclass(frozen=True)
@@ -197,7 +213,13 @@ class EvaluatorConfig:
     temperature: float = option(0.07, "softmax temperature", minimum=0)
 
     def __post_init__(self) -> None:
-        _check_stack(self.latent_dim, self.n_heads, max(self.text_layers, self.motion_layers), 4 * self.latent_dim)
+        _check_heads(self.latent_dim, self.n_heads)
+        _check_weights(self.least_weights)
+
+    @property
+    def least_weights(self) -> int:
+        """The model has more weights than these."""
+        return 4 * (self.text_layers + self.motion_layers) * self.latent_dim**2
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from utils.files import is_text, read_text
 from utils.limits import LONGEST_LINE
 
 MAX_PROMPT_CHARACTERS = 2000
+MOST_MOTIONS = 1_000_000  # that one command makes
 MOST_DIGITS = 6  # of a length in frames
 _NUMBERED = re.compile(r"(.*)(#)\s*([+-]?[\d.]+|NA)", re.IGNORECASE)
 _COMMENT = re.compile(r"(.*=\s*\d+)\s+#.*")  # behind a length, what follows can only be a comment
@@ -38,6 +39,10 @@ def read_requests(
             raise UserError(
                 f"a prompt has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read: {text[:40]}..."
             )
+    if len(prompts) * repeat_times > MOST_MOTIONS:
+        raise UserError(
+            f"{len(prompts)} prompts, --repeat_times {repeat_times}: at most {MOST_MOTIONS:,} motions are made"
+        )
     return [
         (one_line(text), length or None, seed + repeat) for text, length in prompts for repeat in range(repeat_times)
     ]

@@ -18,7 +18,7 @@ LONGEST_HEADER = 4096  # bytes in which a .npy file says what it holds
 JSON_DEPTH = 64  # lists and objects in one another
 JSON_DIGITS = 19  # of a whole number
 
-LONGEST_LINE = 20_000  # characters of a line of captions or prompts
+LONGEST_LINE = 20_000  # characters of a caption, a prompt, or a text in a config
 MOST_CAPTIONS = 1000  # of a clip
 LONGEST_ID = 200  # characters of a clip's id, which is a file's name
 LATEST_SECOND = 1e6  # that a caption describes

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 from utils.errors import UserError
 from utils.files import is_text
-from utils.limits import LARGEST_REAL, LARGEST_WHOLE, MOST_VALUES
+from utils.limits import LARGEST_REAL, LARGEST_WHOLE, LONGEST_LINE, MOST_VALUES
 
 Schema = TypeVar("Schema")
 
@@ -118,8 +118,8 @@ def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]
         raise TypeError(f"unsupported option type {annotation} of {where}")
     if not fits:
         raise UserError(f"{where} must be {describe(annotation)}, not {value!r}")
-    if inner is str and not is_text(value):
-        raise UserError(f"{where} is not UTF-8 text: {value!r}")
+    if inner is str and not (is_text(value) and len(value) <= LONGEST_LINE):
+        raise UserError(f"{where} is not UTF-8 text of at most {LONGEST_LINE} characters: {value!r}")
     if inner in (int, float):
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where} must be a finite number, not {value}")

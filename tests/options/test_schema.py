@@ -83,7 +83,7 @@ def test_every_kind_of_value() -> None:
         ("--name", "--name: expected one argument"),
         (f"--name r --width {10**9}{0:09}", "--width must be at most 2147483647, not 1000000000000000000"),
         ("--name r --width " + "9" * 5000, "--width: must be int, not '999"),
-        ("--name r --checkpoint \udcff", "--checkpoint is not UTF-8 text: '\\udcff'"),
+        ("--name r --checkpoint \udcff", "--checkpoint is not UTF-8 text of at most 20000 characters: '\\udcff'"),
         ("--name r --milestones" + " 1" * 1001, "--milestones has 1001 values, at most 1000 are read"),
         ("--name r --preset huge", "--preset: invalid choice: 'huge'"),
     ],
