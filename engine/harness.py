@@ -164,7 +164,7 @@ class Harness:
 
     def _train_step(self, loaded: Iterator[Any], sizes: Sequence[int]) -> None:
         """One step of the optimiser, over the next pieces of its batch, which have so many samples."""
-        seed_everything(self.settings.seed, self.step, self.rank)
+        seed_everything(self.settings.seed, self.step, rank=self.rank)
         factor = learning_rate_factor(self.settings, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor

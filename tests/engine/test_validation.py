@@ -67,7 +67,7 @@ def stages() -> dict[str, tuple[Task, list[dict[str, Any]]]]:
     )
     vq.train()(batches_of(clips)[0]["motion"])
     store = test_retriever_task.RandomStore(COUNT)
-    length = LengthEstimator(LengthEstimatorConfig(latent_dim=8, n_heads=2, n_layers=1), 8)
+    length = LengthEstimator(LengthEstimatorConfig(latent_dim=8, n_heads=2, n_layers=1, dropout=0.0), 8)
     masked = MaskedTransformer(MaskedTransformerConfig(**SIZES), dims, TOKENS)
     residual = ResidualTransformer(ResidualTransformerConfig(**SIZES), dims, TOKENS)
     return {
