@@ -20,7 +20,7 @@ from engine.health import HealthMonitor
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
-from engine.processes import join_processes, part_together
+from engine.processes import agree, join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import best_name, epoch_name, read_latest
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
@@ -31,6 +31,7 @@ from utils.checkpoint import load_state, save_checkpoint
 from utils.checkpoint_names import LATEST
 from utils.errors import UserError
 from utils.files import read_json
+from utils.schema import to_dict
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -71,6 +72,7 @@ class Harness:
         self.accelerator = join_processes(task.distributed, settings.mixed_precision, device)
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self._agree_on_data()
         if not len(train_dataset):
             raise UserError("the training set is empty: no clip of the train split can be used")
         try:
@@ -126,6 +128,7 @@ class Harness:
         self.task.to(self.device)
         self.task.model.train()  # not the whole task: momentum copies choose for themselves
         checkpoint = read_latest(self.run_dir)
+        agree({f"the saved step of {self.run_dir}": checkpoint["step"] if checkpoint else "none"})
         if checkpoint is not None:
             state = {f"model.{name}": value for name, value in checkpoint["model"].items()}
             load_state(self.task, state | checkpoint["task"], self._path(LATEST))
@@ -281,6 +284,16 @@ class Harness:
     def _set_epoch(dataset: Any, epoch: int) -> None:
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
+
+    def _agree_on_data(self) -> None:
+        """Raises `UserError` where the processes have other settings or data, all of which is read for that."""
+        facts: dict[str, Any] = {"train": to_dict(self.settings)}
+        for split, dataset in (("training", self.train_dataset), ("validation", self.val_dataset)):
+            if dataset is not None and self.world > 1:
+                facts[f"the number of {split} samples"] = len(dataset)
+                if hasattr(dataset, "digest"):
+                    facts[f"the fingerprint of the {split} data"] = dataset.digest()
+        agree(facts)
 
     # State
 

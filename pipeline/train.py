@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from options.command_line import parse
 from options.presets import PRESETS
+from utils.slurm import adopt_slurm
 
 
 def train(schema: type, description: str | None) -> None:
@@ -13,6 +14,7 @@ def train(schema: type, description: str | None) -> None:
         schema: of `options.stages`.
         description: what the script does, for --help.
     """
+    adopt_slurm()
     options = parse(schema, presets=PRESETS[schema.stage], description=description)
 
     from pipeline.stages import harness

@@ -121,7 +121,7 @@ def launched(script: str, count: int, folder: Path) -> None:
     path = folder / "script.py"
     path.write_text(script)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "utils.launch", str(count), str(path), str(folder)]
+    command = [sys.executable, "-m", "utils.launch", "--nproc_per_node", str(count), str(path), str(folder)]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr[-3000:]
 
