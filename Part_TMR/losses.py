@@ -1,4 +1,4 @@
-"""Contrastive losses of the retriever. Legend: B batch, N keys, D embedding, G parts."""
+"""Contrastive losses of the retriever. Legend: B queries, N keys, D embedding, G parts."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 
-def info_nce(queries: Tensor, keys: Tensor, ignored: Tensor, temperature: Tensor | float) -> Tensor:
-    """InfoNCE of unit vectors: the key of row b's query is row b; every other key that is not ignored is a negative.
+def info_nce(
+    queries: Tensor, keys: Tensor, ignored: Tensor, temperature: Tensor | float, own: Tensor | None = None
+) -> Tensor:
+    """InfoNCE of unit vectors: every key that is not ignored, but for a query's own, is a negative.
 
     Args:
-        queries: (B, D). keys: (N, D) with N >= B, the first B of them the positives in the order of the queries.
+        queries: (B, D). keys: (N, D).
         ignored: (B, N) bool, keys that are no negatives of a query (the positive's own entry is of no account).
+        own: (B,) which key belongs to each query; none: the first B keys, in the order of the queries.
     Returns: the mean over the batch, a scalar.
     """
-    logits = _products(queries, keys.T) / temperature
-    positives = torch.arange(len(queries), device=queries.device)
-    return functional.cross_entropy(_hide(logits, ignored), positives)
+    own = torch.arange(len(queries), device=queries.device) if own is None else own
+    return functional.cross_entropy(_hide(_products(queries, keys.T) / temperature, ignored, own), own)
 
 
-def part_info_nce(texts: Tensor, parts: Tensor, ignored: Tensor, temperature: Tensor | float) -> Tensor:
-    """InfoNCE in both directions between captions and body parts, each part on its own, within the batch.
+def part_info_nce(
+    queries: Tensor, keys: Tensor, ignored: Tensor, temperature: Tensor | float, own: Tensor | None = None
+) -> Tensor:
+    """InfoNCE between captions and body parts, or back, each part on its own.
 
     Args:
-        texts, parts: (B, G, D) unit vectors. ignored: (B, B) bool as in `info_nce`.
-    Returns: the mean over the batch, the parts and the directions, a scalar.
+        queries: (B, G, D) unit vectors. keys: (N, G, D). ignored: (B, N) bool and own: (B,) as in `info_nce`.
+    Returns: the mean over the batch and the parts, a scalar.
     """
-    batch, groups, _ = texts.shape
-    logits = _products(texts.transpose(0, 1), parts.permute(1, 2, 0)) / temperature
-    positives = torch.arange(batch, device=texts.device).repeat(groups)
-    forward = _hide(logits, ignored).flatten(0, 1)
-    backward = _hide(logits.transpose(1, 2), ignored.T).flatten(0, 1)
-    return (functional.cross_entropy(forward, positives) + functional.cross_entropy(backward, positives)) / 2
+    own = torch.arange(len(queries), device=queries.device) if own is None else own
+    logits = _products(queries.transpose(0, 1), keys.permute(1, 2, 0)) / temperature
+    return functional.cross_entropy(_hide(logits, ignored, own).flatten(0, 1), own.repeat(queries.shape[1]))
 
 
 def not_negatives(takes: Tensor, captions: Tensor, key_takes: Tensor, key_captions: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def _products(first: Tensor, second: Tensor) -> Tensor:
         return first.float() @ second.float()
 
 
-def _hide(logits: Tensor, ignored: Tensor) -> Tensor:
-    """Set ignored entries of (..., B, N) to minus infinity, except the positives on the diagonal."""
-    own = torch.eye(*ignored.shape, dtype=torch.bool, device=ignored.device)
-    return logits.masked_fill(ignored & ~own, float("-inf"))
+def _hide(logits: Tensor, ignored: Tensor, own: Tensor) -> Tensor:
+    """Set ignored entries of (..., B, N) to minus infinity, except the positives, own (B,)."""
+    keys = torch.arange(ignored.shape[1], device=own.device)
+    return logits.masked_fill(ignored & (keys != own[:, None]), float("-inf"))

@@ -9,9 +9,10 @@ import copy
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from Part_TMR.model import RetrieverModel
+from utils.processes import gathered
 
 NO_ENTRY = -1
 
@@ -27,6 +28,11 @@ class Keys(NamedTuple):
     def followed_by(self, others: Keys) -> Keys:
         """These keys and then the others."""
         return Keys(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
+
+
+def of_all(keys: Keys) -> Keys:
+    """The keys of all processes in the order of the whole batch."""
+    return Keys(*map(gathered, keys))
 
 
 class EmbeddingQueue(nn.Module):
@@ -85,16 +91,7 @@ class MomentumModel(nn.Module):
 
     @torch.no_grad()
     def update(self, online: RetrieverModel, keys: Keys) -> None:
-        """After a step: the copy follows the online model, and the step's keys of all processes join the queue."""
+        """After a step: the copy follows the online model, and the step's keys, those `of_all`, join the queue."""
         trained = [parameter.detach() for parameter in online.parameters()]
         torch._foreach_lerp_(list(self.model.parameters()), trained, 1.0 - self.decay)
-        self.queue.add(Keys(*(_of_all_processes(entry) for entry in keys)))
-
-
-def _of_all_processes(rows: Tensor) -> Tensor:
-    """(B, ...) of every process, in the order of their ranks; all have the same B, as the harness's batches are."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    gathered = [torch.empty_like(rows) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(gathered, rows.contiguous())
-    return torch.cat(gathered)
+        self.queue.add(keys)

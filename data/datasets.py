@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,15 @@ UNIT_LENGTH = 4  # frames per token step
 
 
 class EpochDataset(Dataset):
-    """Items whose random choices depend on (seed, epoch, index) only."""
+    """Items whose random choices depend on (seed, epoch, index) only.
+
+    Attributes:
+        clips: what the items are made of.
+        motions: whether the clips' features are looked at.
+    """
+
+    clips: list[Clip]
+    motions = True
 
     def __init__(self, seed: int) -> None:
         self.seed, self.epoch = seed, 0
@@ -24,6 +33,16 @@ class EpochDataset(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Makes the random choices those of this epoch."""
         self.epoch = epoch
+
+    def digest(self) -> str:
+        """Fingerprint of names, captions and motions of all clips."""
+        found = 0
+        for clip in self.clips:
+            words = "\0".join([clip.id, *(caption.text for caption in clip.captions), str(len(clip.features))])
+            found = zlib.crc32(words.encode(errors="surrogatepass"), found)
+            if self.motions:
+                found = zlib.crc32(np.ascontiguousarray(clip.features), found)
+        return f"{found:08x}"
 
     def generator(self, index: int) -> np.random.Generator:
         """The random numbers of one item."""

@@ -43,7 +43,7 @@ class TokenDataset(EpochDataset):
         random_crop: bool = True,
     ) -> None:
         super().__init__(seed)
-        self.tokens = list(tokens)
+        self.clips, self.tokens = list(clips), list(tokens)
         self.max_steps, self.random_crop = max_steps, random_crop
         self.lengths = [min(len(rows), max_steps) for rows in self.tokens]
         counts = [len(clip.captions) for clip in clips]

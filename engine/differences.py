@@ -20,13 +20,14 @@ def format_difference(former: Run, config: Mapping[str, Any]) -> list[str]:
     return [f"motion format: {found}"] if found else []
 
 
-def differences(old: Any, new: Any, free: Collection[str], path: str = "") -> Iterator[str]:
+def differences(
+    old: Any, new: Any, free: Collection[str], path: str = "", words: str = "{} was {:.60} and is {:.60}"
+) -> Iterator[str]:
     """Every value of nested `old` that `new` has another for, as `model.width was 8 and is 9`; keys in `free` may."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             if key not in free:
-                yield from differences(
-                    old.get(key, MISSING), new.get(key, MISSING), free, f"{path}.{key}" if path else key
-                )
+                below = f"{path}.{key}" if path else key
+                yield from differences(old.get(key, MISSING), new.get(key, MISSING), free, below, words)
     elif old != new:
-        yield f"{path} was {old!r:.60} and is {new!r:.60}"
+        yield words.format(path, repr(old), repr(new))

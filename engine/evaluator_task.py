@@ -17,8 +17,10 @@ from engine.retriever_task import IN_BATCH, CaptionTexts
 from engine.task import Task
 from models.evaluator.own import EvaluatorNetwork
 from Part_TMR.losses import info_nce, not_negatives
+from Part_TMR.momentum_model import Keys, of_all
 from utils import metrics
 from utils.mirror import mirror_caption, mirror_features
+from utils.processes import own_rows
 
 CANDIDATES = 32
 
@@ -39,7 +41,7 @@ class EvaluatorTask(Task):
 
     Each motion meets its mirrored version as a negative wherever the caption names a side. The mirrored version is the
     positive of the mirrored caption, so that being mirrored tells nothing by itself. Clips of one take and equal
-    captions are not negatives of each other.
+    captions are not negatives of each other. The batch is that of all processes.
 
     Args:
         model: what is trained.
@@ -61,21 +63,21 @@ class EvaluatorTask(Task):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: motion (B, T, D_f), mask (B, T), take_index (B,), and what was fetched: texts, caption (2 B,)."""
-        device, size = batch["motion"].device, len(batch["motion"])
         motion = torch.cat([batch["motion"], self._mirrored(batch["motion"])])
         motions = self.model.encode_motion(motion, batch["mask"].repeat(2, 1))
         texts, captions = self.model.encode_text(batch["texts"]), batch["caption"]
         takes = batch["take_index"].repeat(2)
-        ignored = not_negatives(takes, captions, takes, captions)
-        rows = torch.arange(2 * size, device=device)
-        other_side = (rows + size) % (2 * size)
-        ignored[rows, other_side] = captions == captions[other_side]  # the same take, yet a negative if sides are named
+        keys = of_all(Keys(motions, texts, takes, captions))
+        own, count = own_rows(len(takes), takes.device), len(keys.takes)
+        ignored = not_negatives(takes, captions, keys.takes, keys.captions)
+        rows, other_side = torch.arange(len(own), device=own.device), (own + count // 2) % count
+        ignored[rows, other_side] = captions == keys.captions[other_side]  # one take, but a negative if sides are named
         temperature = self.model.config.temperature
-        first = (texts @ motions.T).detach().argmax(dim=1)
+        first = (texts @ keys.motion.T).detach().argmax(dim=1)
         return {
-            "text_to_motion": info_nce(texts, motions, ignored, temperature),
-            "motion_to_text": info_nce(motions, texts, ignored, temperature),
-            "metric/batch_r1": (first == rows).float().mean(),
+            "text_to_motion": info_nce(texts, keys.motion, ignored, temperature, own),
+            "motion_to_text": info_nce(motions, keys.text, ignored, temperature, own),
+            "metric/batch_r1": (first == own).float().mean(),
         }
 
     def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:

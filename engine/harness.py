@@ -21,7 +21,7 @@ from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
 from engine.optimizer_state import checked_moments
-from engine.processes import join_processes, part_together
+from engine.processes import agree, join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import Best, best_name, epoch_name, read_best, read_state
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
@@ -32,6 +32,7 @@ from utils.checkpoint import load_state, save_checkpoint
 from utils.checkpoint_names import LATEST, PREVIOUS
 from utils.errors import UserError
 from utils.files import read_json
+from utils.schema import to_dict
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -72,6 +73,7 @@ class Harness:
         self.accelerator = join_processes(task.distributed, settings.mixed_precision, device)
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self._agree_on_data()
         if not len(train_dataset):
             raise UserError("the training set is empty: no clip of the train split can be used")
         try:
@@ -140,6 +142,7 @@ class Harness:
             group["initial_lr"] = group["lr"]
         self.trained = [parameter for group in groups for parameter in group["params"]]
         state = read_state(self.run_dir, self._load, tidy=first)
+        agree({f"the saved step of {self.run_dir}": state.content["step"] if state else "none"})
         start = []
         if state is None and settings.init_from is not None:
             start.append(initialise(self.task.model, settings.init_from, settings.init_partial))
@@ -179,7 +182,7 @@ class Harness:
 
     def _train_step(self, loaded: Iterator[Any], sizes: Sequence[int]) -> None:
         """One step of the optimiser, over the next pieces of its batch, which have so many samples."""
-        seed_everything(self.settings.seed, self.step, self.rank)
+        seed_everything(self.settings.seed, self.step, rank=self.rank)
         factor = learning_rate_factor(self.settings, self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -298,6 +301,16 @@ class Harness:
     def _set_epoch(dataset: Any, epoch: int) -> None:
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
+
+    def _agree_on_data(self) -> None:
+        """Raises `UserError` where the processes have other settings or data, all of which is read for that."""
+        facts: dict[str, Any] = {"train": to_dict(self.settings)}
+        for split, dataset in (("training", self.train_dataset), ("validation", self.val_dataset)):
+            if dataset is not None and self.world > 1:
+                facts[f"the number of {split} samples"] = len(dataset)
+                if hasattr(dataset, "digest"):
+                    facts[f"the fingerprint of the {split} data"] = dataset.digest()
+        agree(facts)
 
     # State
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training of one or several processes."""
+"""Signals that end a training of one or several processes: Ctrl-C, SIGTERM, SIGUSR1 (SLURM's warning), SIGHUP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import distributed
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM, at a point where the training state is consistent. No `except Exception` swallows it."""
+    """Such a signal, at a point where the training state is consistent. No `except Exception` swallows it."""
 
 
 class Interruption:
@@ -38,9 +38,12 @@ class Interruption:
             if self._anywhere:
                 raise Interrupted
 
+        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+            numbers.append(signal.SIGHUP)
         former = {}
         with contextlib.suppress(ValueError):
-            former = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+            former = {number: signal.signal(number, on_signal) for number in numbers}
         try:
             yield
         finally:

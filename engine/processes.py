@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +17,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-from utils.errors import UserError
+from engine.differences import differences
+from utils.errors import UserError, listed
+from utils.processes import place
 
 PATIENCE = timedelta(minutes=30)  # of a process for the others: a slow start, a batch of validation, a checkpoint
+SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
+# Options that the processes may have of their own.
+OWN = {"command", "gpu_id", "num_workers", "checkpoints_dir", "database"}
 
 
 def join_processes(distributed: dict[str, Any], precision: str, device: torch.device | str | None) -> Accelerator:
@@ -30,6 +41,8 @@ def join_processes(distributed: dict[str, Any], precision: str, device: torch.de
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if precision == "fp16" and device.type != "cuda":
         raise UserError("--mixed_precision fp16 needs a GPU: use no or bf16")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_launcher()
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)  # a former harness may have set another
     if device.index is not None and device.type == "cuda":
@@ -39,6 +52,48 @@ def join_processes(distributed: dict[str, Any], precision: str, device: torch.de
         mixed_precision=precision,
         kwargs_handlers=[DistributedDataParallelKwargs(**distributed), InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+
+
+def _end_with_launcher() -> None:
+    """Where torchrun is killed, and another one may come in its place, the processes that it started go too."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def agree(facts: Mapping[str, Any]) -> None:
+    """Called by all processes together: what they know must be the same.
+
+    Args:
+        facts: plain, nested values by name.
+
+    Raises:
+        UserError: in all processes; what differs, and where.
+    """
+    world = place()[1]
+    if world == 1:
+        return
+    told: list[Any] = [None] * world
+    torch.distributed.all_gather_object(told, (socket.gethostname(), dict(facts)))
+    first, wanted = told[0]
+    for rank, (host, others) in enumerate(told):
+        words = f"{{}} is {{:.60}} in process 0 ({first}) and {{:.60}} in process {rank} ({host})"
+        if found := list(differences(wanted, others, OWN, words=words)):
+            raise UserError(f"the processes do not train the same: {listed(found)}")
+
+
+def decided_by_first(action: Callable[[], None]) -> None:
+    """Called by all processes together: the first one does it, and its `UserError` is that of all."""
+    rank, world = place()
+    told: list[str | None] = [None]
+    if rank == 0:
+        try:
+            action()
+        except UserError as error:
+            told = [str(error)]
+    if world > 1:
+        torch.distributed.broadcast_object_list(told)
+    if told[0] is not None:
+        raise UserError(told[0])
 
 
 def part_together(accelerator: Accelerator) -> None:

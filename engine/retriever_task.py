@@ -14,8 +14,9 @@ from engine.task import Task
 from Part_TMR.evaluation import caption_numbers
 from Part_TMR.losses import info_nce, not_negatives, part_info_nce
 from Part_TMR.model import RetrieverModel
-from Part_TMR.momentum_model import Keys, MomentumModel
+from Part_TMR.momentum_model import Keys, MomentumModel, of_all
 from Part_TMR.ranking import both_directions
+from utils.processes import gathered, own_rows, relative_weight
 
 if TYPE_CHECKING:
     from models.text_encoder import TextFeatures, TextFeatureStore
@@ -64,8 +65,8 @@ class RetrieverTask(Task):
     """InfoNCE text -> motion and motion -> text, against momentum keys of the batch and the queue (or the batch alone).
 
     Batches are those of `MotionTextDataset`. Validation ranks all motions of the split for each caption, and back.
-    A piece of a step meets its own keys and the queue, as each of several processes does; losses that know no queue
-    need the whole batch.
+    The captions and motions of a process meet the keys of all. A piece of a step meets its own keys and the queue;
+    losses that know no queue need the whole batch.
     """
 
     best = {"r1": "max"}
@@ -105,35 +106,41 @@ class RetrieverTask(Task):
         takes, captions, features = batch["take_index"], batch["caption"], batch["texts"]
         tokens = self.model.part_tokens(batch["motion"], batch["mask"])
         encoded = self.model.motion_encoder.encode(tokens)
-        texts = self.model.encode_text(features)
-        keys = Keys(encoded.motion, texts, takes, captions)
-        if self.momentum is not None:
+        texts, own = self.model.encode_text(features), own_rows(len(takes), takes.device)
+        if self.momentum is None:
+            keys = of_all(Keys(encoded.motion, texts, takes, captions))
+        else:
             with torch.no_grad():
                 former = self.momentum.model
                 motion_keys = former.motion_encoder.encode(tokens).motion
-                own_keys = Keys(motion_keys, former.encode_text(features), takes, captions)
-            self._step_keys.append(own_keys)
-            keys = own_keys.followed_by(self.momentum.queue.contents())
+                in_batch = of_all(Keys(motion_keys, former.encode_text(features), takes, captions))
+            self._step_keys.append(in_batch)
+            keys = in_batch.followed_by(self.momentum.queue.contents())
         ignored = self._ignored(takes, captions, keys)
         temperature = self.model.temperature
         losses = {
-            "text_to_motion": info_nce(texts, keys.motion, ignored, temperature),
-            "motion_to_text": info_nce(encoded.motion, keys.text, ignored, temperature),
+            "text_to_motion": info_nce(texts, keys.motion, ignored, temperature, own),
+            "motion_to_text": info_nce(encoded.motion, keys.text, ignored, temperature, own),
         }
+        motions = gathered(encoded.motion.detach())
+        ignored = ignored[:, : len(motions)]
         if self.model.text_to_parts is not None:
-            wanted = self.model.texts_as_parts(texts)
-            losses["parts"] = part_info_nce(wanted, encoded.parts, ignored[:, : len(texts)], temperature)
-        return losses | self._similarities(texts.detach(), encoded.motion.detach(), ignored[:, : len(texts)])
+            sides = self.model.texts_as_parts(texts), encoded.parts
+            pairs = (sides[0], gathered(sides[1])), (sides[1], gathered(sides[0]))
+            losses["parts"] = sum(part_info_nce(*pair, ignored, temperature, own) for pair in pairs) / 2
+        return losses | self._similarities(texts.detach(), motions, ignored, own)
 
-    def _similarities(self, texts: Tensor, motions: Tensor, ignored: Tensor) -> dict[str, Tensor]:
-        """Of captions (B, D) to their own motions (B, D) and to those of the batch that are not `ignored` (B, B)."""
+    def _similarities(self, texts: Tensor, motions: Tensor, ignored: Tensor, own: Tensor) -> dict[str, Tensor]:
+        """Of captions (B, D) to their own motions and to those of the whole batch (N, D) that are not `ignored`
+        (B, N)."""
         similarities = texts.float() @ motions.float().T
-        rows = torch.arange(len(texts), device=texts.device)
-        negatives = ~(ignored | (rows[:, None] == rows))
+        is_own = torch.arange(len(motions), device=own.device) == own[:, None]
+        negatives = ~(ignored | is_own)
+        count = negatives.sum()
         metrics = {
-            "metric/batch_r1": (similarities.argmax(dim=1) == rows).float().mean(),
-            "metric/positive_similarity": similarities.diagonal().mean(),
-            "metric/negative_similarity": (similarities * negatives).sum() / negatives.sum(),
+            "metric/batch_r1": (similarities.argmax(dim=1) == own).float().mean(),
+            "metric/positive_similarity": (similarities * is_own).sum() / len(texts),
+            "metric/negative_similarity": (similarities * negatives).sum() / count * relative_weight(count),
         }
         if self.momentum is not None:
             metrics["metric/queue_fill"] = self.momentum.queue.filled_share

@@ -27,12 +27,13 @@ def learning_rate_factor(settings: TrainSettings, step: int, total_steps: int) -
     return 1.0
 
 
-def seed_everything(*numbers: int) -> None:
-    """Seeds Python's, NumPy's and torch's (all devices') global generators with a mix of `numbers`."""
-    words = np.random.SeedSequence(numbers).generate_state(4)
+def seed_everything(*numbers: int, rank: int = 0) -> None:
+    """Seeds Python's and NumPy's global generators with a mix of `numbers`, and torch's (all devices') with one of the
+    rank too: what is drawn for a sample comes from the former (`utils.processes.Draws`), dropout from the latter."""
+    words, own = (np.random.SeedSequence(entropy).generate_state(4) for entropy in (numbers, (*numbers, rank)))
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
-    torch.manual_seed(int(words[2]) << 31 | int(words[3]) >> 1)
+    torch.manual_seed(int(own[2]) << 31 | int(own[3]) >> 1)
 
 
 # So many batches are sorted by length together: little padding, and still other company in every epoch.

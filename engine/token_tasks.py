@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from engine.health import transformer_ranges
@@ -21,6 +20,8 @@ from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
+from models.transformer.token_grid import CellLoss
+from utils.processes import Draws, relative_weight
 
 VALIDATION_SEED = 7
 SPREAD_SAMPLES = 8  # of a batch, whose tokens' spread is measured
@@ -56,19 +57,24 @@ class TokenTask(Task):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """batch: tokens (B, N, J, Q), mask (B, N), caption_index (B,), and the fetched texts."""
-        config = self.model.config
-        condition = self.conditions.batch(batch["caption_index"], vary=True, texts=batch["texts"])
+        config, draws = self.model.config, Draws(len(batch["tokens"]), batch["tokens"].device)
+        condition = self.conditions.batch(batch["caption_index"], draws, batch["texts"])
         condition = condition.randomly_withheld(
-            config.cond_drop_prob, config.text_drop_prob, config.retrieval_drop_prob
+            config.cond_drop_prob, config.text_drop_prob, config.retrieval_drop_prob, draws
         )
         with watched([self.model.transformer]) as calls:
-            loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
+            found = self._loss(batch["tokens"], batch["mask"], condition, draws)
+        weight = relative_weight(found.cells)
         cells = batch["mask"][:SPREAD_SAMPLES].repeat_interleave(self.model.n_parts, dim=1)
         _, rows = calls[0]
         spread = token_spread(rows[:SPREAD_SAMPLES], cells)
-        return {"cross_entropy": loss, "metric/accuracy": accuracy, "metric/token_spread": spread}
+        return {
+            "cross_entropy": found.loss * weight,
+            "metric/accuracy": found.accuracy * weight,
+            "metric/token_spread": spread,
+        }
 
-    def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+    def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition, draws: Draws) -> CellLoss:
         raise NotImplementedError
 
     def _generated(self, tokens: Tensor, steps: Tensor, condition: Condition) -> Tensor:
@@ -88,12 +94,11 @@ class TokenTask(Task):
         record: dict[str, Any] = {"size": len(batch["tokens"])}
         for view, condition in views.items():
             # The same holes for every view and every validation.
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
-                torch.manual_seed(VALIDATION_SEED + number)
-                loss, accuracy = self._loss(batch["tokens"], batch["mask"], condition)
-            record[f"loss{view}"] = float(loss)
+            draws = Draws(record["size"], device, VALIDATION_SEED + number, shared=False)
+            found = self._loss(batch["tokens"], batch["mask"], condition, draws)
+            record[f"loss{view}"] = float(found.loss)
             if not view:
-                record["accuracy"] = float(accuracy)
+                record["accuracy"] = float(found.accuracy)
         if self.judge is not None:
             steps = batch["mask"].sum(dim=1).cpu()
             record["judged"] = self.judge.embed(self.decode(self._generated(batch["tokens"], steps, whole), steps))
@@ -112,8 +117,8 @@ class TokenTask(Task):
 class MaskedTask(TokenTask):
     """Cross-entropy of the masked base tokens."""
 
-    def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        return self.model.loss(tokens[..., 0], mask, condition)
+    def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition, draws: Draws) -> CellLoss:
+        return self.model.loss(tokens[..., 0], mask, condition, draws)
 
     def _generated(self, tokens: Tensor, steps: Tensor, condition: Condition) -> Tensor:
         noise = Noise(range(len(steps)), steps)
@@ -123,9 +128,8 @@ class MaskedTask(TokenTask):
 class ResidualTask(TokenTask):
     """Cross-entropy of the codes of one random level a sample."""
 
-    def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        levels = self.model.draw_levels(len(tokens), tokens.device)
-        return self.model.loss(tokens, levels, mask, condition)
+    def _loss(self, tokens: Tensor, mask: Tensor, condition: Condition, draws: Draws) -> CellLoss:
+        return self.model.loss(tokens, mask, condition, draws)
 
     def _generated(self, tokens: Tensor, steps: Tensor, condition: Condition) -> Tensor:
         return sample_residual(self.model, tokens[..., 0], condition, steps, SamplingSettings())

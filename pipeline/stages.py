@@ -18,6 +18,7 @@ from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
 from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
+from engine.processes import agree, decided_by_first
 from engine.retriever_task import CaptionTexts, RetrieverTask
 from engine.run_state import prepare_run
 from engine.schedule import seed_everything
@@ -99,7 +100,9 @@ class Training:
         """
         run_dir = self.runs.path(self.options.run.name)
         training = Harness(run_dir, task, train, val, self.options.train, collate, self.device)
-        prepare_run(run_dir, run_config(self.options) | facts)
+        config = run_config(self.options) | facts
+        agree(config)
+        decided_by_first(partial(prepare_run, run_dir, config))
         return training
 
 

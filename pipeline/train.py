@@ -12,6 +12,7 @@ from options.presets import PRESETS
 from pipeline.runs import runs_of
 from utils.files import remove_abandoned, result_folder
 from utils.lock import FolderLock
+from utils.slurm import adopt_slurm
 
 
 def train(schema: type, description: str | None) -> None:
@@ -21,6 +22,7 @@ def train(schema: type, description: str | None) -> None:
         schema: of `options.stages`.
         description: what the script does, for --help.
     """
+    adopt_slurm()
     options = parse(schema, presets=PRESETS[schema.stage], description=description)
     with alone(runs_of(options.run).path(options.run.name)) as guard:
         from pipeline.stages import harness

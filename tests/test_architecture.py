@@ -86,6 +86,9 @@ GUARDS = (
     "utils/arrays.py",
     "utils/row_store.py",
     "utils/launch.py",
+    "utils/lock.py",
+    "utils/owner.py",
+    "engine/events.py",
     "pipeline/inspect.py",
     "visualization/smpl_model.py",
 )

@@ -1,97 +1,115 @@
-"""Several processes of one script on this machine, for several GPUs: `python -m utils.launch 4 SCRIPT OPTIONS`.
+"""`torchrun` for our scripts: `python -m utils.launch --nproc_per_node 4 SCRIPT OPTIONS`, with torchrun's own options.
 
-What the first process says is shown. When one fails, all end, its exit code is that of all, and its last words are
-shown unless the first process says the same. Signals reach every process once.
+What torchrun does is PyTorch's: processes on one node or several, their meeting, starting again after a failure. What
+differs is what a user sees. The first process of a node is shown, another one's last words where it fails alone. A
+mistake of the user's, which every process finds, is one line and exit code 2, an interruption is exit code 130 once
+the state is saved, and neither is tried again. Signals reach every process once.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-GRACE = 20.0  # seconds that the others have to end by themselves when one failed, and again once they are told to
+from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerState
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.rendezvous.api import RendezvousError
+from torch.distributed.launcher import api
+from torch.distributed.run import config_from_args, parse_args
+
+GRACE = 20.0  # seconds that the others have to end by themselves when one failed
+PATIENCE = 300  # seconds that all have to save their state when they are told to end
+HEARD = 1.0  # seconds for the other nodes to hear that all is over, before the one where they meet is gone
 POLL = 0.1
 LAST_WORDS = 30  # lines
-TOLD_BY_ALL = (2, 130)  # exit codes of bad input and of an interruption: every process says the same
+MISTAKE, INTERRUPTED = TOLD_BY_ALL = (2, 130)  # exit codes that starting again would not change
+OVER = "over"  # in the store that the nodes share: the exit code of all
 
 
-def launch(count: int, command: Sequence[str]) -> int:
-    """Runs `command` in `count` processes that find each other by torch's variables (RANK, WORLD_SIZE, ...).
+class Agent(LocalElasticAgent):
+    """Watches the processes of one node. Raises `SystemExit` with their code where it is over for all nodes."""
 
-    Returns:
-        0, or the exit code of the process that failed first.
-    """
-    port = str(_free_port())
+    def _monitor_workers(self, group: WorkerGroup) -> RunResult:
+        failed = self._first_failed()
+        result = super()._monitor_workers(group)
+        if failed is not None and result.state == WorkerState.FAILED:
+            self._report(group, failed)
+        elif result.state == WorkerState.HEALTHY and group.group_world_size > 1 and group.store.check([OVER]):
+            raise SystemExit(int(group.store.get(OVER)))
+        return result
+
+    def _first_failed(self) -> int | None:
+        """Local rank of a process that failed; the others have had time to end by themselves, and are ended."""
+        processes = {rank: handler.proc for rank, handler in self._pcontext.subprocess_handlers.items()}
+        failed = next((rank for rank, process in processes.items() if process.poll()), None)
+        deadline = time.monotonic() + GRACE
+        while failed is not None and any(process.poll() is None for process in processes.values()):
+            if time.monotonic() > deadline:
+                self._pcontext.close(timeout=GRACE)
+            time.sleep(POLL)
+        return failed
+
+    def _report(self, group: WorkerGroup, failed: int) -> None:
+        """Says what the first process does not; raises `SystemExit` unless all are to be started again."""
+        codes = {rank: handler.proc.returncode for rank, handler in self._pcontext.subprocess_handlers.items()}
+        code = codes[failed]
+        if failed and not (code == codes[0] and code in TOLD_BY_ALL):
+            worker = group.workers[failed]
+            logs = (Path(files[failed]) for files in (self._pcontext.stdouts, self._pcontext.stderrs))
+            words = [line for log in logs for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+            print(f"process {worker.global_rank} of {worker.world_size} failed:", file=sys.stderr)
+            print("\n".join(words[-LAST_WORDS:]), file=sys.stderr)
+        # One node's processes that make room for a new node interrupt those of all others.
+        joined = code == INTERRUPTED and group.spec.rdzv_handler.num_nodes_waiting() > 0
+        if self._remaining_restarts > 0 and (code not in TOLD_BY_ALL or joined):
+            print(f"starting again from the last saved state (exit code {code})", file=sys.stderr)
+            return
+        code = code if code > 0 else 128 - code
+        if group.group_world_size > 1:
+            group.store.set(OVER, str(code))
+            time.sleep(HEARD)
+        raise SystemExit(code)
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+        super()._shutdown(death_sig if death_sig == signal.SIGINT else signal.SIGTERM, timeout)
+
+
+def launch(words: Sequence[str]) -> int:
+    """Runs torchrun with these arguments; returns 0, or the exit code of the process that failed first."""
+    if "LOGLEVEL" not in os.environ:
+        logging.disable(logging.CRITICAL)  # of PyTorch, which comments on every signal
+    arguments = parse_args(list(words))
+    if arguments.nnodes == "1:1" and not arguments.rdzv_endpoint:
+        arguments.rdzv_backend, arguments.rdzv_endpoint, arguments.rdzv_id = "c10d", "localhost:0", str(uuid.uuid4())
+        arguments.local_addr = "127.0.0.1"  # whatever this machine's name means
+    arguments.shutdown_timeout = arguments.shutdown_timeout or PATIENCE
+    arguments.master_port = arguments.master_port or 29500
+    config, entry, command = config_from_args(arguments)
+    numbers = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGUSR1"]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        numbers.append("SIGHUP")
+    config.signals_to_handle = ",".join(numbers)
+    api.LocalElasticAgent = Agent  # there is no other way to give one to `elastic_launch`
     with tempfile.TemporaryDirectory(prefix="launch_") as folder:
-        logs = [Path(folder) / f"{rank}.log" for rank in range(count)]
-        processes: list[subprocess.Popen] = []
-
-        def forward(number: int, _: object) -> None:
-            for process in processes:
-                process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-            numbers.append(signal.SIGHUP)
-        former = {number: signal.signal(number, forward) for number in numbers}
+        quiet = dict.fromkeys(range(1, config.nproc_per_node), Std.ALL)
+        config.logs_specs = DefaultLogsSpecs(folder, redirects=quiet)
         try:
-            for rank, log in enumerate(logs):
-                processes.append(_start(command, rank, count, port, log if rank else None))
-            failed = _wait(processes)
-        finally:
-            for process in processes:
-                if process.poll() is None:
-                    process.kill()
-            for number, handler in former.items():
-                signal.signal(number, handler)
-        if failed is None:
-            return 0
-        code = processes[failed].returncode
-        if failed and not (code == processes[0].returncode and code in TOLD_BY_ALL):
-            words = logs[failed].read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_WORDS:]
-            print("\n".join([f"process {failed} of {count} failed:", *words]), file=sys.stderr)
-        return code if code > 0 else 128 - code
-
-
-def _start(command: Sequence[str], rank: int, count: int, port: str, log: Path | None) -> subprocess.Popen:
-    """One process, in a session of its own: a Ctrl-C in the terminal comes through this process alone."""
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    environment = os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    if log is None:
-        return subprocess.Popen(command, env=environment, start_new_session=True)
-    with open(log, "wb") as file:
-        return subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
-
-
-def _wait(processes: Sequence[subprocess.Popen]) -> int | None:
-    """Waits for all to end; returns the number of the one that failed first, or None."""
-    failed, deadline, told = None, float("inf"), False
-    while True:
-        codes = [process.poll() for process in processes]
-        if failed is None and (bad := [rank for rank, code in enumerate(codes) if code]):
-            failed, deadline = bad[0], time.monotonic() + GRACE
-        running = [process for process, code in zip(processes, codes, strict=True) if code is None]
-        if not running:
-            return failed
-        if time.monotonic() > deadline:
-            for process in running:
-                process.kill() if told else process.terminate()
-            deadline, told = time.monotonic() + GRACE, True
-        time.sleep(POLL)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+            api.elastic_launch(config, entry)(*command)
+        except (SignalException, KeyboardInterrupt):
+            return INTERRUPTED
+        except RendezvousError as error:
+            print(f"error: the nodes lost each other ({error})", file=sys.stderr)
+            return 1
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(launch(int(sys.argv[1]), [sys.executable, *sys.argv[2:]]))
+    sys.exit(launch(sys.argv[1:]))

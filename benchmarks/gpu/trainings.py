@@ -126,7 +126,7 @@ def process_rows(tiny: bool, device_name: str) -> Iterator[Row]:
     ids = "0,1" if device.type == "cuda" else "-1"
     for name in SHARED[:1] if tiny else SHARED:
         with tempfile.TemporaryDirectory(prefix="gpu_check_") as place:
-            together = _launched(name, Path(place) / "together", ids, ["-m", "utils.launch", "2"])
+            together = _launched(name, Path(place) / "together", ids, ["-m", "utils.launch", "--nproc_per_node", "2"])
             figures = {"steps": len(together.losses), "same weights in both": len(set(together.digests)) == 1}
             passed = together.code == 0 and len(together.digests) == 2 and len(together.losses) == STEPS
             passed = passed and figures["same weights in both"]

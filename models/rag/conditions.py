@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.rag.database import RAGDatabase
 from models.transformer.condition import Condition, Retrieved
+from utils.processes import Draws
 
 if TYPE_CHECKING:
     from models.text_encoder import TextFeatures, TextFeatureStore
@@ -43,12 +44,12 @@ class ConditionSource:
         # Beside the library, so that no step asks the device which rows of it are meant.
         self.pool = pool if pool is None or database is None else pool.to(database.motion_text.device)
 
-    def batch(self, caption_index: Tensor, vary: bool = False, texts: TextFeatures | None = None) -> Condition:
-        """The condition of captions (B,): the best K motions, or with `vary` K at random from the pool, in order.
+    def batch(self, caption_index: Tensor, draws: Draws | None = None, texts: TextFeatures | None = None) -> Condition:
+        """The condition of captions (B,): the best K motions, or with `draws` K at random from the pool, in order.
 
         Args:
             caption_index: on the library's device.
-            vary: for training.
+            draws: for training.
             texts: their features, if they were fetched already.
         """
         if texts is None:
@@ -60,7 +61,7 @@ class ConditionSource:
             nothing = empty_retrieval(self.database, len(caption_index), self.n_retrieved)
             return make_condition(texts.to(self.database.motion_text.device), nothing).withheld(retrieval=True)
         chosen = pool[:, : self.n_retrieved]
-        if vary and pool.shape[1] > self.n_retrieved:
-            picked = torch.rand(pool.shape, device=pool.device).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
+        if draws is not None and pool.shape[1] > self.n_retrieved:
+            picked = draws.uniform(pool.shape[1]).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
             chosen = pool.gather(1, picked)
         return make_condition(texts.to(self.database.motion_text.device), self.database.gather(chosen))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.configs import MAX_WIDTH, TransformerConfig
 from models.transformer.token_grid import TokenGrid
 from utils.batches import length_mask
+from utils.processes import Draws
 from utils.schema import option
 
 EVERY_PART = -1
@@ -95,9 +96,9 @@ class Condition(_Batch):
             keep_retrieval=self.keep_retrieval & (not retrieval),
         )
 
-    def randomly_withheld(self, both: float, text: float, retrieval: float) -> Condition:
+    def randomly_withheld(self, both: float, text: float, retrieval: float, draws: Draws) -> Condition:
         """For training with guidance: withholds both, the text or the retrieval with these probabilities."""
-        draw = torch.rand(len(self.text), device=self.text.device)
+        draw = draws.uniform()
         drop_both = draw < both
         drop_text = (draw >= both) & (draw < both + text)
         drop_retrieval = (draw >= both + text) & (draw < both + text + retrieval)

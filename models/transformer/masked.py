@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from models.configs import MaskedTransformerConfig
 from models.transformer.blocks import ProjectedMemory, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
-from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
+from models.transformer.token_grid import CellLoss, TokenGrid, cell_loss, codebook_table
+from utils.processes import Draws
 from utils.run import TokenShape
 
 EMBEDDING_STD = 0.5
@@ -68,34 +69,33 @@ class MaskedTransformer(nn.Module):
         projected = projected or self.project(condition)
         return self.output(grid.unflatten(self.transformer(cells, grid, step_mask, projected)))
 
-    def corrupt(self, tokens: Tensor, step_mask: Tensor) -> Corrupted:
+    def corrupt(self, tokens: Tensor, step_mask: Tensor, draws: Draws) -> Corrupted:
         """Chooses cells by the cosine schedule: first whole time steps, then single cells among the rest.
 
         Of the chosen cells 10 % get a random code, 88 % of the others MASK, the rest keep their code.
         """
-        batch, device = len(tokens), tokens.device
         grid = TokenGrid(*tokens.shape[1:])
         valid_steps = step_mask.sum(dim=1)
-        ratio = torch.cos(torch.rand(batch, device=device) * math.pi / 2)
+        ratio = torch.cos(draws.uniform() * math.pi / 2)
         n_cells = (ratio * valid_steps * grid.n_parts).round().clamp(min=1)
-        n_steps = (torch.rand(batch, device=device) * n_cells / grid.n_parts).floor()
+        n_steps = (draws.uniform() * n_cells / grid.n_parts).floor()
 
-        order = torch.rand(step_mask.shape, device=device).masked_fill(~step_mask, 2.0).argsort(dim=1).argsort(dim=1)
+        order = draws.uniform(grid.n_steps).masked_fill(~step_mask, 2.0).argsort(dim=1).argsort(dim=1)
         whole_steps = order < n_steps[:, None]
-        score = torch.rand(tokens.shape, device=device)
+        score = draws.uniform(*tokens.shape[1:])
         score = score.masked_fill(whole_steps[:, :, None], -1.0).masked_fill(~step_mask[:, :, None], 2.0)
         rank = score.flatten(1).argsort(dim=1).argsort(dim=1)
         chosen = grid.unflatten(rank < n_cells[:, None])
 
-        kind = torch.rand(tokens.shape, device=device)
-        random_codes = torch.randint(self.nb_code, tokens.shape, device=device)
+        kind = draws.uniform(*tokens.shape[1:])
+        random_codes = (draws.uniform(*tokens.shape[1:]) * self.nb_code).long()
         use_random = chosen & (kind < self.config.random_token_prob)
         kept_share = (1 - self.config.random_token_prob) * (1 - self.config.mask_token_prob)
         use_mask = chosen & ~use_random & (kind < 1 - kept_share)
         corrupted = torch.where(use_random, random_codes, torch.where(use_mask, self.mask_id, tokens))
         return Corrupted(corrupted, chosen)
 
-    def loss(self, tokens: Tensor, step_mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy on the chosen cells of tokens (B, N, J)."""
-        corrupted = self.corrupt(tokens, step_mask)
+    def loss(self, tokens: Tensor, step_mask: Tensor, condition: Condition, draws: Draws) -> CellLoss:
+        """Of the chosen cells of tokens (B, N, J)."""
+        corrupted = self.corrupt(tokens, step_mask, draws)
         return cell_loss(self(corrupted.tokens, step_mask, condition), tokens, corrupted.chosen)

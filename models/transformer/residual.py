@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from models.configs import ResidualTransformerConfig
 from models.transformer.blocks import ProjectedMemory, SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, ConditionEncoder
-from models.transformer.token_grid import TokenGrid, cell_loss, codebook_table
+from models.transformer.token_grid import CellLoss, TokenGrid, cell_loss, codebook_table
+from utils.processes import Draws
 from utils.run import TokenShape
 
 # Small, as the same table may be input and output weights; the input is normalised.
@@ -98,13 +99,14 @@ class ResidualTransformer(nn.Module):
             return torch.cat([self.embeddings[1:], self.outputs])
         return self.outputs
 
-    def draw_levels(self, batch: int, device: torch.device) -> Tensor:
+    def draw_levels(self, draws: Draws) -> Tensor:
         """(B,) levels in 1..Q-1 with 1 - cos density: low levels, which matter most, come more often."""
-        draw = 1 - torch.cos(torch.rand(batch, device=device) * math.pi / 2)
+        draw = 1 - torch.cos(draws.uniform() * math.pi / 2)
         return (1 + (draw * (self.num_quantizers - 1)).long()).clamp(max=self.num_quantizers - 1)
 
-    def loss(self, codes: Tensor, level: Tensor, step_mask: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and accuracy of level (B,) on the valid cells of codes (B, N, J, Q)."""
+    def loss(self, codes: Tensor, step_mask: Tensor, condition: Condition, draws: Draws) -> CellLoss:
+        """Of one random level a sample, on the valid cells of codes (B, N, J, Q)."""
+        level = self.draw_levels(draws)
         logits = self(codes, level, step_mask, condition)
         target = codes.gather(-1, level[:, None, None, None].expand(*codes.shape[:3], 1))[..., 0]
         return cell_loss(logits, target, step_mask[:, :, None].expand(target.shape))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -60,14 +61,23 @@ def sinusoid(positions: Tensor, dim: int) -> Tensor:
 IGNORED = -100  # no code
 
 
-def cell_loss(logits: Tensor, target: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy and accuracy of the chosen cells: logits (B, N, J, V), target and chosen (B, N, J).
+class CellLoss(NamedTuple):
+    """Mean cross-entropy and accuracy of the cells that a loss is about, and how many these are; scalars."""
+
+    loss: Tensor
+    accuracy: Tensor
+    cells: Tensor
+
+
+def cell_loss(logits: Tensor, target: Tensor, chosen: Tensor) -> CellLoss:
+    """Of the chosen cells: logits (B, N, J, V), target and chosen (B, N, J).
 
     Cells are weighed, not picked out: how many there are only the device knows, and the host need not wait for it.
     """
     hidden = target.masked_fill(~chosen, IGNORED)
     loss = F.cross_entropy(logits.float().flatten(0, -2), hidden.flatten(), ignore_index=IGNORED)
-    return loss, (logits.argmax(dim=-1) == hidden).sum() / chosen.sum()
+    cells = chosen.sum()
+    return CellLoss(loss, (logits.argmax(dim=-1) == hidden).sum() / cells, cells)
 
 
 def codebook_table(codes: Tensor, width: int) -> Tensor:

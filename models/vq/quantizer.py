@@ -9,9 +9,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from utils.processes import Draws, gumbel, place, relative_weight, summed
 
 # How a codebook is kept alive. A code is dead when it is chosen for less than DEAD_SHARE of an average code's vectors
 # in the last steps: at least STEPS_SEEN of them, and as many as give an average code USES_SEEN vectors, unless the
@@ -23,6 +24,7 @@ USES_SEEN = 50.0
 GAIN_OVER_COST = 1.5
 YOUNG = 0.33  # of the moving average's full weight: the first forty steps with a decay of 0.99
 SEEDING_ROUNDS = 8
+TINY = 1e-20  # what a vector on a code weighs, so that those that do not count, 0, never come before it
 CODES_AT_ONCE = 4096  # of a large codebook, when codes are compared with each other
 
 
@@ -43,26 +45,6 @@ class Quantized:
     commitment: Tensor
     perplexity: Tensor
     revived: Tensor
-
-
-def _processes() -> int:
-    """How many train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _all_reduce(tensor: Tensor) -> Tensor:
-    if _processes() > 1:
-        dist.all_reduce(tensor)
-    return tensor
-
-
-def _of_first_process(number: int, device: torch.device) -> int:
-    """The number that the first process has, in all of them."""
-    if _processes() == 1:
-        return number
-    told = torch.tensor(number, device=device)
-    dist.broadcast(told, src=0)
-    return int(told)
 
 
 class Codebook(nn.Module):
@@ -96,32 +78,38 @@ class Codebook(nn.Module):
         """(R, D) -> (R, V) squared distances from the codes."""
         return torch.cdist(vectors.float(), self.codes.float()).square_()
 
-    def nearest(self, vectors: Tensor, temperature: float = 0.0) -> Tensor:
-        """(R, D) -> (R,) indices of the nearest codes; with a temperature, Gumbel-sampled by negative distance."""
-        return choose(self.distance(vectors), temperature)
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """(R, D) -> (R,) indices of the nearest codes."""
+        return self.distance(vectors).argmin(dim=-1)
 
     @torch.no_grad()
-    def initialise(self, vectors: Tensor, valid: Tensor | None = None) -> None:
-        """Takes vectors (R, D) of the first batch that lie apart as codes, the same on every rank."""
+    def initialise(self, vectors: Tensor, valid: Tensor | None = None, draws: Draws | None = None) -> None:
+        """Takes vectors (R, D) of the first batch that lie apart as codes, the same in every process."""
         if not self._ready:
             self._ready = bool(self.initialised)
         if self._ready:
             return
         vectors = vectors.float()
+        draws = draws or Draws(len(vectors), vectors.device)
         weight = _weight(vectors, valid)
         distance, codes = torch.ones_like(weight), []
         for part in torch.arange(len(self.codes)).chunk(SEEDING_ROUNDS):
-            codes.append(self._draw(vectors, weight * distance, len(part)))
+            codes.append(_draw(vectors, weight * distance.clamp(min=TINY), len(part), draws))
             nearest = torch.cdist(vectors, codes[-1]).square_().amin(dim=1)
             distance = nearest if len(codes) == 1 else torch.minimum(distance, nearest)
-        average = _all_reduce(weight.sum()) / len(self.codes)
+        average = summed(weight.sum()) / len(self.codes)
         self._restart(torch.ones_like(self.code_count, dtype=torch.bool), torch.cat(codes), average)
         self.initialised.fill_(True)
         self._ready = True
 
     @torch.no_grad()
     def update(
-        self, vectors: Tensor, indices: Tensor, distance: Tensor | None = None, valid: Tensor | None = None
+        self,
+        vectors: Tensor,
+        indices: Tensor,
+        distance: Tensor | None = None,
+        valid: Tensor | None = None,
+        draws: Draws | None = None,
     ) -> Tensor:
         """Moves the codes towards the vectors assigned to them, and those of no use to other places.
 
@@ -130,15 +118,17 @@ class Codebook(nn.Module):
             indices: (R,) the code of each.
             distance: (R,) squared distance from the nearest code; none: `indices` are the nearest.
             valid: (R,) vectors that count; none: all.
+            draws: of the samples that the vectors belong to; none: each vector is one.
 
         Returns:
             scalar, how many codes were put to another place.
         """
+        draws = draws or Draws(len(vectors), vectors.device)
         weight = _weight(vectors, valid)
         if distance is None:
             distance = (vectors - F.embedding(indices, self.codes)).square().sum(dim=1)
         one_hot = F.one_hot(indices, len(self.codes)).to(vectors.dtype) * weight[:, None]
-        count, total = _all_reduce(one_hot.sum(dim=0)), _all_reduce(one_hot.T @ vectors)
+        count, total = summed(one_hot.sum(dim=0)), summed(one_hot.T @ vectors)
         average = count.sum() / len(self.codes)
         recent = (average / USES_SEEN).clamp(1 / USES_SEEN, 1 / STEPS_SEEN).clamp(min=1 - self.mu)
         self.code_count.lerp_(count, 1 - self.mu)
@@ -146,16 +136,22 @@ class Codebook(nn.Module):
         self.code_use.lerp_(count / average, recent)  # of an average code: another batch size changes nothing
         self.codes.copy_(self.code_sum / self.code_count[:, None].clamp(min=1e-12))
 
-        error = weight * distance
         dead = self.code_use < DEAD_SHARE
-        places = self._draw(vectors, error, len(self.codes))
-        moved, places = self._moves(vectors, distance, weight, dead, places, average)
+        places = _draw(vectors, weight * distance.clamp(min=TINY), len(self.codes), draws)
+        moved, places = self._moves(vectors, distance, weight, dead, places, average, draws)
         restarted = dead | moved
         self._restart(restarted, places, average)
         return restarted.sum()
 
     def _moves(
-        self, vectors: Tensor, distance: Tensor, weight: Tensor, dead: Tensor, places: Tensor, average: Tensor
+        self,
+        vectors: Tensor,
+        distance: Tensor,
+        weight: Tensor,
+        dead: Tensor,
+        places: Tensor,
+        average: Tensor,
+        draws: Draws,
     ) -> tuple[Tensor, Tensor]:
         """Which living codes (V,) move, and `places` (V, D) with where to.
 
@@ -165,10 +161,10 @@ class Codebook(nn.Module):
         """
         most = max(1, len(self.codes) // 16)
         usual = max(1, len(self.codes) // 128)  # of a codebook that has settled, at most 1 % move in a step
-        trial = self._draw(vectors, weight * distance, 2 * most)
+        trial = _draw(vectors, weight * distance.clamp(min=TINY), 2 * most, draws)
         nearer = (distance[:, None] - torch.cdist(vectors, trial).square_()).clamp_(min=0) * weight[:, None]
         own = torch.cdist(trial, self.codes).square_().amin(dim=1)
-        gain = _all_reduce(nearer.sum(dim=0)) - own
+        gain = summed(nearer.sum(dim=0)) - own
         rivals = torch.cdist(trial, trial).square_() < own[:, None]
         gain = gain.masked_fill((rivals & (gain[None] > gain[:, None])).any(dim=1), -math.inf)
 
@@ -201,30 +197,6 @@ class Codebook(nn.Module):
         self.code_count.copy_(torch.where(which, weight, self.code_count))
         self.code_use.copy_(torch.where(which, torch.ones_like(self.code_use), self.code_use))
 
-    def _draw(self, vectors: Tensor, weight: Tensor, count: int) -> Tensor:
-        """(count, D) different vectors (R, D), drawn by weight (R,) in equal shares from all processes.
-
-        Where there are fewer vectors than needed they come several times, with little noise; those without weight do
-        not come at all.
-        """
-        processes = _processes()
-        share = -(-count // processes)
-        if len(vectors) < share:
-            times = -(-share // len(vectors))
-            vectors, weight = vectors.repeat(times, 1), weight.repeat(times)
-            vectors = vectors + 0.01 * vectors.std() * torch.randn_like(vectors)
-        # The largest of log weight + Gumbel noise are a draw without replacement (Efraimidis and Spirakis, 2006).
-        noise = -torch.log(-torch.log(torch.rand_like(weight).clamp_(min=1e-20)).clamp_(min=1e-20))
-        best = (torch.log(weight.clamp(min=1e-30)) + noise).topk(share).indices
-        # Those without weight come last: where the others are too few, these come again.
-        places = torch.arange(share, device=best.device) % (weight > 0).sum().clamp(min=1)
-        drawn = vectors[best[places]].float()
-        if processes > 1:
-            shares = [torch.empty_like(drawn) for _ in range(processes)]
-            dist.all_gather(shares, drawn.contiguous())
-            drawn = torch.stack(shares, dim=1).flatten(0, 1)[:count]
-        return drawn
-
     @staticmethod
     def upgrade_state(state: dict[str, Tensor], prefix: str) -> None:
         """Files from before `code_use` was kept: every code has its chance."""
@@ -236,12 +208,26 @@ class Codebook(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
-def choose(distance: Tensor, temperature: float) -> Tensor:
-    """(R, V) squared distances -> (R,) the nearest codes, or Gumbel-sampled ones by negative distance."""
-    if temperature > 0:
-        uniform = torch.rand_like(distance).clamp_(min=1e-20)
-        return (-distance / temperature - torch.log(-torch.log(uniform))).argmax(dim=-1)
-    return distance.argmin(dim=-1)
+def _draw(vectors: Tensor, weight: Tensor, count: int, draws: Draws) -> Tensor:
+    """(count, D) different vectors of those of all processes, (R, D) in each, drawn by weight (R,); alike in all.
+
+    Where there are fewer vectors than needed they come several times, with little noise; those without weight do not
+    come at all.
+    """
+    rank, processes = place()
+    # The largest of log weight + Gumbel noise are a draw without replacement (Efraimidis and Spirakis, 2006).
+    noise = gumbel(draws.uniform(len(vectors) // draws.batch)).flatten()
+    best = (torch.log(weight.clamp(min=1e-30)) + noise).topk(min(count, len(vectors)))
+    scores = weight.new_zeros(processes, len(best.values))
+    scores[rank] = best.values
+    top = summed(scores).flatten().topk(min(count, scores.numel())).indices
+    own = torch.div(top, len(best.values), rounding_mode="floor") == rank
+    drawn = summed(torch.where(own[:, None], vectors[best.indices[top % len(best.values)]].float(), 0.0))
+    # Those without weight come last: where the others are too few, these come again.
+    drawn = drawn[torch.arange(count, device=top.device) % summed((weight > 0).sum()).clamp(1, len(top))]
+    if len(top) < count:
+        drawn = drawn + 0.01 * drawn.std() * (2 * draws.common_uniform(*drawn.shape) - 1) * math.sqrt(3)
+    return drawn
 
 
 def _weight(vectors: Tensor, valid: Tensor | None) -> Tensor:
@@ -264,32 +250,39 @@ class ResidualQuantizer(nn.Module):
         """Quantises latent (B, N, J, D); cells of steps where mask (B, N) is False get code 0 and teach nothing.
 
         In training mode codes are sampled, codebooks follow, and with `dropout_prob` only the first levels are used.
+        Then codes, losses and perplexities are those that one process would find in the batches of all.
         """
+        draws = Draws(len(latent), latent.device)
         valid = mask[:, :, None].expand(latent.shape[:3]).flatten()
         vectors = latent.flatten(0, 2)
         used = len(self.levels)
-        if self.training and torch.rand(()) < self.dropout_prob:
-            used = int(torch.randint(1, used + 1, ()))
-        if self.training:
-            # Every level in use is synchronised: processes with different numbers of levels would wait for each other.
-            used = _of_first_process(used, latent.device)
+        if self.training and draws.common.random() < self.dropout_prob:
+            used = draws.common.randint(1, used)
 
         residual, total = vectors, torch.zeros_like(vectors)
         share = valid.float() / valid.sum().clamp(min=1)
+        if self.training:
+            share = share * relative_weight(valid.sum())
         missing = vectors.new_full((), math.nan, dtype=torch.float32)
         indices, commitments = [], []
         perplexity, revived = [missing] * len(self.levels), [missing] * len(self.levels)
         for number, level in enumerate(self.levels[:used]):
             seen = residual.detach().float()
             if self.training:
-                level.initialise(seen, valid)
+                level.initialise(seen, valid, draws)
             distance = level.distance(seen)
-            index = choose(distance, self.temperature if self.training else 0.0)
+            scores = -distance
+            if self.training and self.temperature > 0:
+                noise = gumbel(draws.uniform(distance.numel() // len(latent)))
+                scores = scores / self.temperature + noise.view_as(distance)
+            index = scores.argmax(dim=-1)
             chosen = F.embedding(index, level.codes).to(residual.dtype)
             if self.training:
-                revived[number] = level.update(seen, index, distance.amin(dim=1), valid).float()
+                revived[number] = level.update(seen, index, distance.amin(dim=1), valid, draws).float()
             commitments.append(((residual - chosen.detach()).square().mean(dim=1) * share).sum())
             use = share.new_zeros(len(level.codes)).index_add_(0, index, share)
+            if self.training:
+                use = summed(use) / place()[1]
             perplexity[number] = torch.exp(-(use * torch.log(use + 1e-10)).sum())
             indices.append(index)
             total = total + chosen.detach()

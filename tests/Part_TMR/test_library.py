@@ -20,6 +20,7 @@ from pipeline.library import entry_of, library_motion
 from utils.errors import UserError
 from utils.formats import get_format
 from utils.mirror import mirror_features
+from utils.processes import Draws
 from utils.representation import features_to_joints
 from visualization.bvh import write_bvh
 
@@ -212,7 +213,8 @@ def test_a_library_of_one_take_leaves_nothing_to_retrieve(tmp_path: Path, retrie
         assert library.search(retriever.encode_text(["one"]), 2).indices.shape == (1, 2), "others still find them"
         if not left:
             texts = TextFeatureStore(retriever.text_encoder, ["one", "two"], tmp_path)
-            condition = ConditionSource(texts, library, pool, 2).batch(torch.tensor([0, 1]), vary=True)
+            draws = Draws(2, torch.device("cpu"))
+            condition = ConditionSource(texts, library, pool, 2).batch(torch.tensor([0, 1]), draws)
             assert not condition.keep_retrieval.any() and condition.keep_text.all()
             assert condition.retrieved.motion.shape[0] == 2
 

@@ -41,14 +41,10 @@ def test_ignored_keys_do_not_count_but_the_positive_always_does() -> None:
     assert info_nce(query, changed, nothing, 0.07) > info_nce(query, keys, nothing, 0.07)
 
 
-def test_part_loss_is_the_mean_over_parts_and_directions() -> None:
+def test_part_loss_is_the_mean_over_parts() -> None:
     texts, parts = unit(4, 6, 8), unit(4, 6, 8)
     nothing = torch.zeros(4, 4, dtype=torch.bool)
-    each = [
-        info_nce(first[:, part], second[:, part], nothing, 0.07)
-        for part in range(6)
-        for first, second in ((texts, parts), (parts, texts))
-    ]
+    each = [info_nce(texts[:, part], parts[:, part], nothing, 0.07) for part in range(6)]
     torch.testing.assert_close(part_info_nce(texts, parts, nothing, 0.07), torch.stack(each).mean())
 
 

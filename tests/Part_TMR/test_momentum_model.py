@@ -8,7 +8,7 @@ from torch import distributed
 
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
-from Part_TMR.momentum_model import EmbeddingQueue, Keys, MomentumModel
+from Part_TMR.momentum_model import EmbeddingQueue, Keys, MomentumModel, of_all
 from utils.formats import get_format
 
 
@@ -72,7 +72,7 @@ def _update_in_process(rank: int, folder: str) -> None:
     momentum = MomentumModel(online)
     for step in range(2):
         numbers = torch.arange(3) + 100 * rank + 10 * step
-        momentum.update(online, Keys(*[numbers[:, None].float().expand(-1, 12)] * 2, numbers, numbers))
+        momentum.update(online, of_all(Keys(*[numbers[:, None].float().expand(-1, 12)] * 2, numbers, numbers)))
     contents = momentum.queue.contents()
     assert torch.equal(contents.motion[:, 0].long(), contents.takes), "keys and their owners were mixed up"
     torch.save(contents.takes, f"{folder}/{rank}.pt")
@@ -82,5 +82,5 @@ def _update_in_process(rank: int, folder: str) -> None:
 def test_keys_of_all_processes_join_every_queue(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(_update_in_process, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt").tolist() for rank in range(2))
-    # By step and rank: 0 1 2 | 100 101 102 | 10 11 12 | 110 111 112; the queue keeps the last seven.
+    # In order: 0 100 1 101 2 102 | 10 110 11 111 12 112; the queue keeps the last seven.
     assert first == second and sorted(first) == [10, 11, 12, 102, 110, 111, 112]

@@ -395,7 +395,7 @@ def run_two_processes(folder: Path, *arguments: str) -> tuple[dict[str, Any], di
     folder.mkdir(exist_ok=True)
     script = folder / "two.py"
     script.write_text(TWO_PROCESSES.format(root=str(ROOT), tests=str(Path(__file__).parent), folder=str(folder)))
-    command = [sys.executable, "-m", "utils.launch", "2", str(script)]
+    command = [sys.executable, "-m", "utils.launch", "--nproc_per_node", "2", str(script)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240

@@ -40,7 +40,7 @@ class MeanEvaluator:
 class Captions:
     """Conditions that are their caption's number."""
 
-    def batch(self, index: torch.Tensor, vary: bool = False, texts: object = None) -> Condition:
+    def batch(self, index: torch.Tensor, draws: object = None, texts: object = None) -> Condition:
         keep = torch.ones(len(index), dtype=torch.bool)
         return Condition(torch.nn.functional.one_hot(index, 8).float(), None, None, None, keep, keep)
 

@@ -67,7 +67,7 @@ def stages() -> dict[str, tuple[Task, list[dict[str, Any]]]]:
     )
     vq.train()(batches_of(clips)[0]["motion"])
     store = test_retriever_task.RandomStore(COUNT)
-    length = LengthEstimator(LengthEstimatorConfig(latent_dim=8, n_heads=2, n_layers=1), 8)
+    length = LengthEstimator(LengthEstimatorConfig(latent_dim=8, n_heads=2, n_layers=1, dropout=0.0), 8)
     masked = MaskedTransformer(MaskedTransformerConfig(**SIZES), dims, TOKENS)
     residual = ResidualTransformer(ResidualTransformerConfig(**SIZES), dims, TOKENS)
     return {
@@ -121,7 +121,7 @@ def launched(script: str, count: int, folder: Path) -> None:
     path = folder / "script.py"
     path.write_text(script)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "utils.launch", str(count), str(path), str(folder)]
+    command = [sys.executable, "-m", "utils.launch", "--nproc_per_node", str(count), str(path), str(folder)]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr[-3000:]
 

@@ -1,5 +1,6 @@
 """A codebook is alive at any number of vectors a code, judged beside k-means on the same data."""
 
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_another_batch_size_and_files_without_the_use_of_codes_kill_no_code() ->
 def test_a_resumed_codebook_goes_on_with_the_same_codes() -> None:
     def steps(codebook: Codebook, first: int, last: int) -> None:
         for step in range(first, last):
-            torch.manual_seed(step)
+            random.seed(step)
             train(codebook, mixture(step), 1, 12)
 
     straight, before, after = (Codebook(CODES, WIDTH, 0.99) for _ in range(3))
@@ -155,6 +156,7 @@ def _train_in_process(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
+    random.seed(0)
     torch.manual_seed(rank)
     codebook = Codebook(CODES, WIDTH, 0.99)
     revived = train(codebook, mixture(rank), 150, 24)

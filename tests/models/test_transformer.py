@@ -12,6 +12,7 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Guidance, Noise, keep_top, mask_schedule, sample_base, sample_residual
 from models.transformer.token_grid import TokenGrid, codebook_table
+from utils.processes import Draws
 from utils.run import TokenShape
 
 CODES, PARTS, LEVELS = 32, 6, 3
@@ -143,8 +144,7 @@ def test_corruption_masks_whole_steps_first_and_only_valid_cells() -> None:
     tokens = torch.randint(CODES, (64, 12, PARTS))
     mask = torch.ones(64, 12, dtype=torch.bool)
     mask[:32, 8:] = False
-    torch.manual_seed(0)
-    corrupted = model.corrupt(tokens, mask)
+    corrupted = model.corrupt(tokens, mask, Draws(64, tokens.device))
     assert not corrupted.chosen[:32, 8:].any()
     assert corrupted.chosen.flatten(1).any(dim=1).all(), "a sample has no loss"
     untouched = torch.where(corrupted.chosen, tokens, corrupted.tokens)
@@ -160,8 +160,8 @@ def test_corruption_masks_whole_steps_first_and_only_valid_cells() -> None:
 
 
 def test_random_withholding_has_the_asked_rates() -> None:
-    torch.manual_seed(0)
-    condition = make_condition(4000).randomly_withheld(0.1, 0.2, 0.3)
+    draws = Draws(4000, torch.device("cpu"))
+    condition = make_condition(4000).randomly_withheld(0.1, 0.2, 0.3, draws)
     text, retrieval = condition.keep_text, condition.keep_retrieval
     rates = [(~text & ~retrieval), (~text & retrieval), (text & ~retrieval), (text & retrieval)]
     for rate, expected in zip(rates, (0.1, 0.2, 0.3, 0.4), strict=True):
@@ -268,7 +268,7 @@ def test_tokens_and_losses_learn() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(150):
-        loss, _ = model.loss(tokens, mask, condition)
+        loss = model.loss(tokens, mask, condition, Draws(4, tokens.device)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

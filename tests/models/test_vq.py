@@ -1,5 +1,6 @@
 """Invariants of the RVQ-VAE."""
 
+import random
 from datetime import timedelta
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def _quantise_in_process(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(seconds=30)
     )
+    random.seed(0)
     torch.manual_seed(rank)
     quantizer = ResidualQuantizer(4, 16, 8, 0.9, dropout_prob=0.7, temperature=0.5)
     mask = torch.ones(4, 8, dtype=torch.bool)
