@@ -35,7 +35,25 @@ PARTS, STEPS, TOP, TOGETHER = 6, 49, 10, 64
 PART_WIDTH = {128: 96, 512: 512}  # of the mini retriever, and of the paper's
 AT_ONCE = 1 << 14
 COMPARED = 4  # queries that are compared with all similarities, one after the other
-WORDS = "a person walks turns left right jumps kicks waves slowly quickly forward then sits down and up".split()
+WORDS = [
+    "a",
+    "person",
+    "walks",
+    "turns",
+    "left",
+    "right",
+    "jumps",
+    "kicks",
+    "waves",
+    "slowly",
+    "quickly",
+    "forward",
+    "then",
+    "sits",
+    "down",
+    "and",
+    "up",
+]
 
 
 class Rows:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.rag import codes, storage
 from models.rag.approximate import ApproximateRows, IndexKind
-from models.rag.embedded import Embedded, SearchBy, counts_of, held, pad_tokens, row_reader
+from models.rag.embedded import Embedded, SearchBy, counts_of, held, joined_entries, pad_tokens, row_reader
 from models.rag.entries import Entries, Entry
 from models.rag.search import MotionRows, SearchResult
 from models.rag.writing import LARGE, write
@@ -208,6 +208,14 @@ class RAGDatabase:
         if self.embedded.tokens is not None and others.tokens is None:
             raise UserError("the database holds base tokens: motions added to it need theirs too (--vq_name)")
 
+    def write_with(self, others: Embedded, folder: Path) -> None:
+        """Writes the library with more motions, see `add`, of which nothing is held in memory."""
+        self.check_addition(others)
+        both = [self.embedded, others]
+        longest = None if self.embedded.tokens is None else max(each.tokens.shape[1] for each in both)
+        facts = {name: value for name, value in self.facts.items() if name != "index"}
+        write(folder, facts, joined_entries(both), both, longest)
+
     def with_index(self, kind: IndexKind) -> RAGDatabase:
         """The same library with an approximate index, see `models.rag.approximate`."""
         index = ApproximateRows.build(self.rows("both"), kind)
@@ -224,7 +232,11 @@ class RAGDatabase:
 
     @classmethod
     def load(
-        cls, folder: Path | str, retriever_hash: str | None = None, device: torch.device | str = "cpu"
+        cls,
+        folder: Path | str,
+        retriever_hash: str | None = None,
+        device: torch.device | str = "cpu",
+        in_files: bool = False,
     ) -> RAGDatabase:
         """Opens a folder and checks that its files belong together.
 
@@ -232,6 +244,8 @@ class RAGDatabase:
             folder: what `save` wrote.
             retriever_hash: of the retriever that will make the queries; another one than the database's is refused.
             device: where the embeddings go.
+            in_files: leaves a small library in its files too.
+
         Raises:
             UserError: missing or truncated files, another format or retriever, counts that do not fit; says which.
         """
@@ -246,7 +260,7 @@ class RAGDatabase:
                 raise ValueError("embeddings of another type")
             if not len(entries) or embedded.motion.ndim != 2 or embedded.motion.shape[1:] != embedded.text.shape[1:]:
                 raise ValueError("embeddings of other shapes")
-            in_files = torch.device(device).type == "cpu" and len(embedded.text) > LARGE
+            in_files |= torch.device(device).type == "cpu" and len(embedded.text) > LARGE
             database = cls(
                 embedded if in_files else held(embedded, device),
                 {name: manifest[name] for name in FACTS if name in manifest},
