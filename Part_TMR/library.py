@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
-from Part_TMR.part_encoder import MotionEmbedding
 from Part_TMR.retriever import TEXTS_AT_ONCE, Retriever
 from utils.arrays import read_array
 from utils.batches import Batches
@@ -28,13 +27,14 @@ from utils.representation import canonicalize, joints_to_features
 from utils.row_store import Row, RowStore, digest, identity
 
 BASE_LEVEL = 0
+MOTIONS_AT_ONCE = 4096  # of a block that is held in memory
 
 
 def embed_library(
     retriever: Retriever,
     entries: Sequence[Entry],
     motions: Sequence[np.ndarray | Row],
-    tokens: Sequence[Tensor] | None = None,
+    tokens: Sequence[Tensor | Row] | None = None,
     cache_dir: Path | None = None,
 ) -> Embedded:
     """Embeds motions and their captions, each once.
@@ -46,33 +46,54 @@ def embed_library(
         tokens: their codes, (N, J, Q) each; the base level is kept.
         cache_dir: folder where embeddings are kept for these weights, in half precision; what is there is not computed.
     """
+    if cache_dir is not None:
+        return Embedded.join(list(embedded_blocks(retriever, entries, motions, tokens, cache_dir)))
     captions = [caption for entry in entries for caption in entry.captions]
-    if cache_dir is None:
-        encoded, texts = retriever.encode_motion(motions), retriever.encode_text(captions)
-    else:
-        encoded, texts = kept_motions(retriever, motions, cache_dir), kept_captions(retriever, captions, cache_dir)
-    padded = pad_tokens([each[..., BASE_LEVEL] for each in tokens]) if tokens is not None else (None, None)
-    return Embedded(tuple(entries), texts, encoded.motion, encoded.parts, *padded)
+    encoded, texts = retriever.encode_motion(motions), retriever.encode_text(captions)
+    return Embedded(entries, texts, encoded.motion, encoded.parts, *_base_level(tokens))
 
 
-def kept_motions(retriever: Retriever, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> MotionEmbedding:
-    """`Retriever.encode_motion`, each motion once for these weights."""
+def _base_level(tokens: Sequence[Tensor | Row] | None) -> tuple[Tensor | None, Tensor | None]:
+    """Padded base tokens (M, N, J) and steps (M,)."""
+    return (None, None) if tokens is None else pad_tokens([each[:][..., BASE_LEVEL] for each in tokens])
+
+
+def embedded_blocks(
+    retriever: Retriever,
+    entries: Sequence[Entry],
+    motions: Sequence[np.ndarray | Row],
+    tokens: Sequence[Tensor | Row] | None,
+    cache_dir: Path,
+) -> Iterator[Embedded]:
+    """`embed_library` with a cache, some motions at a time: all is computed first, and read from the cache then."""
     config = retriever.config
     widths = [config.embed_dim, retriever.model.n_parts * config.part_dim]
     store = RowStore(cache_dir / f"embedded_motions_{retriever.hash}", (sum(widths),), np.float16)
+    keys = [identity(motion) for motion in motions]
 
     def embed(numbers: list[int]) -> np.ndarray:
         motion, parts = retriever.encode_motion([motions[number] for number in numbers])
         return torch.cat([motion, parts.flatten(1)], dim=1)[:, None].half().cpu().numpy()
 
     batches = retriever.batches([len(motion) for motion in motions])
-    rows = batches.kept(store, [identity(motion) for motion in motions], embed, "embedding motions", "frame")
-    motion, parts = _tensor(rows, retriever).split(widths, dim=1)
-    return MotionEmbedding(motion, parts.unflatten(1, (-1, config.part_dim)))
+    batches.complete(store, keys, embed, "embedding motions", "frame")
+    texts = kept_captions(retriever, [caption for entry in entries for caption in entry.captions], cache_dir)
+    for start in range(0, len(entries), MOTIONS_AT_ONCE):
+        here = slice(start, start + MOTIONS_AT_ONCE)
+        rows = [store.read(key) for key in keys[here]]
+        motion, parts = _tensor(rows).split(widths, dim=1)
+        captions = [digest(caption) for entry in entries[here] for caption in entry.captions]
+        yield Embedded(
+            entries[here],
+            _tensor([texts.read(key) for key in captions]),
+            motion,
+            parts.unflatten(1, (-1, config.part_dim)),
+            *_base_level(tokens and tokens[here]),
+        )
 
 
-def kept_captions(retriever: Retriever, captions: Sequence[str], cache_dir: Path) -> Tensor:
-    """`Retriever.encode_text`, each caption once for these weights and those of the text encoder: (R, D)."""
+def kept_captions(retriever: Retriever, captions: Sequence[str], cache_dir: Path) -> RowStore:
+    """`Retriever.encode_text`, each caption once for these weights and those of the text encoder: (1, D) by digest."""
     name = f"embedded_captions_{retriever.hash}_{retriever.text_encoder.fingerprint}"
     store = RowStore(cache_dir / name, (retriever.config.embed_dim,), np.float16)
     encode = retriever.caption_encoder(captions, cache_dir)
@@ -81,13 +102,13 @@ def kept_captions(retriever: Retriever, captions: Sequence[str], cache_dir: Path
         return encode(torch.tensor(numbers))[:, None].half().cpu().numpy()
 
     batches = Batches([len(caption) for caption in captions], retriever.device, most=TEXTS_AT_ONCE)
-    rows = batches.kept(store, [digest(caption) for caption in captions], embed, "embedding captions", "letter")
-    return _tensor(rows, retriever)
+    batches.complete(store, [digest(caption) for caption in captions], embed, "embedding captions", "letter")
+    return store
 
 
-def _tensor(rows: Sequence[np.ndarray], retriever: Retriever) -> Tensor:
-    """n rows (1, width) of a store -> (n, width), as the retriever makes them."""
-    return torch.from_numpy(np.concatenate(rows)).to(retriever.device, torch.float32)
+def _tensor(rows: Sequence[np.ndarray]) -> Tensor:
+    """n rows (1, width) of a store -> (n, width) in single precision."""
+    return torch.from_numpy(np.concatenate(rows)).float()
 
 
 def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None = None) -> np.ndarray:

@@ -59,8 +59,11 @@ def flags_of(schema: type) -> dict[str, Flag]:
 
 
 def own_command() -> str:
-    """The command line of this process, as configs and reports keep it."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
+    """The command line of this process, as configs and reports keep it: that of a share or a merge is the whole's."""
+    words = ["python", *sys.orig_argv[1:]]
+    shares = {place + step for place, word in enumerate(words) if word == "--shard" for step in (0, 1)}
+    kept = [word for place, word in enumerate(words) if place not in shares and word != "--merge"]
+    return shlex.join(word for word in kept if not word.startswith("--shard="))
 
 
 class _Parser(argparse.ArgumentParser):

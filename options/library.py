@@ -9,6 +9,7 @@ from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, RunOptions, checkpoint_option
 from utils.errors import UserError
 from utils.schema import Pattern, option
+from utils.shares import Share, own_share
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class BuildOptions:
     )
     shard: str | None = option(
         None,
-        "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge",
+        "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge; none: what torchrun (RANK,"
+        " WORLD_SIZE) or SLURM (an array, or the tasks of srun) says; 1/1: all whatever they say",
         pattern=Pattern(r"\d+/\d+", "look like 1/8, up to 8/8"),
     )
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
@@ -46,15 +48,13 @@ class BuildOptions:
             raise UserError("--caption describes the clip of --add, which is not given")
         if sum(each is not None and each is not False for each in (self.add, self.shard, self.merge)) > 1:
             raise UserError("--add, --shard and --merge are three different jobs: give one of them")
-        number, count = self.share
-        if not 1 <= number <= count:
-            raise UserError(f"--shard {self.shard} must look like 1/8, up to 8/8")
+        if self.shard is not None:
+            own_share(self.shard)
 
     @property
-    def share(self) -> tuple[int, int]:
-        """(i, n) of `--shard i/n`; 1/1 without it."""
-        number, count = (self.shard or "1/1").split("/")
-        return int(number), int(count)
+    def share(self) -> Share:
+        """What this process builds."""
+        return own_share(self.shard)
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data.clips import Clip, load_split
 from data.specs import DatasetSpec
-from models.rag.database import Entry, RAGDatabase
+from models.rag.database import RAGDatabase
+from models.rag.entries import Entries, Entry
 from models.rag.manifest import MANIFEST
+from models.rag.writing import write
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import cached_tokens, decode_motions, tokenise
+from models.vq.tokenise import decode_motions, kept_tokens, tokenise
 from options.command_line import own_command
 from options.library import BuildOptions
-from Part_TMR.building import merge_shards, shard_folder, share_of
-from Part_TMR.library import embed_library, read_own_clips, reader_for
+from Part_TMR.building import merge_shards, shard_folder
+from Part_TMR.library import embed_library, embedded_blocks, read_own_clips, reader_for
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_run
 from pipeline.motions import read_bodies
@@ -29,7 +30,7 @@ from utils.device import choose_device
 from utils.errors import UserError
 from utils.files import remove_abandoned
 from utils.fingerprint import weights_hash
-from utils.row_store import Row
+from utils.row_store import digest
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
 
@@ -45,19 +46,12 @@ def _start(options: BuildOptions) -> tuple[Runs, Path, Retriever]:
     return runs, folder, retriever
 
 
-def _tokens(
-    options: BuildOptions,
-    runs: Runs,
-    vq_name: str | None,
-    motions: Sequence[np.ndarray | Row],
-    cached: bool = False,
-) -> tuple[dict[str, Any], list[Tensor] | None]:
-    """The tokeniser as a fact of the manifest, and the motions' codes (N, J, Q); nothing without a tokeniser."""
+def _tokenizer(options: BuildOptions, runs: Runs, vq_name: str | None) -> tuple[dict[str, Any], RVQVAE | None]:
+    """The tokeniser as a fact of the manifest, and itself; nothing without one."""
     if vq_name is None:
         return {}, None
     vq = load_run(runs.open(vq_name, "vq"), options.vq_checkpoint, choose_device(options.run.gpu_id))
-    codes = cached_tokens(vq, motions, runs.spec.cache_dir) if cached else tokenise(vq, motions)
-    return {"tokenizer": {"name": vq_name, "hash": weights_hash(vq.state_dict())}}, codes
+    return {"tokenizer": {"name": vq_name, "hash": weights_hash(vq.state_dict())}}, vq
 
 
 def build_library(options: BuildOptions) -> Built:
@@ -66,27 +60,33 @@ def build_library(options: BuildOptions) -> Built:
     Raises:
         UserError: dataset, run or checkpoint is missing, or the folder cannot be written.
     """
+    share = options.share
     runs, folder, retriever = _start(options)
     spec = runs.spec
     clips = load_split(spec, options.split, windows=True)
-    number, count = options.share
-    share = share_of(len(clips), number, count)
-    if not share:
-        raise UserError(f"--shard {options.shard} is empty: there are only {len(clips)} motions")
-    if options.shard is not None:
-        clips, folder = clips[share.start : share.stop], shard_folder(folder, number, count)
-    entries = [entry_of(clip) for clip in clips]
-    motions = [clip.features for clip in clips]
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
         "dataset": spec.name,
+        "split": options.split,
         "format": spec.format.to_json(),
         "command": own_command(),
-        **({} if options.shard is None else {"shard": options.shard}),
     }
-    tokenizer, tokens = _tokens(options, runs, options.vq_name, motions, cached=True)
-    embedded = embed_library(retriever, entries, motions, tokens, spec.cache_dir)
-    return _finish(options, folder, RAGDatabase(embedded, facts | tokenizer))
+    if not share.whole:
+        own = share.of(len(clips))
+        if not own:
+            raise UserError(f"shard {share} ({share.source}) is empty: there are only {len(clips)} motions")
+        told = (part for clip in clips for part in (clip.id, *(caption.text for caption in clip.captions)))
+        facts |= {"shard": str(share), "source": digest(*told).hex()}
+        clips, folder = clips[own.start : own.stop], shard_folder(folder, share)
+        print(f"shard {share} ({share.source}): motions {own.start + 1:,} to {own.stop:,}")
+    entries = [entry_of(clip) for clip in clips]
+    motions = [clip.features for clip in clips]
+    tokenizer, vq = _tokenizer(options, runs, options.vq_name)
+    tokens = None if vq is None else kept_tokens(vq, motions, spec.cache_dir)
+    longest = None if tokens is None else max(map(len, tokens))
+    blocks = embedded_blocks(retriever, entries, motions, tokens, spec.cache_dir)
+    write(folder, facts | tokenizer, Entries.of(entries), blocks, longest)
+    return _finish(options, folder, retriever)
 
 
 def merge_library(options: BuildOptions) -> Built:
@@ -96,7 +96,8 @@ def merge_library(options: BuildOptions) -> Built:
         UserError: shards are missing or do not fit.
     """
     _, folder, retriever = _start(options)
-    return _finish(options, folder, merge_shards(folder, retriever.hash))
+    merge_shards(folder, retriever.hash, own_command())
+    return _finish(options, folder, retriever)
 
 
 def add_clips(options: BuildOptions) -> Built:
@@ -109,30 +110,31 @@ def add_clips(options: BuildOptions) -> Built:
     """
     runs, folder, retriever = _start(options)
     source = runs.database(folder if (folder / MANIFEST).is_file() else None, options.output)
-    database = RAGDatabase.load(source, retriever.hash)
+    database = RAGDatabase.load(source, retriever.hash, in_files=True)
     reader = reader_for(runs.spec, options.reading, read_bodies(options.body_model))
     clips = read_own_clips(options.add, options.caption, runs.spec, reader)
     entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]
     known = database.facts.get("tokenizer")
-    tokenizer, tokens = _tokens(options, runs, options.vq_name or (known or {}).get("name"), motions)
+    tokenizer, vq = _tokenizer(options, runs, options.vq_name or (known or {}).get("name"))
     if tokenizer and tokenizer["tokenizer"] != known:
         raise UserError(f"{source} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
-    finished = _finish(options, folder, database.add(embed_library(retriever, entries, motions, tokens)))
+    added = embed_library(retriever, entries, motions, None if vq is None else tokenise(vq, motions))
+    database.write_with(added, folder)
     if source != folder:
         print(f"{source} stays as it is: give the others --database {options.output}")
-    return finished
+    return _finish(options, folder, retriever)
 
 
-def _finish(options: BuildOptions, folder: Path, database: RAGDatabase) -> Built:
-    """Makes the index that was asked for, says how good it is, and writes the folder."""
-    if options.index != "exact" and options.shard is None:
+def _finish(options: BuildOptions, folder: Path, retriever: Retriever) -> Built:
+    """Opens what was written; makes the index that was asked for, and says how good it is."""
+    database = RAGDatabase.load(folder, retriever.hash)
+    if options.index != "exact" and "shard" not in database.facts:
         database = database.with_index(options.index)
-        text = database.embedded.text
-        queries = text[torch.randperm(len(text), generator=torch.Generator().manual_seed(0))[:RECALL_QUERIES]]
-        k = min(RECALL_AT, len(database))
+        rows = torch.randperm(len(database.embedded.text), generator=torch.Generator().manual_seed(0))[:RECALL_QUERIES]
+        queries, k = database.embedded.text[rows].float(), min(RECALL_AT, len(database))
         recall = 100 * database.index.recall(queries, k)
         print(f"index {options.index}: {recall:.1f} % of the exact top {k} of {len(queries)} captions are found")
-    database.save(folder)
+        database.save(folder)
     return folder, database
 
 

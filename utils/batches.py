@@ -76,15 +76,15 @@ class Batches:
         for chosen, results in zip(batches, map_on_cores(function, batches, self.device), strict=True):
             yield from zip(chosen, results, strict=True)
 
-    def kept(
+    def complete(
         self,
         store: RowStore,
         keys: Sequence[bytes],
         function: Callable[[list[int]], Iterable[np.ndarray]],
         what: str,
         unit: str,
-    ) -> list[np.ndarray]:
-        """The rows of all items: read from a store, where those that are missing are made and kept first.
+    ) -> None:
+        """Makes the rows of items that are missing from a store, and keeps them.
 
         Args:
             store: see `RowStore.complete`.
@@ -93,4 +93,15 @@ class Batches:
             what, unit: for the bar; sizes are counted in the unit.
         """
         store.complete(keys, lambda missing: self.map(function, missing), what, unit, self.sizes)
+
+    def kept(
+        self,
+        store: RowStore,
+        keys: Sequence[bytes],
+        function: Callable[[list[int]], Iterable[np.ndarray]],
+        what: str,
+        unit: str,
+    ) -> list[np.ndarray]:
+        """The rows of all items, read from a store, see `complete`."""
+        self.complete(store, keys, function, what, unit)
         return [store.read(key) for key in keys]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.rag.search import MotionRows, SearchResult, distinct
+from models.rag.search import READ_AT_ONCE, MotionRows, SearchResult, distinct
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -45,7 +45,7 @@ class ApproximateRows:
     """
 
     def __init__(self, rows: MotionRows, index: Any) -> None:
-        if (index.ntotal, index.d) != tuple(rows.vectors.shape):
+        if (index.ntotal, index.d) != rows.shape:
             raise UserError(
                 f"the index holds {index.ntotal} rows of width {index.d}, the database others: build it again"
             )
@@ -59,8 +59,7 @@ class ApproximateRows:
             UserError: FAISS is not installed, or too few rows for `ivfpq`.
         """
         faiss = _faiss()
-        vectors = rows.vectors.float().cpu().numpy()
-        count, width = vectors.shape
+        count, width = rows.shape
         if kind == "hnsw":
             index = faiss.IndexHNSWFlat(width, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction = HNSW_BUILD
@@ -73,8 +72,9 @@ class ApproximateRows:
             codes = math.gcd(width, BYTES_PER_ROW)
             index = faiss.index_factory(width, f"IVF{lists},PQ{codes}", faiss.METRIC_INNER_PRODUCT)
             sample = np.random.default_rng(0).permutation(count)[: TRAINING_ROWS_PER_LIST * max(lists, 256)]
-            index.train(vectors[np.sort(sample)])
-        index.add(vectors)
+            index.train(rows.read(torch.from_numpy(np.sort(sample))).cpu().numpy())
+        for start in range(0, count, READ_AT_ONCE):
+            index.add(rows.read(slice(start, start + READ_AT_ONCE)).cpu().numpy())
         return cls(rows, index)
 
     @classmethod
@@ -98,16 +98,16 @@ class ApproximateRows:
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         """About the top k motions of each query (B, D); fewer where the index finds fewer, filled with motion -1."""
-        needed = min(max(k * self.rows.most * OVERFETCH, k), len(self.rows.vectors))
+        needed = min(max(k * self.rows.most * OVERFETCH, k), self.rows.shape[0])
         self._widen(needed)
         vectors = queries.float().cpu().numpy()
         _, found = self.index.search(vectors, needed)
         places = torch.from_numpy(found)
         here = places >= 0
-        rows = self.rows.vectors[places.clamp(min=0).to(self.rows.vectors.device)].cpu()
-        exact = torch.einsum("bd,bnd->bn", queries.float().cpu(), rows.float()).masked_fill(~here, -math.inf)
+        rows = self.rows.read(places.clamp(min=0).to(self.rows.owners.device)).cpu()
+        exact = torch.einsum("bd,bnd->bn", queries.float().cpu(), rows).masked_fill(~here, -math.inf)
         order = exact.argsort(dim=1, descending=True)
-        motions = torch.where(here, self.rows.owners.cpu()[places.clamp(min=0)], -1).gather(1, order)
+        motions = torch.where(here, self.rows.owners.cpu()[places.clamp(min=0)].long(), -1).gather(1, order)
         return distinct(motions, exact.gather(1, order), k)
 
     def recall(self, queries: Tensor, k: int) -> float:

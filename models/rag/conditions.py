@@ -42,7 +42,7 @@ class ConditionSource:
     def __init__(self, texts: TextFeatureStore, database: RAGDatabase | None, pool: Tensor | None, n_retrieved: int):
         self.texts, self.database, self.n_retrieved = texts, database, n_retrieved
         # Beside the library, so that no step asks the device which rows of it are meant.
-        self.pool = pool if pool is None or database is None else pool.to(database.motion_text.device)
+        self.pool = pool if pool is None or database is None else pool.to(database.device)
 
     def batch(self, caption_index: Tensor, draws: Draws | None = None, texts: TextFeatures | None = None) -> Condition:
         """The condition of captions (B,): the best K motions, or with `draws` K at random from the pool, in order.
@@ -59,9 +59,9 @@ class ConditionSource:
         pool = self.pool[caption_index]
         if not pool.shape[1]:
             nothing = empty_retrieval(self.database, len(caption_index), self.n_retrieved)
-            return make_condition(texts.to(self.database.motion_text.device), nothing).withheld(retrieval=True)
+            return make_condition(texts.to(self.database.device), nothing).withheld(retrieval=True)
         chosen = pool[:, : self.n_retrieved]
         if draws is not None and pool.shape[1] > self.n_retrieved:
             picked = draws.uniform(pool.shape[1]).argsort(dim=1)[:, : self.n_retrieved].sort(dim=1).values
             chosen = pool.gather(1, picked)
-        return make_condition(texts.to(self.database.motion_text.device), self.database.gather(chosen))
+        return make_condition(texts.to(self.database.device), self.database.gather(chosen))

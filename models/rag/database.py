@@ -1,5 +1,8 @@
 """The RAG database: a library of embedded motions and their captions, in a folder, searched exactly.
 
+A small library is held in single precision. A large one on the CPU stays in its files, in half precision, and is
+searched by its codes: opening it reads next to nothing, and processes share what they look at.
+
 Legend: B queries, M motions, R captions (rows), K retrieved, D embedding, P parts, N token steps, J part rows.
 """
 
@@ -7,103 +10,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from models.rag import storage
+from models.rag import codes, storage
 from models.rag.approximate import ApproximateRows, IndexKind
+from models.rag.embedded import Embedded, SearchBy, counts_of, held, joined_entries, pad_tokens, row_reader
+from models.rag.entries import Entries, Entry
 from models.rag.search import MotionRows, SearchResult
+from models.rag.writing import LARGE, write
 from models.transformer.condition import Retrieved
 from utils.errors import UserError
 from utils.fits import check_library_retriever
 
-FACTS = ("retriever", "dataset", "format", "tokenizer", "command", "index", "shard")
+__all__ = ["Embedded", "Entry", "RAGDatabase", "pad_tokens"]
 
-SearchBy = Literal["motion", "text", "both"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One motion of the library.
-
-    Attributes:
-        id: its file's name, with `@start-end` (seconds) when it is a part of the file.
-        take: motions of one take are the same performance: the parts of a file, and its mirrored twin.
-        captions: at least one.
-        frames: the part of its file, first and last + 1; None: all of it.
-    """
-
-    id: str
-    take: str
-    captions: tuple[str, ...]
-    frames: tuple[int, int] | None = None
-
-    @property
-    def file_name(self) -> str:
-        """Stem of the motion's file."""
-        return self.id if self.frames is None else self.id.rpartition("@")[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        plain: dict[str, Any] = {"id": self.id, "take": self.take, "captions": list(self.captions)}
-        return plain if self.frames is None else plain | {"frames": list(self.frames)}
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Embeddings of some motions, as a retriever made them (rows of unit length).
-
-    Attributes:
-        entries: M motions; the rows of `text` are their captions, motion after motion.
-        text: (R, D).
-        motion: (M, D).
-        parts: (M, P, D_p).
-        tokens: (M, N, J) base tokens, padded with zeros, or None.
-        steps: (M,) valid token steps, or None.
-    """
-
-    entries: tuple[Entry, ...]
-    text: Tensor
-    motion: Tensor
-    parts: Tensor
-    tokens: Tensor | None = None
-    steps: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        rows = sum(len(entry.captions) for entry in self.entries)
-        if not len(self.entries) == len(self.motion) == len(self.parts) or rows != len(self.text):
-            raise ValueError(
-                f"{len(self.entries)} motions with {rows} captions need as many rows, not {len(self.motion)} motion,"
-                f" {len(self.parts)} part and {len(self.text)} text rows"
-            )
-        if (self.tokens is None) != (self.steps is None):
-            raise ValueError("tokens and steps go together")
-        if self.tokens is not None and not len(self.entries) == len(self.tokens) == len(self.steps):
-            raise ValueError(f"{len(self.entries)} motions need as many token rows, not {len(self.tokens)}")
-        if without := [entry.id for entry in self.entries if not entry.captions]:
-            raise UserError(f"motion {without[0]} has no caption: the library needs at least one a motion")
-
-    @staticmethod
-    def join(parts: Sequence[Embedded]) -> Embedded:
-        """The motions of all parts, one part after the other; token grids are padded to the longest."""
-        tokens = steps = None
-        if all(part.tokens is not None for part in parts):
-            longest = max(part.tokens.shape[1] for part in parts)
-            tokens = torch.cat([functional.pad(p.tokens, (0, 0, 0, longest - p.tokens.shape[1])) for p in parts])
-            steps = torch.cat([part.steps for part in parts])
-        return Embedded(
-            tuple(entry for part in parts for entry in part.entries),
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("text", "motion", "parts")),
-            tokens,
-            steps,
-        )
+FACTS = ("retriever", "dataset", "split", "format", "tokenizer", "command", "index", "shard", "source")
 
 
 class RAGDatabase:
@@ -114,40 +42,64 @@ class RAGDatabase:
         facts: what the manifest tells besides the counts: `retriever` and with tokens `tokenizer` (name and hash each),
             `dataset`, `command`.
         index: answers searches `by="both"` without exclusions; none: they are exact too.
+        stored_codes: of the rows, see `models.rag.codes`; their names begin with what they compare with.
     """
 
-    def __init__(self, embedded: Embedded, facts: Mapping[str, Any], index: ApproximateRows | None = None) -> None:
+    def __init__(
+        self,
+        embedded: Embedded,
+        facts: Mapping[str, Any],
+        index: ApproximateRows | None = None,
+        stored_codes: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.embedded = embedded
+        self.entries: Entries = embedded.entries
         self.index = index
         self.facts = dict(facts)
-        counts = torch.tensor([len(entry.captions) for entry in embedded.entries], dtype=torch.long)
-        device = embedded.motion.device
-        self.row_motion = torch.repeat_interleave(torch.arange(len(counts)), counts).to(device)
-        # What a motion's captions say together: one R_t whatever the query, so that a retrieved motion is one number.
-        sums = torch.zeros_like(embedded.motion).index_add_(0, self.row_motion, embedded.text)
-        self.motion_text = functional.normalize(sums, dim=-1)
+        self.row_motion = torch.from_numpy(self.entries.row_motion).to(self.device)
+        self._ends = torch.from_numpy(self.entries.ends)
+        self._codes = dict(stored_codes or {})
         self._rows: dict[str, MotionRows] = {}
-        self._motions_of_take: dict[str, list[int]] = {}
-        for number, entry in enumerate(embedded.entries):
-            self._motions_of_take.setdefault(entry.take, []).append(number)
 
     def __len__(self) -> int:
-        return len(self.embedded.entries)
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """The M motions: id, take, captions."""
-        return self.embedded.entries
+        return len(self.entries)
 
     @property
     def dimension(self) -> int:
         """D."""
         return self.embedded.motion.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings are."""
+        return self.embedded.motion.device
+
+    @property
+    def in_files(self) -> bool:
+        """Whether the embeddings stay in their files."""
+        return self.embedded.motion.dtype == torch.float16
+
+    @cached_property
+    def motion_text(self) -> Tensor:
+        """(M, D): what a motion's captions say together, one R_t whatever the query, so that a retrieved motion is one
+        number."""
+        return self._mean_text(torch.arange(len(self)))
+
+    def _mean_text(self, motions: Tensor) -> Tensor:
+        """(n,) on the CPU -> (n, D), summed in the order of the captions."""
+        counts = torch.from_numpy(self.entries.counts)[motions]
+        of = torch.repeat_interleave(torch.arange(len(motions)), counts)
+        rows = (self._ends[motions] - counts.cumsum(0))[of] + torch.arange(len(of))
+        sums = torch.zeros(len(motions), self.dimension, device=self.device)
+        sums.index_add_(0, of.to(self.device), self.embedded.text[rows.to(self.device)].float())
+        return functional.normalize(sums, dim=-1)
+
     @cached_property
     def fingerprint(self) -> str:
         """Tells what a search finds in this library from what it finds in others."""
-        hashed = hashlib.sha256("\0".join(f"{entry.id}\0{entry.take}" for entry in self.entries).encode())
+        hashed = hashlib.sha256()
+        for name in ("id_bytes", "id_ends", "take_bytes", "take_ends", "take"):
+            hashed.update(np.ascontiguousarray(self.entries.arrays[name]))
         for rows in (self.embedded.text, self.embedded.motion, self.row_motion):
             hashed.update(rows.cpu().contiguous().numpy())
         return hashed.hexdigest()[:16]
@@ -158,9 +110,8 @@ class RAGDatabase:
         return self.facts["retriever"]["hash"]
 
     def to(self, device: torch.device | str) -> RAGDatabase:
-        """The same library on another device."""
-        tensors = {name: value.to(device) for name, value in vars(self.embedded).items() if isinstance(value, Tensor)}
-        return RAGDatabase(replace(self.embedded, **tensors), self.facts, self.index)
+        """The same library on another device, in single precision."""
+        return RAGDatabase(held(self.embedded, device), self.facts, self.index)
 
     def search(
         self,
@@ -199,20 +150,20 @@ class RAGDatabase:
     def rows(self, by: SearchBy) -> MotionRows:
         """The rows that stand for the motions. That of `both` is the middle of a caption and its motion."""
         if by not in self._rows:
-            embedded, owners = self.embedded, self.row_motion
-            vectors = {
-                "motion": lambda: embedded.motion,
-                "text": lambda: embedded.text,
-                "both": lambda: (embedded.text + embedded.motion[owners]) / 2,
-            }[by]()
-            self._rows[by] = MotionRows(
-                vectors, torch.arange(len(self), device=owners.device) if by == "motion" else owners
-            )
+            owners, ends = self.row_motion, self._ends
+            if by == "motion":
+                owners = torch.arange(len(self), device=self.device)
+                ends = torch.arange(1, len(self) + 1)
+            read = row_reader(self.embedded.text, self.embedded.motion, self.row_motion, by)
+            stored = {name.removeprefix(f"{by}_"): value for name, value in self._codes.items() if name.startswith(by)}
+            coded = codes.Codes(stored, len(owners), self.dimension) if stored else None
+            vectors = read if self.in_files else read(slice(None))
+            self._rows[by] = MotionRows(vectors, owners, ends, self.dimension, coded)
         return self._rows[by]
 
     def _motions_of(self, takes: str | Collection[str] | None) -> list[int]:
         names = [takes] if isinstance(takes, str) else set(takes or ())
-        return [motion for take in names for motion in self._motions_of_take.get(take, ())]
+        return [motion for take in names for motion in self.entries.motions_of(take)]
 
     def gather(self, indices: Tensor) -> Retrieved:
         """What a generator sees of motions (B, K): R_t (mean of a motion's captions), R_m, parts, and tokens if any."""
@@ -224,13 +175,19 @@ class RAGDatabase:
             longest = int(steps.max()) if steps.device.type == "cpu" else self.embedded.tokens.shape[1]
             tokens = self.embedded.tokens[indices][:, :, :longest].long()
         return Retrieved(
-            text=self.motion_text[indices],
-            motion=self.embedded.motion[indices],
+            text=self._text_of(indices),
+            motion=self.embedded.motion[indices].float(),
             mask=torch.ones_like(indices, dtype=torch.bool),
-            parts=self.embedded.parts[indices],
+            parts=self.embedded.parts[indices].float(),
             tokens=tokens,
             steps=steps,
         )
+
+    def _text_of(self, indices: Tensor) -> Tensor:
+        """Motions (B, K) -> R_t (B, K, D): of a library in its files only those that are asked for."""
+        if not self.in_files:
+            return self.motion_text[indices]
+        return self._mean_text(indices.flatten()).unflatten(0, indices.shape)
 
     def add(self, others: Embedded) -> RAGDatabase:
         """The library with more motions, embedded by the same retriever; an index must be built anew.
@@ -238,20 +195,31 @@ class RAGDatabase:
         Raises:
             UserError: an id that is there already, or motions without the tokens that the library's motions have.
         """
-        known = {entry.id for entry in self.entries}
-        if repeated := [entry.id for entry in others.entries if entry.id in known]:
-            raise UserError(f"motion {repeated[0]} is in the database already: give it another name")
+        self.check_addition(others)
+        facts = {name: value for name, value in self.facts.items() if name != "index"}
+        both = [held(each, self.device) for each in (self.embedded, others)]
+        return RAGDatabase(Embedded.join(both), facts)
+
+    def check_addition(self, others: Embedded) -> None:
+        """Raises `UserError` for motions that cannot be added, see `add`."""
+        new = set(others.entries.ids)
+        if repeated := next((name for name in self.entries.ids if name in new), None):
+            raise UserError(f"motion {repeated} is in the database already: give it another name")
         if self.embedded.tokens is not None and others.tokens is None:
             raise UserError("the database holds base tokens: motions added to it need theirs too (--vq_name)")
-        device = self.embedded.motion.device
-        tensors = {name: value.to(device) for name, value in vars(others).items() if isinstance(value, Tensor)}
+
+    def write_with(self, others: Embedded, folder: Path) -> None:
+        """Writes the library with more motions, see `add`, of which nothing is held in memory."""
+        self.check_addition(others)
+        both = [self.embedded, others]
+        longest = None if self.embedded.tokens is None else max(each.tokens.shape[1] for each in both)
         facts = {name: value for name, value in self.facts.items() if name != "index"}
-        return RAGDatabase(Embedded.join([self.embedded, replace(others, **tensors)]), facts)
+        write(folder, facts, joined_entries(both), both, longest)
 
     def with_index(self, kind: IndexKind) -> RAGDatabase:
         """The same library with an approximate index, see `models.rag.approximate`."""
         index = ApproximateRows.build(self.rows("both"), kind)
-        return RAGDatabase(self.embedded, {**self.facts, "index": kind}, index)
+        return RAGDatabase(self.embedded, {**self.facts, "index": kind}, index, self._codes)
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder, embeddings in half precision. A former database stays until the new one is complete.
@@ -259,79 +227,54 @@ class RAGDatabase:
         Raises:
             UserError: the folder cannot be written, or holds something else than a database.
         """
-        embedded = self.embedded
-        tensors = {
-            "text": embedded.text.half(),
-            "motion": embedded.motion.half(),
-            "parts": embedded.parts.half(),
-            "row_motion": self.row_motion.int(),
-        }
-        if embedded.tokens is not None:
-            tensors |= {"tokens": embedded.tokens.short(), "steps": embedded.steps.short()}
-        entries = [entry.to_dict() for entry in self.entries]
         write_index = None if self.index is None else self.index.save
-        storage.write(Path(folder), {**self.facts, **self._counts()}, entries, tensors, write_index)
-
-    def _counts(self) -> dict[str, Any]:
-        embedded = self.embedded
-        counts: dict[str, Any] = {
-            "motions": len(self),
-            "captions": len(embedded.text),
-            "dimension": self.dimension,
-            "parts": list(embedded.parts.shape[1:]),
-        }
-        if embedded.tokens is not None:
-            counts["tokens"] = list(embedded.tokens.shape[1:])
-        return counts
+        write(Path(folder), self.facts, self.entries, [self.embedded], write_index=write_index)
 
     @classmethod
     def load(
-        cls, folder: Path | str, retriever_hash: str | None = None, device: torch.device | str = "cpu"
+        cls,
+        folder: Path | str,
+        retriever_hash: str | None = None,
+        device: torch.device | str = "cpu",
+        in_files: bool = False,
     ) -> RAGDatabase:
-        """Reads a folder and checks that its files belong together.
+        """Opens a folder and checks that its files belong together.
 
         Args:
             folder: what `save` wrote.
             retriever_hash: of the retriever that will make the queries; another one than the database's is refused.
             device: where the embeddings go.
+            in_files: leaves a small library in its files too.
+
         Raises:
             UserError: missing or truncated files, another format or retriever, counts that do not fit; says which.
         """
         folder = Path(folder)
-        manifest, raw_entries, tensors = storage.read(folder)
+        manifest, entries, tensors, stored_codes = storage.read(folder)
         check_library_retriever(folder, manifest, retriever_hash)
-        entries = tuple(
-            Entry(
-                each["id"], each["take"], tuple(each["captions"]), tuple(each["frames"]) if "frames" in each else None
-            )
-            for each in raw_entries
-        )
         wrong = UserError(f"{folder}: the files do not belong together: build the database again")
-        counts = torch.tensor([len(entry.captions) for entry in entries], dtype=torch.long)
-        if not torch.equal(torch.repeat_interleave(torch.arange(len(counts)), counts), tensors["row_motion"].long()):
-            raise wrong
+        floats = [tensors[name] for name in ("text", "motion", "parts")]
         try:
-            embedded = Embedded(
-                entries,
-                *(tensors[name].to(device, torch.float32) for name in ("text", "motion", "parts")),
-                *(tensors[name].to(device) if name in tensors else None for name in ("tokens", "steps")),
+            embedded = Embedded(entries, *floats, tensors.get("tokens"), tensors.get("steps"))
+            if any(value.dtype != torch.float16 for value in floats):
+                raise ValueError("embeddings of another type")
+            if not len(entries) or embedded.motion.ndim != 2 or embedded.motion.shape[1:] != embedded.text.shape[1:]:
+                raise ValueError("embeddings of other shapes")
+            in_files |= torch.device(device).type == "cpu" and len(embedded.text) > LARGE
+            database = cls(
+                embedded if in_files else held(embedded, device),
+                {name: manifest[name] for name in FACTS if name in manifest},
+                stored_codes=stored_codes if in_files else None,
             )
-        except ValueError as error:
+            if in_files and stored_codes:
+                for by in get_args(SearchBy):
+                    database.rows(by)
+        except (ValueError, KeyError) as error:
             raise wrong from error
-        database = cls(embedded, {name: manifest[name] for name in FACTS if name in manifest})
-        if any(manifest.get(name) != value for name, value in database._counts().items()):
+        if any(manifest.get(name) != value for name, value in counts_of(entries, embedded).items()):
             raise wrong
         if (embedded.tokens is None) == ("tokenizer" in database.facts):
             raise wrong
         if "index" in database.facts:
             database.index = ApproximateRows.load(database.rows("both"), folder / storage.INDEX)
         return database
-
-
-def pad_tokens(tokens: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:
-    """Base tokens of each motion, (N, J) of different N -> padded (M, N, J) int16 and steps (M,) int16."""
-    rows = [torch.as_tensor(each).short() for each in tokens]
-    return (
-        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
-        torch.tensor([len(row) for row in rows], dtype=torch.int16),
-    )

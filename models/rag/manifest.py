@@ -12,7 +12,7 @@ from utils.formats import format_of
 from utils.motion_format import MotionFormat
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMATS = (1, 2)  # with entries as JSON, and in arrays
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is no RAG database ({MANIFEST} is missing): make one with build_rag_database.py")
     manifest = read_json(path)
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(f"{path} has format {version}, not {FORMAT_VERSION}: build the database again")
+    if type(version) is not int or version not in FORMATS:
+        raise UserError(f"{path} has format {version}, not {FORMATS[0]} or {FORMATS[1]}: build the database again")
     return manifest
 
 

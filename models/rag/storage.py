@@ -1,41 +1,100 @@
-"""The files of a RAG database: manifest.json (what it is), entries.json (whose rows), embeddings.safetensors."""
+"""The files of a RAG database: manifest.json (what it is), entries.json (whose rows), embeddings.safetensors. A large
+one has its entries in arrays instead, and codes.safetensors, a short form of the rows to search in.
+
+Arrays are written where they belong and read where they lie: neither side holds a library in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from models.rag.manifest import FORMAT_VERSION, MANIFEST, read_manifest
+from models.rag.entries import ARRAYS, Entries, Entry
+from models.rag.manifest import FORMATS, MANIFEST, read_manifest
 from utils.errors import UserError
-from utils.files import give_usual_mode, read_json, replaced_folder, write_json
+from utils.files import read_json, replaced_folder, write_json
 
-ENTRIES, EMBEDDINGS, INDEX = "entries.json", "embeddings.safetensors", "index.faiss"
+ENTRIES, LARGE_ENTRIES = "entries.json", "entries.safetensors"
+EMBEDDINGS, CODES, INDEX = "embeddings.safetensors", "codes.safetensors", "index.faiss"
 TENSORS = ("text", "motion", "parts", "row_motion")
+TYPES = {np.dtype(kind): name for kind, name in {
+    "u1": "U8", "i1": "I8", "i2": "I16", "i4": "I32", "i8": "I64", "f2": "F16", "f4": "F32",
+}.items()}  # fmt: skip
+ALIGNED = 64  # bytes
+
+Shape = tuple[tuple[int, ...], Any]  # of an array, and the type of its numbers
 
 
 class Stored(NamedTuple):
-    """What a folder holds, each file checked on its own."""
+    """What a folder holds, each file checked on its own. Tensors stay in their files until they are looked at."""
 
     manifest: dict[str, Any]
-    entries: list[dict[str, Any]]  # id, take, captions, frames of the parts of a file
+    entries: Entries
     tensors: dict[str, Tensor]
+    codes: dict[str, Tensor] | None
+
+
+@contextlib.contextmanager
+def new_arrays(path: Path, shapes: Mapping[str, Shape]) -> Iterator[dict[str, np.ndarray]]:
+    """Makes a safetensors file whose arrays are filled where they lie in it.
+
+    Raises:
+        OSError: there is no room for it, which is known before anything is filled.
+    """
+    header, end = {}, 0
+    for name, (shape, kind) in shapes.items():
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        header[name] = {"dtype": TYPES[np.dtype(kind)], "shape": shape, "data_offsets": (end, end + size)}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNED)
+    start = 8 + len(text)
+    with open(path, "wb+") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.flush()
+        if end:
+            os.posix_fallocate(file.fileno(), start, end)
+        content = np.memmap(file, np.uint8, "r+")
+    yield {
+        name: content[slice(*(start + place for place in header[name]["data_offsets"]))].view(kind).reshape(shape)
+        for name, (shape, kind) in shapes.items()
+    }
+    content.flush()
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays that are in memory, or in other files."""
+    with new_arrays(path, {name: (value.shape, value.dtype) for name, value in arrays.items()}) as places:
+        for name, value in arrays.items():
+            places[name][...] = value
 
 
 def write(
     folder: Path,
     manifest: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
-    tensors: Mapping[str, Tensor],
+    entries: Entries,
+    shapes: Mapping[str, Shape],
+    fill: Callable[[dict[str, np.ndarray]], None],
+    encode: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]] | None,
+    large: bool,
     write_index: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes the folder. A database that was there stays until the new one is complete.
 
     Args:
+        shapes: of the embeddings.
+        fill: fills them.
+        encode: makes their codes.
+        large: whether the entries are arrays.
         write_index: writes the index file, if there is one.
 
     Raises:
@@ -43,50 +102,72 @@ def write(
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is no RAG database: give another folder")
-    try:
-        with replaced_folder(folder) as temporary:
-            save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / EMBEDDINGS)
-            give_usual_mode(temporary / EMBEDDINGS)
-            write_json(temporary / ENTRIES, list(entries))
-            if write_index is not None:
-                write_index(temporary / INDEX)
-            write_json(temporary / MANIFEST, {"format_version": FORMAT_VERSION, **manifest})
-    except SafetensorError as error:
-        raise UserError(f"cannot write {folder}: {error}") from error
+    with replaced_folder(folder) as temporary:
+        with new_arrays(temporary / EMBEDDINGS, {**shapes, "row_motion": (entries.row_motion.shape, np.int32)}) as rows:
+            rows["row_motion"][:] = entries.row_motion
+            fill(rows)
+            if encode is not None:
+                write_arrays(temporary / CODES, encode(rows))
+        if large:
+            write_arrays(temporary / LARGE_ENTRIES, entries.arrays)
+        else:
+            write_json(temporary / ENTRIES, [entry.to_dict() for entry in entries])
+        if write_index is not None:
+            write_index(temporary / INDEX)
+        write_json(temporary / MANIFEST, {"format_version": FORMATS[large], **manifest})
 
 
 def read(folder: Path) -> Stored:
-    """Reads the folder.
+    """Opens the folder.
 
     Raises:
         UserError: a file is missing, truncated or of another format; says which.
     """
-    return Stored(read_manifest(folder), _read_entries(folder / ENTRIES), _read_tensors(folder / EMBEDDINGS))
+    manifest = read_manifest(folder)
+    tensors = _read_tensors(folder / EMBEDDINGS, TENSORS)
+    rows = tensors["row_motion"].numpy()
+    try:
+        if manifest["format_version"] == FORMATS[False]:
+            entries = Entries.of(_read_entries(folder / ENTRIES))
+            if not np.array_equal(entries.row_motion, rows):
+                raise ValueError("other rows")
+        else:
+            arrays = _read_tensors(folder / LARGE_ENTRIES, ARRAYS)
+            entries = Entries({name: value.numpy() for name, value in arrays.items()}, rows)
+    except (ValueError, IndexError, TypeError) as error:
+        raise UserError(f"{folder}: the files do not belong together: build the database again") from error
+    codes = _read_tensors(folder / CODES, ()) if (folder / CODES).is_file() else None
+    return Stored(manifest, entries, tensors, codes)
 
 
-def _read_entries(path: Path) -> list[dict[str, Any]]:
+def _read_entries(path: Path) -> list[Entry]:
     entries = read_json(path)
     fields = {"id": str, "take": str, "captions": list}
     for entry in entries if isinstance(entries, list) else [None]:
         if (
             not isinstance(entry, dict)
             or any(not isinstance(entry.get(name), kind) for name, kind in fields.items())
+            or not all(isinstance(caption, str) for caption in entry["captions"])
             or not _is_span(entry.get("frames", [0, 1]))
         ):
             raise UserError(f"{path} is not a list of motions with id, take and captions: build the database again")
-    return entries
+    return [
+        Entry(each["id"], each["take"], tuple(each["captions"]), tuple(each["frames"]) if "frames" in each else None)
+        for each in entries
+    ]
 
 
 def _is_span(frames: Any) -> bool:
     return isinstance(frames, list) and [type(each) for each in frames] == [int, int] and 0 <= frames[0] < frames[1]
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path, needed: tuple[str, ...] | Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a file, mapped into memory."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is missing or truncated: build the database again") from error
-    if missing := [name for name in TENSORS if name not in tensors]:
+    if missing := [name for name in needed if name not in tensors]:
         raise UserError(f"{path} lacks {', '.join(missing)}: build the database again")
     return tensors

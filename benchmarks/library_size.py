@@ -1,0 +1,185 @@
+"""What a library costs as it grows: `python -m benchmarks.library_size --rows 1000 10000 100000 1000000 [--width 512]`.
+
+Synthetic motions of one caption each, with parts and base tokens, are written to a folder, opened in a process of its
+own and searched: alone, 64 queries at once, with takes left out. What is found is compared with all similarities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from benchmarks.figures import median_seconds
+from models.rag.database import Embedded, Entry, RAGDatabase
+from models.rag.entries import Entries
+from models.rag.writing import write
+
+FACTS = {
+    "retriever": {"name": "tmr", "hash": "synthetic"},
+    "dataset": "humanml3d",
+    "tokenizer": {"name": "vq", "hash": "synthetic"},
+}
+PARTS, STEPS, TOP, TOGETHER = 6, 49, 10, 64
+PART_WIDTH = {128: 96, 512: 512}  # of the mini retriever, and of the paper's
+AT_ONCE = 1 << 14
+COMPARED = 4  # queries that are compared with all similarities, one after the other
+WORDS = [
+    "a",
+    "person",
+    "walks",
+    "turns",
+    "left",
+    "right",
+    "jumps",
+    "kicks",
+    "waves",
+    "slowly",
+    "quickly",
+    "forward",
+    "then",
+    "sits",
+    "down",
+    "and",
+    "up",
+]
+
+
+class Rows:
+    """Random unit vectors that lie like those of the shipped retriever: a quarter of their squared length is common to
+    all, the rest in axes of which each sixteenth of the width has 1 / e of the one before; or in no direction more than
+    in any other, the worst case.
+
+    Args:
+        width: D.
+        even: no direction more than another.
+    """
+
+    def __init__(self, width: int, even: bool) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.axes, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+        spread = torch.exp(-torch.arange(width) / (width / 16) / 2)
+        self.spread = torch.ones(width) if even else spread / spread.norm()
+        self.common = 0.0 if even else 1 / 3**0.5
+        self.generator = torch.Generator().manual_seed(0)
+
+    def draw(self, count: int) -> torch.Tensor:
+        """(count, D)."""
+        rows = torch.randn(count, len(self.spread), generator=self.generator) * self.spread
+        rows[:, -1] += self.common
+        return functional.normalize(rows @ self.axes, dim=-1)
+
+
+def motions(count: int) -> Iterator[Entry]:
+    """Motions of two a take and of one caption."""
+    rng = np.random.default_rng(0)
+    for start in range(0, count, AT_ONCE):
+        words = rng.integers(0, len(WORDS), (min(AT_ONCE, count - start), 10)).tolist()
+        for number, chosen in enumerate(words, start=start):
+            yield Entry(f"{number:08d}", f"take{number // 2:08d}", (" ".join(WORDS[word] for word in chosen),))
+
+
+def make(folder: Path, count: int, width: int, even: bool) -> None:
+    """Writes a library."""
+    draw, entries = Rows(width, even).draw, Entries.of(motions(count))
+    parts = torch.randn(AT_ONCE, PARTS, PART_WIDTH.get(width, width)).half()
+    tokens = torch.randint(0, 256, (AT_ONCE, STEPS, PARTS), dtype=torch.int16)
+
+    def blocks() -> Iterator[Embedded]:
+        for start in range(0, count, AT_ONCE):
+            n = min(AT_ONCE, count - start)
+            block = tuple(Entry("", "", ("",)) for _ in range(n))
+            steps = torch.full((n,), STEPS, dtype=torch.int16)
+            yield Embedded(block, draw(n), draw(n), parts[:n], tokens[:n], steps)
+
+    write(folder, FACTS, entries, blocks())
+
+
+def memory() -> tuple[float, float]:
+    """Megabytes of this process: its own, and in all with the pages of files that it looks at."""
+    told = Path("/proc/self/status").read_text()
+    value = {line.split(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith("Rss")}
+    return int(value["RssAnon"]) / 1024, (int(value["RssAnon"]) + int(value["RssFile"])) / 1024
+
+
+def ask(folder: Path, width: int, even: bool) -> dict[str, float]:
+    """Opens a library and searches it."""
+    before = memory()
+    started = time.perf_counter()
+    library = RAGDatabase.load(folder, "synthetic")
+    figures = {"open s": time.perf_counter() - started}
+    figures["own MB after open"], figures["all MB after open"] = (a - b for a, b in zip(memory(), before, strict=True))
+    rows = Rows(width, even)
+    rows.generator.manual_seed(2)
+    queries = rows.draw(TOGETHER)
+    started = time.perf_counter()
+    library.search(queries[:1], TOP)
+    figures["first ms"] = 1000 * (time.perf_counter() - started)
+    figures["alone ms"] = 1000 * median_seconds(lambda: library.search(queries[:1], TOP), 9)
+    figures["in 64 ms"] = 1000 / TOGETHER * median_seconds(lambda: library.search(queries, TOP), 3)
+    takes = [library.entries[row].take for row in library.search(queries, 1).indices[:, 0].tolist()]
+    without = median_seconds(lambda: library.search(queries, TOP, takes), 3)
+    figures["takes left out ms"] = 1000 / TOGETHER * without
+    for by in ("motion", "text"):
+        library.search(queries[:1], TOP, by=by)
+        figures[f"{by} ms"] = 1000 * median_seconds(lambda by=by: library.search(queries[:1], TOP, by=by), 5)
+    found = library.search(queries[:COMPARED], TOP)
+    figures["gather ms"] = 1000 * median_seconds(lambda: library.gather(found.indices), 5)
+    figures["own MB after search"], figures["all MB after search"] = (
+        a - b for a, b in zip(memory(), before, strict=True)
+    )
+    reader = library.rows("both")
+    scores = torch.cat(
+        [
+            (reader.read(slice(start, start + AT_ONCE)) @ queries[:COMPARED].T)
+            for start in range(0, len(library), AT_ONCE)
+        ]
+    ).T
+    best = scores.topk(TOP)
+    figures["equal to all similarities"] = float(
+        (best.indices == found.indices).all() or (best.values - found.scores).abs().max() < 1e-6
+    )
+    return figures
+
+
+def main() -> None:
+    """One row of the table a size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--even", action="store_true", help="rows without any structure: the worst case")
+    parser.add_argument("--folder", help="where the libraries are written; none: a temporary folder")
+    parser.add_argument("--ask", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.ask:
+        print(json.dumps(ask(Path(options.folder), options.width, options.even)))
+        return
+    print(f"{options.width} wide, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    for count in options.rows:
+        with tempfile.TemporaryDirectory(dir=options.folder) as place:
+            folder = Path(place) / "library"
+            started = time.perf_counter()
+            make(folder, count, options.width, options.even)
+            built = time.perf_counter() - started
+            size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+            command = [sys.executable, "-m", "benchmarks.library_size", "--ask", "--folder", str(folder)]
+            command += ["--width", str(options.width), *(["--even"] if options.even else [])]
+            figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        print(f"{count:>10,} rows: written in {built:.1f} s ({size:,.0f} MB, peak {peak:,.0f} MB), {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
