@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, distributed, nn
 
 from Part_TMR.model import RetrieverModel
+from utils.errors import UserError
 
 NO_ENTRY = -1
+MOST_ADDED = 1 << 53
 
 
 class Keys(NamedTuple):
@@ -45,6 +47,8 @@ class EmbeddingQueue(nn.Module):
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
         self._added = int(self.added)
+        if not 0 <= self._added <= MOST_ADDED:
+            raise UserError(f"the queue of this state says that it was given {self._added} keys")
 
     @property
     def filled_share(self) -> Tensor:

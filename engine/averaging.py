@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from utils.checkpoint import misfit
 from utils.errors import UserError
 
 
@@ -58,8 +59,10 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: object)
     Raises:
         UserError: `weights` are not those of the model; `source` is named.
     """
-    own = dict(model.named_parameters())
+    own = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    wrong = [str(name)[:60] for name in weights if name not in own]
+    wrong += [name for name in own if weights and (name not in weights or misfit(own[name], weights[name]))]
+    if wrong:
+        raise UserError(f"{source} is not a state of this training: its trained weight {wrong[0]} does not fit")
     for name, value in weights.items():
-        if name not in own or not isinstance(value, Tensor) or own[name].shape != value.shape:
-            raise UserError(f"{source} is not a state of this training: its trained weight {name} does not fit")
         own[name].copy_(value)

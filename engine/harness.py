@@ -22,6 +22,7 @@ from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
 from engine.processes import join_processes, part_together
 from engine.progress import Progress
+from engine.restoring import check_position, load_optimizer, load_scaler
 from engine.run_state import best_name, epoch_name, read_latest
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from engine.settings import TrainSettings
@@ -128,7 +129,7 @@ class Harness:
         checkpoint = read_latest(self.run_dir)
         if checkpoint is not None:
             state = {f"model.{name}": value for name, value in checkpoint["model"].items()}
-            load_state(self.task, state | checkpoint["task"], self._path(LATEST))
+            load_state(self.task, {**state, **checkpoint["task"]}, self._path(LATEST))
         elif settings.init_from is not None:
             start = initialise(self.task.model, settings.init_from, settings.init_partial)
             self.task.weights_changed()
@@ -322,15 +323,11 @@ class Harness:
             save_checkpoint(self._path(LATEST), content)
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
-        source = self._path(LATEST)
-        try:
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
-            if self.accelerator.scaler is not None and checkpoint["scaler"]:
-                self.accelerator.scaler.load_state_dict(checkpoint["scaler"])
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{source} is not a state of this training: its optimizer does not fit ({error})"
-            ) from error
+        source, scaler = self._path(LATEST), self.accelerator.scaler
+        check_position(checkpoint, self.steps_per_epoch, source)
+        load_optimizer(self.optimizer, checkpoint["optimizer"], source)
+        if scaler is not None and checkpoint["scaler"]:
+            load_scaler(scaler, checkpoint["scaler"], source)
         set_weights(self.task.model, checkpoint["trained"], source)
         self.step, self.epoch = checkpoint["step"], checkpoint["epoch"]
         self.batch_in_epoch, self.best = checkpoint["batch_in_epoch"], dict(checkpoint["best"])

@@ -7,8 +7,7 @@ model is built, and exported runs are read without torch.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from utils import fits
 from utils.checkpoint_names import EXPORT_SUFFIX, list_checkpoints
 from utils.errors import UserError, run_script
 from utils.run import Run
+from utils.tensor_files import CHECKED_BYTES, count_numbers, read_header, verify
 
 WORDS = {
     "vq": "2D RVQ-VAE",
@@ -30,6 +30,7 @@ WORDS = {
     "database": "RAG database",
 }
 HASHED = ("vq", "tmr", "evaluator")  # what others are trained with, or scored by
+LARGEST = 1e300  # of what is shown
 Facts = dict[str, Any]
 
 
@@ -113,17 +114,25 @@ def _weights(path: Path) -> Facts:
     found: Facts = {"file": path.name, "megabytes": round(path.stat().st_size / 1e6, 1)}
     try:
         if path.suffix == EXPORT_SUFFIX:
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-            return found | {"numbers": sum(map(math.prod, shapes))}
-        import torch
+            header = read_header(path)
+            if path.stat().st_size <= CHECKED_BYTES:
+                verify(path, header)
+            return found | {"numbers": count_numbers(header)}
+        from utils.checkpoint import model_of, read_checkpoint
 
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        told = {name: content[name] for name in ("step", "metrics") if name in content}
-        return found | {"numbers": sum(value.numel() for value in content["model"].values()), **told}
+        content = read_checkpoint(path, values=path.stat().st_size <= CHECKED_BYTES)
+        numbers = sum(value.numel() for value in model_of(content, path).values())
+        return found | {"numbers": numbers} | _validated(content.get("step"), content.get("metrics"))
     except Exception as error:  # damaged bytes raise whatever the reader stumbles over
         return found | {"damaged": " ".join(str(error).split())[:80] or type(error).__name__}
+
+
+def _validated(step: Any, metrics: Any) -> Facts:
+    """What a checkpoint or a config tells of its weights' step and validation, where that is of their kinds."""
+    values = metrics if isinstance(metrics, Mapping) else {}
+    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    facts = {"metrics": {str(name): value for name, value in numbers.items() if not abs(value) > LARGEST}}
+    return facts | ({"step": step} if type(step) is int else {})
 
 
 def _run_facts(run: Run) -> Facts:
@@ -131,7 +140,7 @@ def _run_facts(run: Run) -> Facts:
     checkpoints = [_weights(run.folder / "model" / name) for name in list_checkpoints(run.folder)]
     for found in checkpoints:
         if found["file"] == Path(str(run.value("exported", "checkpoint"))).stem + EXPORT_SUFFIX:
-            found |= {key: run.value("exported", key) for key in ("step", "metrics")}
+            found |= _validated(run.value("exported", "step"), run.value("exported", "metrics"))
     try:
         weights = run.checkpoint().name
     except UserError:
