@@ -106,13 +106,13 @@ def read_tensors(path: Path | str, framework: Literal["pt", "np"]) -> tuple[dict
     Raises:
         UserError: missing, damaged, or beyond the limits.
     """
+    if not Path(path).is_file():
+        raise UserError(f"{path} does not exist")
     try:
         header = read_header(path)
         verify(path, header)
         with safe_open(path, framework=framework) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, header.metadata  # noqa: SIM118 - no mapping
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # damaged bytes raise whatever the reader stumbles over
