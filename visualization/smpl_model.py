@@ -1,7 +1,7 @@
 """The user's SMPL body model file: found, read without running anything in it, and made into a `smplx` module.
 
-The published `.pkl` files are pickles of arrays, sparse matrices and `chumpy` objects. Stand-ins of these three are made
-and nothing else is: `chumpy` itself is not needed.
+The published `.pkl` files are pickles of arrays, sparse matrices and `chumpy` objects. Only stand-ins of these three
+are made: `chumpy` itself is not needed.
 """
 
 from __future__ import annotations
