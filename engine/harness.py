@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,16 @@ from engine.health import HealthMonitor
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
+from engine.optimizer_state import checked_moments, checked_scale
 from engine.processes import join_processes, part_together
 from engine.progress import Progress
-from engine.restoring import check_position, load_optimizer, load_scaler
-from engine.run_state import best_name, epoch_name, read_latest
+from engine.run_state import Best, best_name, check_position, epoch_name, read_best, read_state
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from engine.settings import TrainSettings
 from engine.task import Task
 from engine.validation import validate, validation_batches
 from utils.checkpoint import load_state, save_checkpoint
-from utils.checkpoint_names import LATEST
+from utils.checkpoint_names import LATEST, PREVIOUS
 from utils.errors import UserError
 from utils.files import read_json
 
@@ -86,27 +86,32 @@ class Harness:
         limit = settings.max_epoch * self.steps_per_epoch
         self.total_steps = min(limit, settings.max_steps) if settings.max_steps else limit
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
-        self.best: dict[str, float] = {}
+        self.best = Best({}, {}, [])
         self._epoch_end_due = False  # steps were taken since the last validation and summary line
         self.interruption = Interruption(self.world, self.device)
         self._stop = False  # some process was interrupted, and all know of it
 
     # Training
 
-    def fit(self) -> None:
+    def fit(self, guard: Callable[[], None] = lambda: None) -> None:
         """Trains from the latest checkpoint, or from the start, to the end.
+
+        Args:
+            guard: called before each write into the run's folder; raises when it is another process's by now.
 
         Raises:
             UserError: a non-finite loss (its name and the step are told), or a checkpoint that does not fit.
             SystemExit: code 130 after Ctrl-C or SIGTERM; the state is saved.
         """
-        start, interrupted, settings = self._prepare(), False, self.settings
+        self.guard = guard
+        former, start = self._prepare()
+        interrupted, settings = False, self.settings
         with self.interruption.watched():
             limits = self.step, self.total_steps, settings.log_every
-            self.progress = Progress(self.run_dir, *limits, self.device, active=self.rank == 0)
+            validated, active = not self._epoch_end_due, self.rank == 0
+            self.progress = Progress(self.run_dir, *limits, self.device, former, validated, active)
             try:
-                if start:
-                    self.progress.say(start)
+                self.progress.say(*start)
                 self._train()
                 self.progress.say(f"finished {self.run_dir} at step {self.step}")
             except Interrupted:
@@ -121,31 +126,40 @@ class Harness:
         if interrupted:
             raise SystemExit(INTERRUPTED_EXIT_CODE)
 
-    def _prepare(self) -> str:
-        """Builds optimiser and distributed wrapper, restores the latest checkpoint; says how the training starts."""
-        settings, start = self.settings, ""
+    def _prepare(self) -> tuple[Mapping[str, Any], list[str]]:
+        """Builds optimiser and distributed wrapper, restores the latest state.
+
+        Returns:
+            what the progress was when that was saved, and lines that say how the training starts.
+        """
+        settings, first = self.settings, self.rank == 0
         self.task.to(self.device)
         self.task.model.train()  # not the whole task: momentum copies choose for themselves
-        checkpoint = read_latest(self.run_dir)
-        if checkpoint is not None:
-            state = {f"model.{name}": value for name, value in checkpoint["model"].items()}
-            load_state(self.task, {**state, **checkpoint["task"]}, self._path(LATEST))
-        elif settings.init_from is not None:
-            start = initialise(self.task.model, settings.init_from, settings.init_partial)
-            self.task.weights_changed()
         groups = self.task.parameter_groups(settings.lr)
         for group in groups:
             group["initial_lr"] = group["lr"]
+        self.trained = [parameter for group in groups for parameter in group["params"]]
+        state = read_state(self.run_dir, self._load, tidy=first)
+        start = []
+        if state is None and settings.init_from is not None:
+            start.append(initialise(self.task.model, settings.init_from, settings.init_partial))
+            self.task.weights_changed()
         optimizer = torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.task, optimizer)
         self.average = WeightAverage(self.task.model, settings.ema)  # the processes have the same weights only now
-        self.trained = [parameter for group in groups for parameter in group["params"]]
-        if checkpoint is not None:
-            self._restore(checkpoint)
-            start = f"resumed {self.run_dir} at step {self.step} of {self.total_steps}"
-            if checkpoint["trained"] and not settings.ema:
-                start += "; without --ema the average that it had is given up"
-        return start
+        if state is not None:
+            self._restore(state.content, state.path)
+            start += [state.remark] if state.remark else []
+            start.append(f"resumed {self.run_dir} at step {self.step} of {self.total_steps}")
+            if state.content["trained"] and not settings.ema:
+                start[-1] += "; without --ema the average that it had is given up"
+        if first:
+            self.best = read_best(self.run_dir, self.task.best, state.content["best"] if state else {})
+            start += self.best.remarks
+            if state is None and self.best.values:
+                told = ", ".join(f"{name} {value:.4g}" for name, value in self.best.values.items())
+                start.append(f"starts anew; the best checkpoints stay until they are beaten ({told})")
+        return (state.content["progress"] if state else {}), start
 
     def _train(self) -> None:
         settings = self.settings
@@ -259,8 +273,10 @@ class Harness:
             if name not in metrics:
                 raise ValueError(f"{type(self.task).__name__} found no {name} in its validation")
             value, sign = metrics[name], {"min": 1, "max": -1}[direction]
-            if math.isfinite(value) and (name not in self.best or sign * value < sign * self.best[name]):
-                self.best[name] = value
+            held = sign * self.best.values.get(name, sign * math.inf)
+            again = self.best.steps.get(name) == self.step  # a kill came before the state was saved
+            if math.isfinite(value) and (sign * value < held or (again and sign * value == held)):
+                self.best.values[name], self.best.steps[name] = value, self.step
                 improved.append(name)
                 self._save_model(best_name(name), metrics)
         return improved
@@ -298,7 +314,7 @@ class Harness:
         if self.rank > 0:
             return
         facts = {"config": self._config, "step": self.step, "epoch": self.epoch + 1, "metrics": metrics}
-        save_checkpoint(self._path(name), {"model": self.task.model.state_dict(), **facts})
+        self._save(name, {"model": self.task.model.state_dict(), **facts})
 
     def _save_latest(self) -> None:
         """Writes latest.tar: everything that a resume needs. Its model is the average, where one is kept."""
@@ -317,18 +333,35 @@ class Harness:
                 "epoch": self.epoch,
                 "batch_in_epoch": self.batch_in_epoch,
                 "epoch_end_due": self._epoch_end_due,
-                "best": self.best,
+                "best": self.best.values,
+                "progress": self.progress.state(),
                 "config": self._config,
             }
-            save_checkpoint(self._path(LATEST), content)
+            self._save(LATEST, content, self._path(PREVIOUS))
 
-    def _restore(self, checkpoint: dict[str, Any]) -> None:
-        source, scaler = self._path(LATEST), self.accelerator.scaler
-        check_position(checkpoint, self.steps_per_epoch, source)
-        load_optimizer(self.optimizer, checkpoint["optimizer"], source)
-        if scaler is not None and checkpoint["scaler"]:
-            load_scaler(scaler, checkpoint["scaler"], source)
-        set_weights(self.task.model, checkpoint["trained"], source)
-        self.step, self.epoch = checkpoint["step"], checkpoint["epoch"]
-        self.batch_in_epoch, self.best = checkpoint["batch_in_epoch"], dict(checkpoint["best"])
-        self._epoch_end_due = checkpoint["epoch_end_due"]
+    def _save(self, name: str, content: dict[str, Any], former: Path | None = None) -> None:
+        self.guard()
+        try:
+            save_checkpoint(self._path(name), content, former)
+        except UserError as error:
+            raise UserError(f"{error}; the last saved state is whole, the same command goes on from it") from error
+
+    def _load(self, content: dict[str, Any], source: Path) -> None:
+        """Fills the task, and replaces the optimiser's state by one that fits its parameters."""
+        check_position(content, self.steps_per_epoch, source)
+        set_weights(self.task.model, content["trained"], source)  # they come there again once the average is made
+        model = {f"model.{name}": value for name, value in content["model"].items()}
+        load_state(self.task, {**model, **content["task"]}, source)
+        content["optimizer"] = checked_moments(content["optimizer"], self.trained, source)
+        if self.accelerator.scaler is not None and content["scaler"]:
+            content["scaler"] = checked_scale(content["scaler"], source)
+
+    def _restore(self, content: dict[str, Any], source: Path) -> None:
+        """Goes on from a state that `_load` took. The optimiser's settings are those of the command."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": content["optimizer"], "param_groups": groups})
+        if (scaler := self.accelerator.scaler) is not None and content["scaler"]:
+            scaler.load_state_dict({**scaler.state_dict(), **content["scaler"]})
+        set_weights(self.task.model, content["trained"], source)
+        self.step, self.epoch, self.batch_in_epoch = (content[name] for name in ("step", "epoch", "batch_in_epoch"))
+        self._epoch_end_due = content["epoch_end_due"]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from engine.events import EventLog
+from utils.errors import UserError
 
 GIGABYTE = 1e9
 
@@ -28,17 +33,30 @@ def peak_memory(device: torch.device) -> float:
 class Progress:
     """Bar, tensorboard and train.log of one run. Silent in all processes but the first.
 
+    What cannot be written, because a disk is full or a terminal gone, is told once where that is possible, and the
+    training goes on.
+
     Args:
         run_dir: the run's folder; events go to run_dir/events, the summary lines to run_dir/train.log and stdout.
         step: the step that the run starts at.
         total_steps: the step that it ends at.
         log_every: steps between tensorboard points.
         device: whose memory is reported.
+        former: what `state` gave when the run was saved; {} for none.
+        validated: whether the validation after `step` is done.
         active: False in all processes but the first.
     """
 
     def __init__(
-        self, run_dir: Path, step: int, total_steps: int, log_every: int, device: torch.device, active: bool = True
+        self,
+        run_dir: Path,
+        step: int,
+        total_steps: int,
+        log_every: int,
+        device: torch.device,
+        former: Mapping[str, Any],
+        validated: bool = True,
+        active: bool = True,
     ) -> None:
         self.active, self.log_every, self.device = active, log_every, device
         self.log_path = run_dir / "train.log"
@@ -50,22 +68,59 @@ class Progress:
             disable=None if active else True,
             leave=False,
         )
-        self.writer = SummaryWriter(str(run_dir / "events"), purge_step=step) if active else None
+        self._failed: set[str] = set()
+        self.events: EventLog | None = None
+        if active:
+            with self._unhindered("TensorBoard's points"):
+                self.events = EventLog(
+                    run_dir, lambda tag, at: at < step or (at == step and (validated or not tag.startswith("val/")))
+                )
         self._reset()
+        self.sums.update(former.get("sums", {}))
+        self.count = former.get("count", 0)
+        self.start -= former.get("seconds", 0.0)
 
     def _reset(self) -> None:
         self.sums: dict[str, float] = defaultdict(float)
         self.count, self.start = 0, time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """What the epoch has so far: its means cover all of it after a resume too."""
+        return {"sums": dict(self.sums), "count": self.count, "seconds": time.perf_counter() - self.start}
+
+    @contextlib.contextmanager
+    def _unhindered(self, what: str) -> Iterator[None]:
+        """In it nothing that the disk or a terminal refuses stops the training."""
+        try:
+            yield
+        except (OSError, UserError) as error:
+            if what in self._failed:
+                return
+            self._failed.add(what)
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.say(f"warning: {what} cannot be written ({reason}): the training goes on")
+
+    def _events(self, name: str, *arguments: Any) -> None:
+        """Calls a method of the event log, unless it failed once."""
+        if self.events is not None:
+            events, self.events = self.events, None
+            with self._unhindered("TensorBoard's points"):
+                getattr(events, name)(*arguments)
+                self.events = events
 
     def say(self, *lines: str) -> None:
         """Prints lines beside the bar and appends them to train.log."""
         if not self.active:
             return
         for line in lines:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
-            with open(self.log_path, "a", encoding="utf-8") as file:
+            with self._unhindered("the log"), open(self.log_path, "a", encoding="utf-8") as file:
                 file.write(line + "\n")
+            if "the output" not in self._failed:
+                with self._unhindered("the output"):
+                    tqdm.write(line, file=sys.stdout)
+                    sys.stdout.flush()
+                if "the output" in self._failed:
+                    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left in the former one stays there
 
     def step(self, step: int, losses: Mapping[str, float], lr: float) -> None:
         """Takes the losses of step number `step` (counted from 1); "loss" is the weighted sum."""
@@ -74,13 +129,12 @@ class Progress:
         for name, value in losses.items():
             self.sums[name] += value
         self.count += 1
-        self.bar.set_postfix(loss=f"{losses['loss']:.4f}", refresh=False)
-        self.bar.update()
+        with self._unhindered("the progress bar"):
+            self.bar.set_postfix(loss=f"{losses['loss']:.4f}", refresh=False)
+            self.bar.update()
         if step % self.log_every == 0:
-            for name, value in losses.items():
-                if not math.isnan(value):
-                    self.writer.add_scalar(f"train/{name}", value, step)
-            self.writer.add_scalar("train/lr", lr, step)
+            points = {f"train/{name}": value for name, value in losses.items() if not math.isnan(value)}
+            self._events("add", points | {"train/lr": lr}, step)
 
     def epoch(
         self, epoch: int, epochs: int, step: int, lr: float, metrics: Mapping[str, float], best: list[str]
@@ -94,13 +148,14 @@ class Progress:
         parts += [f"{name} {total / self.count:.4f}" for name, total in shown.items()]
         for name, value in metrics.items():
             parts.append(f"val {name} {value:.4f}{' (best)' if name in best else ''}")
-            self.writer.add_scalar(f"val/{name}", value, step)
+        if metrics:
+            self._events("add", {f"val/{name}": value for name, value in metrics.items()}, step)
         parts += [f"lr {lr:.2e}", f"{seconds:.1f} s", f"peak {peak_memory(self.device):.2f} GB"]
         self.say(" | ".join(parts))
         self._reset()
 
     def close(self) -> None:
         """Ends the bar and the event file."""
-        self.bar.close()
-        if self.writer is not None:
-            self.writer.close()
+        with self._unhindered("the progress bar"):
+            self.bar.close()
+        self._events("close")

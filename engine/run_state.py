@@ -1,16 +1,18 @@
-"""The run's folder: config.json, model/latest.tar, model/net_best_<metric>.tar, model/net_epoch_<number>.tar."""
+"""The run's folder: config.json, model/latest.tar, model/previous.tar (the state before), model/net_best_<metric>.tar,
+model/net_epoch_<number>.tar."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.differences import differences, format_difference
 from engine.initialise import RECORD, start_record
 from utils.checkpoint import model_of, read_checkpoint
-from utils.checkpoint_names import LATEST
+from utils.checkpoint_names import LATEST, PREVIOUS
 from utils.errors import UserError, listed
 from utils.files import write_json
 from utils.run import Run
@@ -46,7 +48,10 @@ STATE = {
     "batch_in_epoch": int,
     "epoch_end_due": bool,
     "best": Mapping,
+    "progress": Mapping,
 }
+COUNTS, MOST_STEPS = ("step", "epoch", "batch_in_epoch"), 1 << 53
+FORMER_STATE = {"trained": {}, "progress": {}}  # what states from before there were these are taken to say
 
 
 def best_name(metric: str) -> str:
@@ -59,20 +64,140 @@ def epoch_name(epoch: int) -> str:
     return f"net_epoch_{epoch}.tar"
 
 
-def read_latest(run_dir: Path) -> dict[str, Any] | None:
-    """The state that a run goes on with; None where there is none yet.
+class State(NamedTuple):
+    """What a run goes on with.
+
+    Attributes:
+        content: as it was saved.
+        path: the file that it is from.
+        remark: what is odd about that, "" for nothing.
+    """
+
+    content: dict[str, Any]
+    path: Path
+    remark: str
+
+
+def read_state(run_dir: Path, load: Callable[[dict[str, Any], Path], None], tidy: bool = True) -> State | None:
+    """The latest state, or where it is damaged or missing the one before it; None where a run begins.
+
+    Args:
+        run_dir: the run's folder.
+        load: raises `UserError` for a state that does not fit.
+        tidy: sets a damaged file aside: one process of those that train together does.
+
+    Raises:
+        UserError: no state that there is can be used (the remedy is told), or a file cannot be read at all.
+    """
+    latest, previous = (run_dir / "model" / name for name in (LATEST, PREVIOUS))
+    problems: list[str] = []
+    for path in (latest, previous):
+        if not path.is_file():
+            continue
+        try:
+            content = _read(path)
+            load(content, path)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):
+                raise  # it may be whole
+            problems.append(str(error))
+            continue
+        if path is latest:
+            return State(content, path, "")
+        if not problems:
+            return State(content, path, f"{latest} is missing: {PREVIOUS} is gone on with")
+        aside = latest.with_name(f"{LATEST}.damaged")
+        if tidy and latest.is_file():
+            os.replace(latest, aside)
+        return State(content, path, f"{problems[0]}: it is set aside as {aside.name}, {PREVIOUS} is gone on with")
+    if not problems:
+        return None
+    raise UserError(
+        f"{'; '.join(problems)}: remove {LATEST} and {PREVIOUS} and repeat the command to train the run anew (its best"
+        " checkpoints stay until they are beaten), or use another --name"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A state, of which everything is there.
 
     Raises:
         UserError: the file is damaged or no such state; what it lacks is named.
     """
-    path = run_dir / "model" / LATEST
-    if not path.is_file():
-        return None
-    checkpoint = {"trained": {}} | read_checkpoint(path)  # older states know no average
+    checkpoint = FORMER_STATE | read_checkpoint(path)
     model_of(checkpoint, path)
-    if wrong := [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]:
+    wrong = [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]
+    wrong += [name for name in COUNTS if name not in wrong and not _is_count(checkpoint[name], checkpoint.get("step"))]
+    progress = checkpoint["progress"] if "progress" not in wrong else {}
+    if type(progress.get("count", 0)) is not int or not isinstance(progress.get("seconds", 0.0), float):
+        wrong.append("progress")
+    if not wrong:
+        numbers = {"best": checkpoint["best"], "progress": checkpoint["progress"].get("sums", {})}
+        wrong = [name for name, each in numbers.items() if not _are_numbers(each)]
+    if wrong:
         raise UserError(f"{path} is not a state that training can go on with: it lacks {', '.join(wrong)}")
     return checkpoint
+
+
+def _is_count(value: Any, step: Any) -> bool:
+    """Of epochs or of the batches in one: there are no more of them than steps."""
+    return type(value) is type(step) is int and 0 <= value <= min(step, MOST_STEPS)
+
+
+def check_position(content: Mapping[str, Any], steps_per_epoch: int, source: object) -> None:
+    """Raises `UserError` for a state that is further in an epoch than there are steps in it."""
+    if content["batch_in_epoch"] > steps_per_epoch:
+        raise UserError(
+            f"{source} is {content['batch_in_epoch']} batches into an epoch of {steps_per_epoch}: it is a state of"
+            " other data, another batch size or another number of processes"
+        )
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, Mapping) and all(
+        isinstance(name, str) and isinstance(value, float) for name, value in values.items()
+    )
+
+
+class Best(NamedTuple):
+    """What the best checkpoints of a run say: by metric its value, and the step that it was found at."""
+
+    values: dict[str, float]
+    steps: dict[str, int]
+    remarks: list[str]
+
+
+def read_best(run_dir: Path, watched: Mapping[str, str], known: Mapping[str, float]) -> Best:
+    """What is to be beaten. The files decide, whatever became of the state: none is overwritten by a worse one.
+
+    Args:
+        run_dir: the run's folder.
+        watched: see `Task.best`.
+        known: what the state says. Where the file is gone or damaged the next validation writes it anew.
+
+    Raises:
+        UserError: a file cannot be read, or does not say how good it is.
+    """
+    best = Best({}, {}, [])
+    for metric in watched:
+        path = run_dir / "model" / best_name(metric)
+        if not path.is_file():
+            if metric in known:
+                best.remarks.append(f"{path} is missing: the next validation writes it anew")
+            continue
+        try:
+            content = read_checkpoint(path)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            best.remarks.append(f"{error}: the next validation writes it anew")
+            continue
+        metrics, step = content.get("metrics"), content.get("step")
+        value = metrics.get(metric) if isinstance(metrics, Mapping) else None
+        if not isinstance(value, float) or not math.isfinite(value) or not isinstance(step, int):
+            raise UserError(f"{path} does not tell its {metric}: move it away, so that it is not overwritten")
+        best.values[metric], best.steps[metric] = value, step
+    return best
 
 
 def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
@@ -91,11 +216,7 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
         return  # the first process decides for all
     path, model_dir = run_dir / "config.json", run_dir / "model"
     if model_dir.is_dir() and any(model_dir.glob("*.tar")):
-        if not path.is_file():
-            raise UserError(
-                f"{model_dir} holds checkpoints, but {path} is missing: use another --name or move the folder away"
-            )
-        start = _checked_start(Run(run_dir), config)
+        start = _checked_start(_opened(run_dir), config)
     else:
         start = start_record(config)
     try:
@@ -103,6 +224,33 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
     except OSError as error:
         raise UserError(f"cannot make the run's folder {model_dir}: {error.strerror}") from error
     write_json(path, config | start)
+
+
+def _opened(run_dir: Path) -> Run:
+    """A run that has checkpoints. They know its config: it is taken from there where config.json is missing or damaged.
+
+    Raises:
+        UserError: none of them tells it, or config.json cannot be read.
+    """
+    path, model_dir = run_dir / "config.json", run_dir / "model"
+    try:
+        if path.is_file():
+            return Run(run_dir)
+        problem = f"{path} is missing"
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        problem = str(error)
+    for checkpoint in (model_dir / LATEST, model_dir / PREVIOUS, *sorted(model_dir.glob("net_*.tar"))):
+        try:
+            config = read_checkpoint(checkpoint).get("config")
+        except UserError:
+            continue
+        if isinstance(config, dict) and config:
+            write_json(path, config)
+            print(f"{problem}: it is written anew from {checkpoint}")
+            return Run(run_dir)
+    raise UserError(f"{model_dir} holds checkpoints, but {problem}: use another --name or move the folder away")
 
 
 def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +271,7 @@ def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             f"run {run.folder} exists with another config ({listed(found)}):"
             " use another --name, the same options, or move the folder away"
         )
-    if former is not None and given is None and not (run.folder / "model" / LATEST).is_file():
+    states = (run.folder / "model" / name for name in (LATEST, PREVIOUS))
+    if former is not None and given is None and not any(path.is_file() for path in states):
         raise UserError(f"run {run.folder} has no {LATEST} and would not start from {former}: give --init_from again")
     return {RECORD: old[RECORD]} if RECORD in old else {}

@@ -27,6 +27,7 @@ from pipeline.runs import Runs, runs_of
 from utils.arrays import read_array
 from utils.device import choose_device
 from utils.errors import UserError
+from utils.files import remove_abandoned
 from utils.fingerprint import weights_hash
 from utils.row_store import Row
 
@@ -39,7 +40,9 @@ def _start(options: BuildOptions) -> tuple[Runs, Path, Retriever]:
     """Runs of the dataset, folder of the database, retriever."""
     runs = runs_of(options.run)
     retriever = load_run(runs.open(options.run.name, "tmr"), options.which_epoch, choose_device(options.run.gpu_id))
-    return runs, Path(options.output) / runs.spec.name, retriever
+    folder = Path(options.output) / runs.spec.name
+    remove_abandoned(folder.parent)  # a build that was killed may have set the database aside
+    return runs, folder, retriever
 
 
 def _tokens(

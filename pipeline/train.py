@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 from options.command_line import parse
 from options.presets import PRESETS
+from pipeline.runs import runs_of
+from utils.files import remove_abandoned, result_folder
+from utils.lock import FolderLock
 
 
 def train(schema: type, description: str | None) -> None:
@@ -14,7 +22,29 @@ def train(schema: type, description: str | None) -> None:
         description: what the script does, for --help.
     """
     options = parse(schema, presets=PRESETS[schema.stage], description=description)
+    with alone(runs_of(options.run).path(options.run.name)) as guard:
+        from pipeline.stages import harness
 
-    from pipeline.stages import harness
+        harness(options).fit(guard)
 
-    harness(options).fit()
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[Callable[[], None]]:
+    """Takes the folder of a run for one training, whose first process does so for all; yields `FolderLock.check`.
+
+    Unfinished files of one that was killed are removed.
+
+    Raises:
+        UserError: another training has it, or it cannot be written.
+    """
+    if int(os.environ.get("RANK", 0)) > 0:
+        yield lambda: None
+        return
+    with result_folder(folder), FolderLock(folder) as lock:
+        if lock.remark:
+            print(lock.remark, flush=True)
+        for place in (folder, folder / "model", folder / "events"):
+            remove_abandoned(place)
+        for left in folder.glob("model/.*.tar"):  # nobody else writes there, on other machines neither
+            left.unlink()
+        yield lock.check

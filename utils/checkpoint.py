@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,16 @@ def fitting(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {name: state[name] for name in own if fits[name] and (name in parameters or owner[name] not in broken)}
 
 
-def save_checkpoint(path: Path | str, content: dict[str, Any]) -> None:
-    """`torch.save`, atomically: an interrupted write leaves the old file."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+def save_checkpoint(path: Path | str, content: dict[str, Any], former: Path | None = None) -> None:
+    """`torch.save`, atomically: an interrupted write leaves the old file, and so does a machine that goes down.
+
+    Args:
+        former: where the old file is kept, see `atomic_path`.
+    """
+    with atomic_path(path, former) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_checkpoint(path: Path | str, values: bool = True) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from utils.errors import UserError
 
 LATEST = "latest.tar"
+PREVIOUS = "previous.tar"  # the state before the latest: for a training to go on with, not for anything else
 BEST_FID = "net_best_fid.tar"
 EXPORT_SUFFIX = ".safetensors"
 EVERY_CHECKPOINT = "all"
@@ -15,12 +16,13 @@ SUFFIXES = (".tar", EXPORT_SUFFIX)
 
 
 def list_checkpoints(run_dir: Path | str) -> list[str]:
-    """File names in the run's model folder, net_epoch_2 before net_epoch_10; unfinished writes are not among them."""
+    """File names in the run's model folder, net_epoch_2 before net_epoch_10. Unfinished writes and the
+    state before the latest are not among them."""
     folder = Path(run_dir) / "model"
     if not folder.is_dir():
         return []
     files = (path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    return sorted((name for name in files if not name.startswith(".")), key=_natural)
+    return sorted((name for name in files if not name.startswith(".") and name != PREVIOUS), key=_natural)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, remove_abandoned
 from utils.progress import with_bar
 
 LOGGER = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ LOGGER = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 27
 CHUNK_SECONDS = 10.0
 CHUNK_SHARE = 0.1  # of the time so far: work of hours makes no thousands of files
-ABANDONED_SECONDS = 3600.0  # since an unfinished chunk was last written to: whoever wrote it was killed
 KEY_BYTES = 16
 
 
@@ -257,10 +256,7 @@ class RowStore:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError:
                 LOGGER.debug("%s has no locks: the work may be done twice, and right", self.folder)
-            for unfinished in self.folder.glob(".*.safetensors"):
-                with contextlib.suppress(FileNotFoundError):
-                    if time.time() - unfinished.stat().st_mtime > ABANDONED_SECONDS:
-                        unfinished.unlink()
+            remove_abandoned(self.folder)
             yield
             path.unlink(missing_ok=True)  # all is there: whoever waits or comes now has nothing to do
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -139,10 +139,7 @@ def write_tensors(
         UserError: the file cannot be written.
     """
     with atomic_path(path) as temporary:
-        try:
-            save_file(dict(tensors), temporary, {**(metadata or {}), CHECKSUM: NO_CHECKSUM})
-        except SafetensorError as error:
-            raise UserError(f"cannot write {path}: {reason_of(error)}") from error
+        save_file(dict(tensors), temporary, {**(metadata or {}), CHECKSUM: NO_CHECKSUM})
         header = read_header(temporary)
         checksum = _checksum(temporary, header.place)
         with open(temporary, "r+b") as file:

@@ -15,7 +15,7 @@ from data.motions.settings import Axis
 from data.prepare.clip import FOLDERS, Record
 from data.specs import SPLITS
 from utils.errors import UserError
-from utils.files import read_json, writable_folder, write_json
+from utils.files import read_json, remove_abandoned, writable_folder, write_json
 
 FOLDER = ".preparation"
 MADE = ("dataset.json", "Mean.npy", "Std.npy", "report.json", "report.md", "contact_sheet.png")
@@ -55,6 +55,8 @@ class Journal:
             self._read()
             for name in FOLDERS:
                 writable_folder(self.out / name)
+            for place in (self.folder, self.out, *map(self.out.joinpath, FOLDERS)):
+                remove_abandoned(place)
             yield self
 
     def forget(self) -> None:

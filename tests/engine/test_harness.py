@@ -198,7 +198,7 @@ def test_summary_lines_and_events(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_no_validation_set(tmp_path: Path) -> None:
     train(tmp_path, val=False)
-    assert [path.name for path in (tmp_path / "model").iterdir()] == ["latest.tar"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["latest.tar", "previous.tar"]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -249,19 +249,29 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         (lambda state: state.update(model=[1, 2]), "holds no model"),
         (lambda state: [state.pop(name) for name in ("optimizer", "step")], "lacks optimizer, step"),
         (lambda state: state.update(best="good"), "lacks best"),
+        (lambda state: state.update(best={"mse": "low"}), "lacks best"),
+        (lambda state: state.update(step=-1), "lacks step"),
+        (lambda state: state.update(progress={"sums": 3}), "lacks progress"),
         (lambda state: state.update(optimizer={"state": {}}), "its optimizer does not fit"),
-        (lambda state: state.update(trained={"nowhere": torch.zeros(1)}), "weight nowhere does not fit"),
+        (lambda state: state["optimizer"]["param_groups"].pop(), "it is not of 4 parameters"),
+        (lambda state: state["optimizer"]["state"].update({9: {}}), "it knows a parameter 9"),
+        (lambda state: state["optimizer"]["state"][0].pop("exp_avg"), "parameter 0 lacks exp_avg, exp_avg_sq, step"),
+        (lambda state: state["optimizer"]["state"][1].update(exp_avg_sq=torch.zeros(7)), "exp_avg_sq of parameter 1"),
+        (lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.ones(8, 3).long()), "exp_avg of parameter"),
+        (lambda state: state["optimizer"]["state"][0].update(step=3), "step of parameter 0"),
+        (lambda state: state.update(trained={"nowhere": torch.zeros(1)}), "trained weight .* does not fit"),
     ],
 )
-def test_a_latest_state_that_lacks_something_is_refused_in_one_line(spoil: Any, words: str, tmp_path: Path) -> None:
+def test_a_state_that_lacks_something_is_refused_in_one_line(spoil: Any, words: str, tmp_path: Path) -> None:
     train(tmp_path, settings=replace(SETTINGS, max_epoch=1))
     path = tmp_path / "model" / "latest.tar"
+    path.with_name("previous.tar").unlink()
     state = read_checkpoint(path)
     spoil(state)
     save_checkpoint(path, state)
-    with pytest.raises(UserError, match=f"latest.tar .*{words}") as error:
+    with pytest.raises(UserError, match=f"latest.tar .*{words}.*remove latest.tar and previous.tar") as error:
         train(tmp_path)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and path.is_file()
 
 
 def test_a_state_from_before_there_were_averages_goes_on(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -74,8 +75,8 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "latest.tar"
     save_checkpoint(path, {"step": 1})
 
-    def dies(content: object, target: Path) -> None:
-        Path(target).write_bytes(b"half of it")
+    def dies(content: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", dies)
