@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.rag.manifest import MANIFEST, library_format, read_manifest
+from models.rag.manifest import MANIFEST, check_files, library_format, read_manifest
 from options.command_line import parse
 from options.inspect import InspectOptions
 from utils import fits
@@ -179,7 +179,13 @@ def _database_facts(database: Database) -> Facts:
         return f"{made.get('name')} {made.get('hash')}" if isinstance(made, dict) else None
 
     size = sum(path.stat().st_size for path in database.folder.iterdir())
+    try:
+        check_files(database.folder, told, largest=None)
+        damaged = None
+    except UserError as error:
+        damaged = str(error)
     return {
+        "damaged": damaged,
         "holds": f"{told.get('motions')} motions, {told.get('captions')} captions, {size / 1e6:.1f} MB",
         "index": told.get("index", "exact"),
         "trained": {"dataset": told.get("dataset"), "command": told.get("command")},
@@ -213,7 +219,7 @@ def lines(facts: Facts) -> Iterator[str]:
         told += [f"{name} {value:.4g}" for name, value in (checkpoint.get("metrics") or {}).items()]
         mark = "*" if checkpoint["file"] == facts["weights"] else " "
         yield f" {mark} {checkpoint['file']}: {', '.join(told)}"
-    sections = {"": {key: facts.get(key) for key in ("hash", "holds", "index")}, "trained": facts["trained"]}
+    sections = {"": {key: facts.get(key) for key in ("hash", "damaged", "holds", "index")}, "trained": facts["trained"]}
     for title, values in (sections | {"needs": facts["needs"]}).items():
         told = {key: value for key, value in values.items() if value is not None}
         if told and title:

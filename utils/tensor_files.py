@@ -66,22 +66,29 @@ def read_header(path: Path | str) -> Header:
             raise ValueError(f"{name[:60]!r} is no tensor of a kind that is read")
         if any(type(size) is not int or not 0 <= size < INT64 for size in shape):
             raise ValueError(f"{name[:60]!r} has an impossible shape")
-    checksum = metadata.pop(CHECKSUM, None)
+    told = metadata.pop(CHECKSUM, None)
     found = re.search(rb'"%s":"([0-9a-f]{8})"' % CHECKSUM.encode(), text)
-    if checksum is not None and (found is None or found[1].decode() != checksum):
+    if told is not None and (found is None or found[1].decode() != told):
         raise ValueError("its checksum is none")
     return Header(
         {name: tuple(entry["shape"]) for name, entry in content.items()},
         metadata,
-        checksum,
+        told,
         8 + found.start(1) if found else 0,
     )
 
 
-def _checksum(path: Path | str, place: int) -> str:
+def checksum(path: Path | str, hole: int | None = None) -> str:
+    """CRC-32 of a file, eight hexadecimal digits.
+
+    Args:
+        hole: where its own checksum stands in it.
+    """
+    total = 0
     with open(path, "rb") as file:
-        total = zlib.crc32(NO_CHECKSUM.encode(), zlib.crc32(file.read(place)))
-        file.seek(place + len(NO_CHECKSUM))
+        if hole is not None:
+            total = zlib.crc32(NO_CHECKSUM.encode(), zlib.crc32(file.read(hole)))
+            file.seek(hole + len(NO_CHECKSUM))
         while block := file.read(BLOCK):
             total = zlib.crc32(block, total)
     return f"{total:08x}"
@@ -93,7 +100,7 @@ def verify(path: Path | str, header: Header) -> None:
     Raises:
         ValueError: they differ.
     """
-    if header.checksum is not None and _checksum(path, header.place) != header.checksum:
+    if header.checksum is not None and checksum(path, header.place) != header.checksum:
         raise ValueError("its content is damaged: it does not fit its checksum")
 
 
@@ -141,7 +148,7 @@ def write_tensors(
     with atomic_path(path) as temporary:
         save_file(dict(tensors), temporary, {**(metadata or {}), CHECKSUM: NO_CHECKSUM})
         header = read_header(temporary)
-        checksum = _checksum(temporary, header.place)
+        told = checksum(temporary, header.place)
         with open(temporary, "r+b") as file:
             file.seek(header.place)
-            file.write(checksum.encode())
+            file.write(told.encode())
