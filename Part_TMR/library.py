@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.captions import Caption, read_captions
+from data.captions import Caption, one_line, read_captions
 from data.clips import Clip, Skipped, cut_file, take_of
 from data.motions.folder import demo_sample, motion_paths
 from data.motions.reader import MotionReader
@@ -108,9 +108,11 @@ def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None
                 f"{path} must hold features (frames, {form.n_features}) or joints (frames, {form.n_joints}, 3),"
                 f" not {content.shape}"
             )
-        if content.dtype.kind not in "fiu" or not np.isfinite(content).all():
+        with np.errstate(over="ignore"):
+            features = content.astype(np.float32) if content.dtype.kind in "fiu" else np.array(np.nan)
+        if not np.isfinite(features).all():
             raise UserError(f"{path} has values that are not finite numbers")
-        return content.astype(np.float32)
+        return features
     motion = (reader or reader_for(spec)).read(path)
     try:
         odd = check_motion(motion.joints, ClipSettings(form=form, min_frames=1))
@@ -156,7 +158,7 @@ def read_own_clips(
         motion = read_motion(path, spec, reader)
         if len(motion) < spec.min_frames:
             raise UserError(f"{path} has {len(motion)} frames, a clip has at least {spec.min_frames}")
-        found = [Caption(text.strip()) for text in captions] if captions else _captions_beside(path)
+        found = [Caption(one_line(text)) for text in captions] if captions else _captions_beside(path)
         if not found or not all(caption.text for caption in found):
             raise UserError(f"{path} has no caption: give --caption or put one into {path.with_suffix('.txt')}")
         left_out = Skipped()

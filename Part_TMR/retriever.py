@@ -68,7 +68,7 @@ class Retriever:
         """
         from models.text_encoder import build_text_encoder
 
-        config = run.of_stage("tmr").section("model", PartTMRConfig)
+        config = run.of_stage("tmr").model_config(PartTMRConfig, which)
         trained = config.text_encoder in TRAINED_TEXT_ENCODERS
         shared = None if trained else text_encoder
         text_encoder = build_text_encoder(config.text_encoder, device, shared=shared)

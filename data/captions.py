@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.files import read_bytes
+from utils.files import read_text
+from utils.limits import LATEST_SECOND, LONGEST_LINE, MOST_CAPTIONS
 
 OTHER = "OTHER"
 _TOKENS = re.compile(r"\s*[^\s/#]+/[A-Z]+(\s+[^\s/#]+/[A-Z]+)*\s*")  # word/POS word/POS ...
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*(e[+-]?\d+)?|\.\d+|nan|inf)\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?(e[+-]?\d+)?|\.\d+|nan|inf)\s*", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def parse_caption(line: str, plain: bool = False) -> Caption:
     Raises:
         ValueError: the line is malformed; says how.
     """
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"the line has {len(line)} characters, at most {LONGEST_LINE} are read")
     # From the right: a `#` may occur in a sentence, but not in the fields after it.
     fields = line.rsplit("#", 3)
     if plain and not (len(fields) == 4 and all(map(_NUMBER.fullmatch, fields[2:]))):
@@ -56,8 +59,8 @@ def parse_caption(line: str, plain: bool = False) -> Caption:
 
 
 def one_line(text: str) -> str:
-    """A sentence with single blanks, which a line of a file can hold."""
-    return " ".join(text.replace("\0", " ").split())
+    """A sentence with single blanks and nothing that steers a terminal, which a line of a file can hold."""
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def _plain_fields(line: str) -> tuple[str, str, Any, Any]:
@@ -85,48 +88,39 @@ def seconds(value: Any) -> float:
     """A time in seconds; `nan` is 0.
 
     Raises:
-        ValueError: it is no such number.
+        ValueError: it is no such number, or later than anything is.
     """
     try:
         time = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         time = -1.0
     if math.isnan(time):
         return 0.0
-    if not 0 <= time < math.inf:
+    if not 0 <= time <= LATEST_SECOND:
         raise ValueError(f"{str(value).strip()!r:.40} is no time in seconds")
     return time
 
 
-def read_text(path: Path | str) -> str:
-    """A UTF-8 text file, with or without a byte order mark; its lines end in `\\n`.
+def caption_lines(path: Path | str) -> list[tuple[int, str]]:
+    """The lines of a caption file that are not blank, with their numbers.
 
     Raises:
-        UserError: the file is missing or not UTF-8; names it.
+        UserError: the file is missing, not UTF-8, or has more lines than a clip can have captions; names it.
     """
-    content = read_bytes(path)
-    try:
-        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}") from error
-    if "\0" in text:  # UTF-16 without its mark is UTF-8 too
-        raise UserError(f"{path} is not UTF-8 text: it holds zeros")
-    return text
-
-
-def caption_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a caption file that are not blank, with their numbers."""
-    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+    if len(lines) > MOST_CAPTIONS:
+        raise UserError(f"{path} has {len(lines)} captions, at most {MOST_CAPTIONS} are read of a clip")
+    return lines
 
 
 def read_captions(path: Path | str, plain: bool = False) -> list[Caption]:
     """Reads a caption file, see `parse_caption`. Blank lines and captions are left out.
 
     Raises:
-        UserError: the file is missing or not UTF-8 (names the file), or a line is malformed (names file and line).
+        UserError: the file is unreadable, see `caption_lines`, or a line is malformed (names file and line).
     """
     captions = []
-    for number, line in caption_lines(read_text(path)):
+    for number, line in caption_lines(path):
         try:
             caption = parse_caption(line, plain)
         except ValueError as error:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.captions import Caption, read_captions, read_text
+from data.captions import Caption, read_captions
 from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
 from utils.arrays import read_array
 from utils.errors import UserError
+from utils.files import read_text
+from utils.limits import LONGEST_ID
 from utils.progress import progress_bar
 from utils.row_store import Row
 
@@ -226,12 +228,25 @@ def read_split(path: Path) -> list[str]:
     """The clip ids of a split file, one a line, without blanks and repetitions.
 
     Raises:
+        UserError: see `split_lines`, or a line is no name of files in the dataset's folders.
+    """
+    ids = list(dict.fromkeys(split_lines(path)))
+    for line in ids:
+        if len(line) > LONGEST_ID or line in (".", "..") or "/" in line or not line.isprintable():
+            raise UserError(f"{path}: {line[:80]!r} is no clip's id, which is the name of its files")
+    return ids
+
+
+def split_lines(path: Path) -> list[str]:
+    """The lines of a split file that are not blank.
+
+    Raises:
         UserError: the file is missing or not UTF-8.
     """
     if not path.is_file():
         remedy = "it belongs there" if path.stem in SPLITS else f"the usual splits are {', '.join(SPLITS)}"
         raise UserError(f"split file {path} is missing: {remedy}")
-    return list(dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip()))
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
 def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -241,12 +256,11 @@ def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
         UserError: a file is missing, or see `read_statistics`.
     """
     require_files(spec, spec.mean_path, spec.std_path)
-    mean, std = (read_statistics(spec, path).astype(np.float32) for path in (spec.mean_path, spec.std_path))
-    return mean, std
+    return read_statistics(spec, spec.mean_path), read_statistics(spec, spec.std_path)
 
 
 def read_statistics(spec: DatasetSpec, path: Path) -> np.ndarray:
-    """The numbers (D,) of `Mean.npy` or `Std.npy`.
+    """The numbers (D,) float32 of `Mean.npy` or `Std.npy`.
 
     Raises:
         UserError: they have another shape or are not finite, or a deviation is not positive.
@@ -254,6 +268,8 @@ def read_statistics(spec: DatasetSpec, path: Path) -> np.ndarray:
     values = read_array(path)
     if values.shape != (spec.format.n_features,) or values.dtype.kind not in "fiu":
         raise UserError(f"{path}: expected {spec.format.n_features} finite numbers, got shape {values.shape}")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)  # what is finite, and above zero, must be so for the models
     if not np.isfinite(values).all():
         raise UserError(f"{path}: NaN or infinite in column {int(np.argmax(~np.isfinite(values)))}")
     if path == spec.std_path and (values <= 0).any():

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from data.specs import DatasetSpec
-from utils.arrays import UNREADABLE_ARRAY
+from utils.arrays import read_array
+from utils.errors import UserError
 from utils.row_store import Row, RowStore, digest
 
 
@@ -50,10 +51,8 @@ def file_stats(folder: Path, suffix: str) -> dict[str, os.stat_result]:
 def _read_features(spec: DatasetSpec, clip_id: str) -> np.ndarray | str:
     """One feature file as (T, D) float32, or why it cannot be used."""
     try:
-        features = np.load(spec.features_dir / f"{clip_id}.npy", allow_pickle=False)
-    except FileNotFoundError:
-        return "without a motion file"
-    except UNREADABLE_ARRAY:
+        features = read_array(spec.features_dir / f"{clip_id}.npy")
+    except UserError:
         return "unreadable"
     if features.ndim != 2 or features.shape[1] != spec.format.n_features or features.dtype.kind not in "fiu":
         return f"of another width than {spec.format.n_features}"

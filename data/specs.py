@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json
+from utils.format_reading import FASTEST
 from utils.formats import ALIASES, HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 from utils.run import Run
@@ -17,6 +19,7 @@ from utils.run import Run
 SPLITS = ("train", "val", "test")
 OWN_DATASETS = Path("dataset")  # where users' datasets are found by name
 # What a user's dataset.json can say.
+LONGEST_CLIP = 10_000  # frames that models may see
 DATASET_KEYS = ("fps", "joints", "min_frames", "max_frames", "units_per_metre")
 
 
@@ -122,9 +125,9 @@ def get_spec(name: str) -> DatasetSpec:
     if known in SPECS:
         return SPECS[known]
     own = OWN_DATASETS / name
-    if (own / "dataset.json").is_file():
+    if os.path.isfile(own / "dataset.json"):  # of a name that no file can have too, which Path.is_file raises over
         return _read_spec(own)
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return _read_spec(Path(name))
     raise UserError(
         f"unknown dataset {name!r}: use one of {', '.join(SPECS)}, the name of a folder in {OWN_DATASETS}/, or the path"
@@ -182,16 +185,16 @@ def _read_spec(folder: Path) -> DatasetSpec:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold an object, not {type(content).__name__}")
     found = told_format(content.get("joints", "humanml3d"), f'{path}: "joints"', folder)
-    form = replace(found, fps=float(_number(path, content, "fps", None)))
+    form = replace(found, fps=float(_number(path, content, "fps", None, FASTEST)))
     shortest, longest = usual_frames(form)
     spec = DatasetSpec(
         name=folder.resolve().name,
         root=folder,
         format=form,
-        min_frames=int(_number(path, content, "min_frames", shortest)),
-        max_frames=int(_number(path, content, "max_frames", longest)),
+        min_frames=int(_number(path, content, "min_frames", shortest, LONGEST_CLIP, whole=True)),
+        max_frames=int(_number(path, content, "max_frames", longest, LONGEST_CLIP, whole=True)),
     )
-    if _number(path, content, "units_per_metre", found.units_per_metre) != found.units_per_metre:
+    if _number(path, content, "units_per_metre", found.units_per_metre, math.inf) != found.units_per_metre:
         raise UserError(
             f'{path}: features of "joints": "{found.name}" have {found.units_per_metre:g} units a metre, convert them'
         )
@@ -204,9 +207,13 @@ def _read_spec(folder: Path) -> DatasetSpec:
     return spec
 
 
-def _number(path: Path, content: dict[str, Any], key: str, default: float | None) -> float:
+def _number(
+    path: Path, content: dict[str, Any], key: str, default: float | None, largest: float, whole: bool = False
+) -> float:
     """A positive number of `dataset.json`; without a default the key is required."""
     value = content.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise UserError(f'{path}: "{key}" must be a positive number, not {value!r}')
+    numbers = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, numbers) or not 0 < value <= largest:
+        least = f" of at most {largest:g}" if largest < math.inf else ""
+        raise UserError(f'{path}: "{key}" must be a positive {"whole " * whole}number{least}, not {value!r}')
     return value

@@ -43,7 +43,7 @@ class TrainSettings:
         maximum=0.999999,
     )
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "precision of the forward pass")
-    num_workers: int = option(0, "processes that load data; 0: the training process itself", minimum=0)
+    num_workers: int = option(0, "processes that load data; 0: the training process itself", minimum=0, maximum=256)
     log_every: int = option(50, "steps between tensorboard points", minimum=1)
     save_every: int = option(1000, "steps between saves of latest.tar", minimum=1)
     eval_every_e: int = option(1, "epochs between validations", minimum=1)

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
-from utils.errors import UserError
+from utils.errors import UserError, readable
 from utils.schema import Schema, build, checked, describe, field_types, optional_inner
 
 NONE_WORD = "none"
@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports a mistake as one line instead of the whole usage text."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see --help)\n")
+        self.exit(2, f"error: {readable(message)} (see --help)\n")
 
 
 def _convert_item(kind: Any, text: str) -> Any:
@@ -79,7 +79,7 @@ def _convert_item(kind: Any, text: str) -> Any:
         raise argparse.ArgumentTypeError(f"must be {describe(kind)}, not {text!r}")
     try:
         return kind(text)
-    except ValueError as error:
+    except ValueError as error:  # also of a number with thousands of digits
         raise argparse.ArgumentTypeError(f"must be {describe(kind)}, not {text!r}") from error
 
 

@@ -17,7 +17,7 @@ CHECKPOINT_HELP = (
 )
 FOLDER = Pattern(r"(?s).*\S.*", "name a folder")
 # No path can leave the folder of runs through such a name.
-FOLDER_NAME = Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", "be a folder name of letters, digits, . _ and -")
+FOLDER_NAME = Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}", "be a folder name of up to 100 letters, digits, . _ and -")
 
 
 def canonical_dataset(name: str) -> str:

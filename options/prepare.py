@@ -10,7 +10,7 @@ from typing import Any
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from data.prepare.settings import ClipSettings, SplitSettings
-from data.specs import ALIASES, SPECS, usual_frames
+from data.specs import ALIASES, LONGEST_CLIP, SPECS, usual_frames
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format, telling
 from utils.motion_format import MotionFormat
@@ -47,13 +47,17 @@ class PrepareOptions:
     body_model: str | None = option(None, BODY_MODEL_HELP)
     mirror: bool = option(False, "also add every clip with left and right exchanged, in motion and words, as MNAME")
     min_frames: int | None = option(
-        None, "shortest clip in frames of the dataset, shorter ones are refused; none: 2 seconds", minimum=4
+        None,
+        "shortest clip in frames of the dataset, shorter ones are refused; none: 2 seconds",
+        minimum=4,
+        maximum=LONGEST_CLIP,
     )
     max_frames: int | None = option(
         None,
         "longest motion that models see, a multiple of 4; longer clips stay whole: training crops them, validation and"
         " test leave them out (see --windows); none: 9.8 seconds",
         minimum=4,
+        maximum=LONGEST_CLIP,
     )
     windows: bool = option(
         False, "give takes that are longer than --max_frames their captions once for each window of so many frames"

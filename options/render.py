@@ -15,6 +15,7 @@ from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from options.command_line import flags_of, parse
 from options.groups import rate_option
 from utils.errors import UserError
+from utils.files import read_text
 from utils.schema import option
 
 _LINE = re.compile(r"""(?P<name>\w+)\s*:(?:\s+(?P<value>"[^"]*"|'[^']*'|[^#]*?))?\s*(?:\s#.*)?""")
@@ -84,10 +85,9 @@ def read_cfg(path: Path | str) -> list[str]:
         UserError: missing file, unknown name, or a line that is not `name: value`.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        raise UserError(f"--cfg {path}: {reason}") from error
+        lines = read_text(path).split("\n")
+    except UserError as error:
+        raise UserError(f"--cfg {error}") from error
     flags, arguments = flags_of(RenderOptions), []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.strip() == "---" or line.lstrip().startswith("#"):

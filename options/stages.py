@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from data.specs import get_spec
+from data.specs import LONGEST_CLIP, get_spec
 from engine.settings import TrainSettings, VQLossWeights
 from models.configs import (
     EvaluatorConfig,
@@ -31,7 +31,7 @@ def run_config(options: Any) -> dict[str, Any]:
 class VQData:
     """What the 2D RVQ-VAE is trained on."""
 
-    window_size: int = option(64, "frames of a training window, a multiple of 4", minimum=4)
+    window_size: int = option(64, "frames of a training window, a multiple of 4", minimum=4, maximum=LONGEST_CLIP)
     window_stride: int = option(1, "an epoch is one window in this many frames of each clip", minimum=1)
 
     def __post_init__(self) -> None:
@@ -64,7 +64,10 @@ class TrainingRetrieval:
     """What a caption retrieves while a transformer is trained; its own clip never."""
 
     retrieval_pool: int = option(
-        1, "the K motions are drawn at random from this many times K nearest ones; 1: the K nearest", minimum=1
+        1,
+        "the K motions are drawn at random from this many times K nearest ones; 1: the K nearest",
+        minimum=1,
+        maximum=1000,
     )
 
 

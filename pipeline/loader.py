@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 
-from models.configs import LengthEstimatorConfig, MaskedTransformerConfig, ResidualTransformerConfig, RVQConfig
+from models.configs import (
+    MAX_WIDTH,
+    LengthEstimatorConfig,
+    MaskedTransformerConfig,
+    ResidualTransformerConfig,
+    RVQConfig,
+)
 from models.evaluator.own import OwnEvaluator
 from models.length_estimator import LengthEstimator
 from models.rag.database import RAGDatabase
@@ -27,8 +33,8 @@ from utils.run import LibraryFacts, Run, TokenShape
 def _text_dim(run: Run) -> int:
     """Width of the captions' features that a length estimator reads."""
     text_dim = run.value("text_dim")
-    if type(text_dim) is not int or text_dim < 1:
-        raise UserError(f"{run.path}: text_dim must be a positive whole number, not {text_dim!r}")
+    if type(text_dim) is not int or not 1 <= text_dim <= MAX_WIDTH:
+        raise UserError(f"{run.path}: text_dim must be a whole number from 1 to {MAX_WIDTH}, not {text_dim!r}")
     return text_dim
 
 
@@ -67,7 +73,7 @@ def load_run(
     if run.stage not in BUILDERS:
         raise UserError(f"{run.path}: there is no stage {run.stage!r}")
     schema, build = BUILDERS[run.stage]
-    return run.filled(build(run, run.section("model", schema)), which, device)
+    return run.filled(build(run, run.model_config(schema, which)), which, device)
 
 
 def load_library(

@@ -15,6 +15,7 @@ from data.prepare.run import Outcome, Preparation, prepare
 from options.command_line import own_command
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
+from utils.arrays import read_array
 from utils.errors import UserError
 from utils.files import atomic_path, file_hash, write_json
 from visualization.sequence import render_sequence
@@ -92,7 +93,7 @@ def draw_contact_sheet(outcome: Outcome, count: int) -> None:
     sheet = Image.new("RGB", (columns * TILE[0], rows * TILE[1]), "white")
     with tempfile.TemporaryDirectory() as folder:
         for number, record in enumerate(records):
-            joints = np.load(outcome.out / "new_joints" / f"{record.name}.npy", allow_pickle=False)
+            joints = read_array(outcome.out / "new_joints" / f"{record.name}.npy")
             tile = render_sequence(
                 Path(folder) / "tile.png",
                 joints,

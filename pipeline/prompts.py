@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
-from data.captions import read_text
+from data.captions import one_line
 from utils.errors import UserError
+from utils.files import is_text, read_text
+from utils.limits import LONGEST_LINE
 
 MAX_PROMPT_CHARACTERS = 2000
+MOST_MOTIONS = 1_000_000  # that one command makes
+MOST_DIGITS = 6  # of a length in frames
 _NUMBERED = re.compile(r"(.*)(#)\s*([+-]?[\d.]+|NA)", re.IGNORECASE)
 _COMMENT = re.compile(r"(.*=\s*\d+)\s+#.*")  # behind a length, what follows can only be a comment
 
@@ -29,14 +33,18 @@ def read_requests(
     """
     prompts = [(text_prompt, motion_length)] if text_prompt is not None else _read_file(text_path or "", motion_length)
     for text, _ in prompts:
+        if not is_text(text):
+            raise UserError(f"a prompt is not UTF-8 text: {text[:40]!r}")
         if len(text) > MAX_PROMPT_CHARACTERS:
             raise UserError(
                 f"a prompt has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read: {text[:40]}..."
             )
+    if len(prompts) * repeat_times > MOST_MOTIONS:
+        raise UserError(
+            f"{len(prompts)} prompts, --repeat_times {repeat_times}: at most {MOST_MOTIONS:,} motions are made"
+        )
     return [
-        (" ".join(text.split()), length or None, seed + repeat)
-        for text, length in prompts
-        for repeat in range(repeat_times)
+        (one_line(text), length or None, seed + repeat) for text, length in prompts for repeat in range(repeat_times)
     ]
 
 
@@ -59,6 +67,8 @@ def _read_file(path: str, motion_length: int) -> list[tuple[str, int]]:
 
 def _prompt(line: str, motion_length: int) -> tuple[str, int]:
     """Prompt and frames of a line; raises ValueError."""
+    if len(line) > LONGEST_LINE:
+        raise ValueError(f"the line has {len(line)} characters, at most {LONGEST_LINE} are read")
     commented = _COMMENT.fullmatch(line)
     line = commented[1] if commented else line
     numbered = _NUMBERED.fullmatch(line)
@@ -70,6 +80,6 @@ def _prompt(line: str, motion_length: int) -> tuple[str, int]:
         raise ValueError(f"no prompt before {separator!r}")
     if separator == "#" and frames.upper() == "NA":
         return text, 0
-    if not frames.isdecimal() or int(frames) == 0:
-        raise ValueError(f"{frames!r} is no length in frames (prompt{separator}frames)")
+    if not frames.isdecimal() or len(frames) > MOST_DIGITS or int(frames) == 0:
+        raise ValueError(f"{frames[:40]!r} is no length in frames (prompt{separator}frames)")
     return text, int(frames)

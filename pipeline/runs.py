@@ -8,6 +8,7 @@ from data.specs import DatasetSpec, get_spec
 from models.rag.manifest import MANIFEST, library_format, read_manifest
 from options.groups import DatasetOptions, RunOptions
 from utils.errors import UserError
+from utils.limits import LONGEST_ID
 from utils.run import Run
 
 USUAL_DATABASE = "database"
@@ -31,7 +32,7 @@ class Runs:
         Raises:
             UserError: the name is not a plain folder name.
         """
-        if not name or name in (".", "..") or Path(name).name != name:
+        if not name or name in (".", "..") or Path(name).name != name or len(name) > LONGEST_ID:
             raise UserError(f"run name {name!r} is not a plain folder name")
         return self.folder / name
 

@@ -12,6 +12,7 @@ import numpy as np
 from utils import quaternion
 from utils.errors import UserError
 from utils.files import read_bytes
+from utils.limits import CELLS, CELLS_TIMES, LARGEST_BVH, MOST_NODES
 from utils.rig import RigMotion
 
 LARGEST = 1e7  # of any number: ten kilometres in millimetres
@@ -67,7 +68,7 @@ def read_bvh(path: Path | str) -> BVH:
     Raises:
         UserError: the file is missing or is not a complete BVH file; says what is wrong, and in which line.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, LARGEST_BVH)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -87,6 +88,8 @@ def _parse(text: str) -> BVH:
     nodes = _read_header(lines[:start])
     columns = sum(len(node.channels or ()) for node in nodes)
     values, fps = _read_motion(lines, start + 1, columns)
+    if len(values) * len(nodes) > max(CELLS, CELLS_TIMES * values.size):
+        raise ValueError(f"{len(nodes)} joints in {len(values)} frames of {columns} numbers")
     return _assemble(nodes, values, fps)
 
 
@@ -145,6 +148,8 @@ def _read_header(lines: list[str]) -> list[_Node]:
                 raise ValueError(f"line {words.line}: joint {node.name} has no OFFSET")
             stack.pop()
         elif word == "JOINT":
+            if len(nodes) == MOST_NODES:
+                raise ValueError(f"line {words.line}: more than {MOST_NODES} joints")
             nodes.append(_Node(words.name(), stack[-1]))
             stack.append(len(nodes) - 1)
             words.expect("{")

@@ -6,19 +6,23 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from utils import faults
 from utils.errors import UserError
 from utils.owner import MACHINE, birth, own_mark
+from utils.limits import JSON_DEPTH, JSON_DIGITS, LARGEST_JSON, LARGEST_TEXT
 
 MESH_SUFFIX, SMPL_SUFFIX = "_mesh.npy", "_smpl.npz"  # what fit.py makes of a motion
 
@@ -131,31 +135,122 @@ def write_json(path: Path | str, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_bytes(path: Path | str) -> bytes:
+@contextlib.contextmanager
+def opened(path: Path | str, largest: int) -> Iterator[BinaryIO]:
+    """A plain file of at most `largest` bytes, open for reading.
+
+    Raises:
+        UserError: it is missing, too large, a folder, a device or a pipe, or cannot be read.
+    """
+    try:
+        # A pipe would be waited for.
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:  # a ValueError is about zeros or half characters in the name
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} cannot be read: it is no plain file")
+        if status.st_size > largest:
+            raise UserError(f"{path} has {status.st_size:,} bytes, at most {largest:,} are read")
+        yield file
+
+
+def read_bytes(path: Path | str, largest: int = LARGEST_TEXT) -> bytes:
     """The content of a file.
 
     Raises:
-        UserError: it is missing or cannot be read.
+        UserError: it is missing, too large, or cannot be read.
     """
+    with opened(path, largest) as file:
+        return file.read()
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written: what is no UTF-8 on a command line arrives as halves of characters."""
     try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
-def read_json(path: Path | str) -> Any:
-    """Reads a JSON file.
+def read_text(path: Path | str) -> str:
+    """A UTF-8 text file, with or without a byte order mark; its lines end in `\\n`.
 
     Raises:
-        UserError: the file is missing, cannot be read or is not JSON.
+        UserError: the file is missing, too large, or not UTF-8; names it.
     """
     content = read_bytes(path)
     try:
-        return json.loads(content.decode())
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}") from error
+    if "\0" in text:  # UTF-16 without its mark is UTF-8 too
+        raise UserError(f"{path} is not UTF-8 text: it holds zeros")
+    return text
+
+
+def read_json(path: Path | str, largest: int = LARGEST_JSON) -> Any:
+    """Reads a JSON file, see `parse_json`.
+
+    Raises:
+        UserError: the file is missing, too large, cannot be read or is not JSON.
+    """
+    return parse_json(read_bytes(path, largest), path)
+
+
+def parse_json(content: bytes, where: Path | str) -> Any:
+    """The value of a JSON text. Every number in it is finite, every text can be written, every name is there once.
+
+    Args:
+        content: UTF-8.
+        where: what is named in errors.
+
+    Raises:
+        UserError: it is not JSON, is nested too deep, or holds an endless number, half a character or a name twice.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+        found = json.loads(
+            text, parse_int=_whole, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_named_once
+        )
+        _check_depth(found)
+        if "\\u" in text and not is_text(json.dumps(found, ensure_ascii=False)):
+            raise ValueError("half a character")
+        return found
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+        raise UserError(f"{where} is not valid JSON: {error}") from error
+
+
+def _whole(digits: str) -> int:
+    if (count := len(digits.lstrip("-"))) > JSON_DIGITS:
+        raise ValueError(f"a number of {count} digits")
+    return int(digits)
+
+
+def _finite(word: str) -> float:
+    if not math.isfinite(value := float(word)):
+        raise ValueError(f"{word[:40]} is no finite number")
+    return value
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"{twice[:40]!r} stands twice in one object")
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    holders: list[Any] = [[value]]
+    for _ in range(JSON_DEPTH + 1):
+        values = (each.values() if isinstance(each, dict) else each for each in holders)
+        if not (holders := [each for group in values for each in group if isinstance(each, (dict, list))]):
+            return
+    raise ValueError(f"lists and objects are nested more than {JSON_DEPTH} deep")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.formats import format_of, published
 from utils.motion_format import MotionFormat
-from utils.schema import Schema, from_dict
+from utils.schema import Schema, from_dict, option
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +26,10 @@ Model = TypeVar("Model", bound="nn.Module")
 class TokenShape:
     """What a transformer must know of the RVQ-VAE whose tokens it reads, kept in its config."""
 
-    nb_code: int
-    n_parts: int
-    num_quantizers: int
-    vq_hash: str
+    nb_code: int = option(minimum=1, maximum=32_767)
+    n_parts: int = option(minimum=1, maximum=1000)
+    num_quantizers: int = option(minimum=1, maximum=64)
+    vq_hash: str = option()
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,17 @@ class Run:
             UserError: it is missing or does not fit; the key is named.
         """
         return from_dict(schema, self.config.get(name), f"{self.path}: {name}")
+
+    def model_config(self, schema: type[Schema], which: str | None = None) -> Schema:
+        """The model's sizes, which its weights must be able to fill: no memory is taken for others.
+
+        Raises:
+            UserError: as `section` and `checkpoint`, or the checkpoint is far too small.
+        """
+        config, path = self.section("model", schema), self.checkpoint(which)
+        if config.least_weights > path.stat().st_size:  # half precision is two bytes each
+            raise UserError(f"{self.path}: model has over {config.least_weights:.2g} weights, which {path} cannot hold")
+        return config
 
     def value(self, *keys: str) -> Any:
         """What the config says under these nested keys; None where it says nothing."""

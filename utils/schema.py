@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 from utils.errors import UserError
+from utils.files import is_text
+from utils.limits import LARGEST_REAL, LARGEST_WHOLE, LONGEST_LINE, MOST_VALUES
 
 Schema = TypeVar("Schema")
 
@@ -44,7 +46,7 @@ def option(
 
     Args:
         help: for --help.
-        minimum, maximum: inclusive limits.
+        minimum, maximum: inclusive limits; else those of `utils.limits`.
         zero_or: what values other than zero, which stands for something, are at least.
         pattern: of a text.
         means: what the command line replaces the value by, e.g. an alias by the name.
@@ -100,6 +102,8 @@ def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]
         variable = items[-1] is Ellipsis
         if not isinstance(value, (list, tuple)) or not (variable or len(value) == len(items)):
             raise UserError(f"{where} must be {describe(annotation)}, not {value!r}")
+        if len(value) > MOST_VALUES:
+            raise UserError(f"{where} has {len(value)} values, at most {MOST_VALUES} are read")
         kinds = [items[0]] * len(value) if variable else items
         return tuple(checked(kind, item, where, metadata) for kind, item in zip(kinds, value, strict=True))
     if origin is Literal:
@@ -114,15 +118,18 @@ def checked(annotation: Any, value: Any, where: str, metadata: Mapping[str, Any]
         raise TypeError(f"unsupported option type {annotation} of {where}")
     if not fits:
         raise UserError(f"{where} must be {describe(annotation)}, not {value!r}")
-    if inner is float:
-        value = float(value)
-        if not math.isfinite(value):
+    if inner is str and not (is_text(value) and len(value) <= LONGEST_LINE):
+        raise UserError(f"{where} is not UTF-8 text of at most {LONGEST_LINE} characters: {value!r}")
+    if inner in (int, float):
+        if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where} must be a finite number, not {value}")
-    minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
-    if minimum is not None and value < minimum:
-        raise UserError(f"{where} must be at least {minimum}, not {value}")
-    if maximum is not None and value > maximum:
-        raise UserError(f"{where} must be at most {maximum}, not {value}")
+        largest = LARGEST_WHOLE if inner is int else LARGEST_REAL
+        minimum, maximum = (metadata.get(key) for key in ("minimum", "maximum"))
+        if value < (least := -largest if minimum is None else minimum):
+            raise UserError(f"{where} must be at least {least}, not {value}")
+        if value > (most := largest if maximum is None else maximum):
+            raise UserError(f"{where} must be at most {most}, not {value}")
+        value = inner(value)
     least = metadata.get("zero_or")
     if least is not None and value != 0 and value < least:
         raise UserError(f"{where} must be 0 or at least {least}, not {value}")

@@ -5,14 +5,13 @@ Needs NumPy alone, since it also runs in Blender's Python. Letters: T frames, V 
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from utils import quaternion
-from utils.arrays import read_array
+from utils.arrays import read_array, read_arrays
 from utils.errors import UserError
 from utils.facing import heading
 from utils.files import MESH_SUFFIX, SMPL_SUFFIX
@@ -97,18 +96,22 @@ def read_mesh(path: Path | str) -> tuple[Figure, float]:
     beside = path.with_name(path.name.removesuffix(MESH_SUFFIX) + SMPL_SUFFIX)
     if not beside.is_file():
         raise UserError(f"{beside} is missing: it holds the faces of {path.name}; fit.py writes both")
-    try:
-        with np.load(beside, allow_pickle=False) as file:
-            faces, poses, fps = file["faces"], file["poses"], float(file["fps"])
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{beside} is not what fit.py writes: {error}") from error
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices.shape[1]:
+    told = read_arrays(beside, ("faces", "poses", "fps"))
+    faces, poses, fps = (told.get(name, np.empty(0)) for name in ("faces", "poses", "fps"))
+    if poses.ndim != 2 or 0 in poses.shape or poses.shape[1] < 3 or poses.dtype.kind != "f" or fps.size != 1:
+        raise UserError(f"{beside} is not what fit.py writes: poses {poses.shape} at fps {fps.shape}")
+    if faces.ndim != 2 or faces.shape[1] != 3 or not len(faces) or faces.dtype.kind not in "iu":
+        raise UserError(f"{beside}: its faces are {faces.shape} {faces.dtype}, not numbers of three vertices each")
+    if faces.min() < 0 or faces.max() >= vertices.shape[1]:
         raise UserError(f"{beside}: its faces do not fit the {vertices.shape[1]} vertices of {path.name}")
-    turn = quaternion.from_rotation_vector(poses.reshape(-1, 72)[0, :3].astype(np.float64))
+    if not np.isfinite(poses[0, :3]).all() or fps.dtype.kind not in "fiu" or not 0.1 <= fps.item() <= 10000:
+        raise UserError(f"{beside} is not what fit.py writes: NaN, or {fps.item()} frames a second")
+    turn = quaternion.from_rotation_vector(poses[0, :3].astype(np.float64))
     ahead = quaternion.rotate(turn, np.array([0.0, 0.0, 1.0]))
     vertices, groups = _on_floor(vertices.astype(np.float64)), np.zeros(len(faces), dtype=np.int64)
     front = float(np.arctan2(ahead[0], ahead[2]))
-    return Figure(vertices, faces.astype(np.int64), groups, (SMPL_COLOUR,), vertices.mean(axis=1), front), fps
+    path_of = vertices.mean(axis=1)
+    return Figure(vertices, faces.astype(np.int64), groups, (SMPL_COLOUR,), path_of, front), float(fps.item())
 
 
 def capsule_rings(start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float) -> np.ndarray:

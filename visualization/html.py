@@ -68,7 +68,7 @@ def write_html(
     }
     # "<" never appears in the data, so no caption can end the script element.
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    template = TEMPLATE.read_text(encoding="utf-8")
+    template = TEMPLATE.read_text(encoding="utf-8")  # ours
     path = Path(path)
     with atomic_path(path) as temporary:
         temporary.write_text(template.replace(PLACE, text), encoding="utf-8")

@@ -11,13 +11,13 @@ def main() -> None:
 
     import numpy as np
 
-    from data.clips import load_split
+    from data.clips import load_split, read_split
     from models.text_encoder import build_text_encoder
     from Part_TMR.evaluation import evaluate, format_neighbours, format_table
     from pipeline.loader import load_run
     from pipeline.runs import runs_of
     from utils.device import choose_device
-    from utils.files import read_json, write_json
+    from utils.files import write_json
 
     runs, device = runs_of(options.run), choose_device(options.run.gpu_id)
     spec, run = runs.spec, runs.open(options.run.name, "tmr")
@@ -28,14 +28,14 @@ def main() -> None:
     clips = load_split(spec, options.protocol.split)
     signatures = None
     if spec.name == "mini":
-        from data.oracle.scores import attribute_signature
+        from data.oracle.scores import attribute_signature, read_attributes
 
-        attributes = read_json(spec.root / "attributes.json")
+        attributes = read_attributes(spec.root / "attributes.json", clips)
         signatures = [attribute_signature(attributes[clip.id]) for clip in clips]
     captions = [clip.captions[0].text for clip in clips]
     vectors = sentences.encode(captions).cpu().numpy()
     published = spec.split_path("nsim_test")  # TMR's dissimilar pairs of a dataset, where the folder holds them
-    listed = set(published.read_text(encoding="utf-8").split()) if published.is_file() else set()
+    listed = set(read_split(published)) if published.is_file() else set()
     few = np.flatnonzero([clip.id in listed for clip in clips])
     motions = [clip.features for clip in clips]
     results = evaluate(retriever, motions, captions, vectors, signatures, few if len(few) else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.captions import Caption, caption_lines, parse_caption, read_text
+from data.captions import Caption, caption_lines, parse_caption
 from data.check.report import Found
 from data.clips import TOLERATED_SECONDS, tag_frames
 from data.specs import DatasetSpec
@@ -19,13 +19,13 @@ def check_captions(spec: DatasetSpec, path: Path, n_frames: int | None, findings
         n_frames: length of the motion, None where it is unknown: tags are not compared with it then.
     """
     try:
-        text = read_text(path)
+        lines = caption_lines(path)
     except UserError:
         kind = "encoding" if path.exists() else "no-text"
         findings.append((kind, path.stem))
         return []
     captions: list[Caption] = []
-    for number, line in caption_lines(text):
+    for number, line in lines:
         name = f"{path.name} line {number}"
         try:
             caption = parse_caption(line)

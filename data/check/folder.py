@@ -21,11 +21,11 @@ from data.check.motions import (
     read_motion_file,
 )
 from data.check.report import Found, Report, SplitSummary, grouped
-from data.clips import Clip, Skipped, cut_file, read_split, read_statistics, take_of
+from data.clips import Clip, Skipped, cut_file, read_split, read_statistics, split_lines, take_of
 from data.packing import file_stats
 from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, moved, require_files
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import parse_json, read_json
 from utils.row_store import RowStore, digest
 
 DESCRIPTION = "dataset.json"
@@ -68,7 +68,7 @@ class _Checked:
     def from_row(cls, row: np.ndarray) -> _Checked:
         """What `to_row` wrote."""
         told, _, sums = row.tobytes().partition(b"\n")
-        return cls(**json.loads(told), sums=np.frombuffer(sums).reshape(2, -1) if sums else None)
+        return cls(**parse_json(told, "checked"), sums=np.frombuffer(sums).reshape(2, -1) if sums else None)
 
 
 def check_folder(spec: DatasetSpec) -> Report:
@@ -132,7 +132,7 @@ def _read_split(spec: DatasetSpec, split: str, findings: list[Found]) -> dict[st
     if not ids:
         findings.append(("empty-split", str(path)))
     seen: set[str] = set()
-    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines())):
+    for line in split_lines(path):
         if line in seen:
             findings.append(("repeated-id", f"{line} ({split})"))
         seen.add(line)
@@ -192,7 +192,8 @@ def _check_clips(spec: DatasetSpec, ids: Collection[str], training: Collection[s
 def _code() -> bytes:
     """What decides besides the dataset: the code that reads, cuts and checks."""
     root = Path(__file__).parents[2]
-    return digest(*(path.read_bytes() for name in ("data", "utils") for path in sorted((root / name).rglob("*.py"))))
+    modules = [path for name in ("data", "utils") for path in sorted((root / name).rglob("*.py"))]
+    return digest(*(path.read_bytes() for path in modules))  # ours
 
 
 def _check_clip(spec: DatasetSpec, clip_id: str, is_training: bool) -> _Checked:

@@ -70,7 +70,7 @@ def check_motion(spec: DatasetSpec, clip_id: str, features: np.ndarray) -> Itera
     speed = np.hypot(ground[:, 0], ground[:, 1]).max(initial=0)
     if speed > FASTEST:
         yield "speed", f"{clip_id}: {speed:.0f} m/s"
-    first, second = np.moveaxis(features[:, layout.rotations].reshape(len(features), -1, 2, 3), 2, 0)
+    first, second = np.moveaxis(features[:, layout.rotations].reshape(len(features), layout.n_joints - 1, 2, 3), 2, 0)
     pairs = ((first, first, 1), (second, second, 1), (first, second, 0))
     products = (np.einsum("tjc,tjc->tj", left, right) - expected for left, right, expected in pairs)
     if max(np.abs(product).max(initial=0) for product in products) > ROTATION_TOLERANCE:

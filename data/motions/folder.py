@@ -88,8 +88,16 @@ def _samples(index: Path, changed: int) -> dict[Path, dict[str, Any]]:
         content = read_json(index)
         common = {"format": content.get("format")}
         samples = [common | sample for sample in content["samples"] if "joints" in sample["files"]]
-        if not all(0.1 <= float(sample.get("fps", 20.0)) <= 10000 for sample in samples):
-            raise ValueError("fps")
+        if not all(map(_is_told, samples)):
+            raise ValueError("another sample")
         return {index.parent / sample["files"]["joints"]: sample for sample in samples}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{index} is not what the demo writes: remove it, or run the demo again") from error
+
+
+def _is_told(sample: dict[str, Any]) -> bool:
+    """Whether a sample says what is shown of it."""
+    words = all(isinstance(each["caption"], str) and isinstance(each["motion_id"], str) for each in sample["retrieved"])
+    numbers = [sample["seed"], sample.get("fps", 20.0), *(each["score"] for each in sample["retrieved"])]
+    proper = all(type(each) in (int, float) for each in numbers) and isinstance(sample["prompt"], str)
+    return words and proper and 0.1 <= sample.get("fps", 20.0) <= 10000

@@ -7,6 +7,7 @@ End Site of a joint is called `JOINT End Site`. The shipped maps are for HumanML
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.files import read_json
 from utils.formats import HUMANML3D
+from utils.limits import LARGEST_WHOLE
 from utils.motion_format import MotionFormat
 
 SHIPPED = Path(__file__).parent / "joint_maps"
@@ -113,7 +115,7 @@ def load_joint_map(name: str, form: MotionFormat = HUMANML3D) -> JointMap:
         UserError: there is neither, or the file is no map; names file and key.
     """
     path = SHIPPED / f"{name}.json" if name in shipped_names() else Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"no joint map {name}: give a JSON file, or one of {', '.join(shipped_names())}")
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("joints"), dict):
@@ -125,7 +127,7 @@ def load_joint_map(name: str, form: MotionFormat = HUMANML3D) -> JointMap:
         verb = "names the unknown joint" if wrong[0] in joints else "lacks the joint"
         raise UserError(f"{path}: {verb} {wrong[0]}; the joints are {', '.join(targets)}")
     skip = content.get("skip_frames", 0)
-    if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
+    if isinstance(skip, bool) or not isinstance(skip, int) or not 0 <= skip <= LARGEST_WHOLE:
         raise UserError(f"{path}: skip_frames must be a number of frames, not {skip!r}")
     return JointMap(path.stem, tuple(_blend(path, target, joints[target]) for target in targets), skip)
 

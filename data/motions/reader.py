@@ -17,18 +17,18 @@ from data.motions.bones import complete
 from data.motions.folder import demo_sample
 from data.motions.joint_maps import JointMap, guess_joint_map, load_joint_map
 from data.motions.settings import METRES, Axis, ReadSettings
-from data.motions.smpl import BodyShape, smpl_motion
+from data.motions.smpl import LARGEST, BodyShape, smpl_motion
 from utils.arrays import read_arrays
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
 from utils.formats import HUMANML3D, told_format
+from utils.limits import CELLS, CELLS_TIMES
 from utils.motion_format import MotionFormat
 from utils.rig import RigMotion, resample_joints
 
 JOINTS_KEYS = ("joints", "positions", "joints3d", "keypoints3d", "motion")
 RATE_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
 SMPL_KEYS = ("poses", "trans", "betas", "gender")
-LARGEST = 1e7  # of any number
 KINDS = ("bvh", "joints", "smpl")
 PROBED = 12  # files of a kind that are asked which axis is up
 
@@ -173,6 +173,7 @@ class MotionReader:
         source_fps = self._rate(arrays, sample)
         kept = joints[self._first(0, len(joints)) :]
         wanted = self.fps or source_fps
+        _check_length(len(kept), self.form.n_joints, source_fps, wanted)
         again = resample_joints(kept, self.form.parents, source_fps, wanted)
         return _Raw(again, kept[:, 0], wanted, "joints", len(joints), source_fps, sample=sample)
 
@@ -186,6 +187,7 @@ class MotionReader:
         ends = isinstance(whole, BVH) and chosen.missing(whole.names)
         rig, first = whole.with_ends() if ends else whole, self._first(chosen.skip_frames, len(whole.rotations))
         rig = replace(rig, translations=rig.translations[first:], rotations=rig.rotations[first:])
+        _check_length(len(rig.rotations), len(rig.names), rig.fps, self.fps or rig.fps)
         again = rig if self.fps is None else rig.resampled(self.fps)
         joints = chosen.apply(again.names, again.positions())
         root = rig.path(chosen.nodes(rig.names)[chosen.blends[0][0][0]])
@@ -212,6 +214,13 @@ class MotionReader:
         if self.settings.source_fps is None and required:
             raise UserError("pose parameters without a frame rate: give --source_fps")
         return self.settings.source_fps or float((sample or {}).get("fps", self.form.fps))
+
+
+def _check_length(frames: int, nodes: int, source_fps: float, fps: float) -> None:
+    """Raises `UserError` where another frame rate makes far more of a motion than its file holds."""
+    again = frames / source_fps * fps
+    if again * nodes > max(CELLS, CELLS_TIMES * frames * nodes):
+        raise UserError(f"too long: {frames} frames at {source_fps:g} fps become {again:.0f} at {fps:g}")
 
 
 def _joints_of(arrays: Mapping[str, np.ndarray], form: MotionFormat) -> np.ndarray:

@@ -16,6 +16,7 @@ from utils.errors import UserError
 from utils.formats import HUMANML3D
 from utils.rig import RigMotion
 
+LARGEST = 1e7  # of any number
 N_POSED = 22  # the joints that SMPL, SMPL-H and SMPL-X share
 
 
@@ -60,11 +61,12 @@ def smpl_motion(arrays: Mapping[str, np.ndarray], bodies: Mapping[str, BodyShape
     poses, trans = np.asarray(arrays["poses"]), np.asarray(arrays["trans"])
     betas = np.asarray(arrays.get("betas", np.zeros(0))).reshape(-1)
     for name, array in (("poses", poses), ("trans", trans), ("betas", betas)):
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise UserError(f"NaN or no numbers in {name}")
-    poses = poses.reshape(len(poses), -1) if poses.ndim > 1 else poses
+        if array.dtype.kind not in "fiu" or not (np.abs(array.astype(np.float64)) < LARGEST).all():
+            raise UserError(f"NaN, an absurd number or no numbers in {name}")
+    shape = poses.shape
+    poses = poses.reshape(len(poses), -1) if poses.ndim > 1 and poses.size else poses
     if poses.ndim != 2 or poses.shape[1] < 3 * N_POSED or trans.shape != (len(poses), 3) or not len(poses):
-        raise UserError(f"wrong joints: poses {poses.shape} and trans {trans.shape} are no SMPL motion")
+        raise UserError(f"wrong joints: poses {shape} and trans {trans.shape} are no SMPL motion")
     gender = str(arrays["gender"]).strip("b'\" ").lower() if "gender" in arrays else "neutral"
     body = bodies.get(gender) or bodies.get("neutral") or next(iter(bodies.values()))
     rest = body.joints(betas.astype(np.float64))

@@ -7,19 +7,47 @@ the first has to come before that of the second. T frames; positions in metres, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.clips import Clip
 from data.oracle.rules import RULES, Finding
 from data.oracle.signals import Signals, is_body, read_signals
+from utils.errors import UserError
+from utils.files import read_json
 from utils.formats import HUMANML3D
 from utils.rig import resample_joints
 
 Attributes = Mapping[str, Any]
+KINDS = ("locomotion", "arm", "leg", "head")
 RATE = 20.0  # frames a second at which the rules look
+
+
+def read_attributes(path: Path, clips: Iterable[Clip]) -> dict[str, Attributes]:
+    """What a dataset's `attributes.json` says of each of these clips, by its id.
+
+    Raises:
+        UserError: it says nothing of one, or something that no rule reads.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold an object of clips, not {type(content).__name__}")
+    for clip in clips:
+        told = content.get(clip.id)
+        segments = told.get("segments") if isinstance(told, dict) else None
+        if not isinstance(segments, list) or not segments or not all(map(_is_segment, segments)):
+            raise UserError(f"{path} does not say what {clip.id} shows: make the dataset again, or remove the file")
+    return content
+
+
+def _is_segment(segment: Any) -> bool:
+    words = isinstance(segment, dict) and all(isinstance(value, str) for value in segment.values())
+    kinds = [kind for kind in KINDS if words and kind in segment]
+    return bool(kinds) and all((kind, segment[kind]) in RULES for kind in kinds)
 
 
 def score_attributes(joints: np.ndarray, attributes: Attributes, fps: float = 20.0) -> dict[str, bool]:
@@ -56,7 +84,7 @@ def _segment_findings(
 ) -> list[Finding]:
     """Scores one segment; returns the events that its first rule found (empty: not found)."""
     events = []
-    for kind in ("locomotion", "arm", "leg", "head"):
+    for kind in KINDS:
         if kind not in segment:
             continue
         rule = RULES.get((kind, segment[kind]))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data.captions import OTHER, Caption, caption_lines, one_line, parse_caption, read_text, seconds
+from data.captions import OTHER, Caption, caption_lines, one_line, parse_caption, seconds
 from data.prepare.sources import Refusal, clip_name, files_below
-from utils.errors import UserError
+from utils.errors import UserError, readable
+from utils.files import read_json, read_text
+from utils.limits import LONGEST_LINE, MOST_CAPTIONS
 from utils.mirror import mirror_caption
 
 TABLE_SUFFIXES = (".csv", ".json")
@@ -41,9 +42,9 @@ class CaptionSet:
             name = clip_name(file)
             self.by_clip.setdefault(name, [])
             try:
-                lines = list(caption_lines(read_text(path)))
-            except UserError:
-                self.refused.append(Refusal(name, file, "the caption file is not UTF-8 text"))
+                lines = caption_lines(path)
+            except UserError as error:
+                self.refused.append(Refusal(name, file, f"the caption file {str(error).removeprefix(f'{path} ')}"))
                 continue
             for number, line in lines:
                 self._add(name, f"{file} line {number}", lambda line=line: parse_caption(line, plain=True))
@@ -59,8 +60,7 @@ class CaptionSet:
         """
         if path.suffix.lower() not in TABLE_SUFFIXES:
             raise UserError(f"{path}: a table of captions ends in .csv or .json")
-        text = read_text(path)
-        for place, values in _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text):
+        for place, values in _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path):
             told = str(values.get("name") or "").strip()
             if not told:
                 self.refused.append(Refusal("", f"{path.name} {place}", "no clip name"))
@@ -72,8 +72,10 @@ class CaptionSet:
         known = self.by_clip.setdefault(name, [])
         try:
             caption = _usable(make())
+            if len(known) == MOST_CAPTIONS:
+                raise ValueError(f"the clip has {MOST_CAPTIONS} captions before this one, no more are read")
         except ValueError as error:
-            self.refused.append(Refusal(name, place, str(error)))
+            self.refused.append(Refusal(name, place, readable(str(error))))
             return
         if all((caption.text, caption.start, caption.end) != (each.text, each.start, each.end) for each in known):
             known.append(caption)
@@ -83,6 +85,8 @@ def _from_values(values: dict[str, Any]) -> Caption:
     text = values.get("caption")
     if not isinstance(text, str):
         raise ValueError("no caption")
+    if len(text) > LONGEST_LINE:
+        raise ValueError(f"the caption has {len(text)} characters, at most {LONGEST_LINE} are read")
     return Caption(one_line(text), (), seconds(values.get("start") or 0), seconds(values.get("end") or 0))
 
 
@@ -106,7 +110,8 @@ def _with_tag(token: str) -> str:
     return f"{tag}/{OTHER}" if tag and "/" not in token else ""
 
 
-def _csv_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
+def _csv_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    text = read_text(path)
     try:
         delimiter = _delimiter(text)
         reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
@@ -140,11 +145,8 @@ def _delimiter(text: str) -> str:
     return ","
 
 
-def _json_rows(path: Path, text: str) -> Iterable[tuple[str, dict[str, Any]]]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+def _json_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    content = read_json(path)
     if isinstance(content, dict):
         for name, value in content.items():
             for item in value if isinstance(value, list) else [value]:

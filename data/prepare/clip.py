@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -82,15 +81,6 @@ class Record:
     source_fps: float = 0.0
     digest: str = ""
     remarks: tuple[str, ...] = ()
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Record:
-        """From plain values, as `asdict` gives them.
-
-        Raises:
-            TypeError: other values.
-        """
-        return cls(**{**values, "ids": tuple(values["ids"]), "remarks": tuple(values["remarks"])})
 
 
 def make_clip(

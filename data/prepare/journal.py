@@ -9,15 +9,19 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from data.motions.settings import Axis
 from data.prepare.clip import FOLDERS, Record
+from data.prepare.sources import clip_name
 from data.specs import SPLITS
 from utils.errors import UserError
-from utils.files import read_json, remove_abandoned, writable_folder, write_json
+from utils.files import parse_json, read_bytes, read_json, remove_abandoned, writable_folder, write_json
+from utils.limits import LARGEST_JSON
+from utils.schema import from_dict
 
 FOLDER = ".preparation"
+AGAIN = "give --restart to make all clips anew"
 MADE = ("dataset.json", "Mean.npy", "Std.npy", "report.json", "report.md", "contact_sheet.png")
 
 
@@ -70,11 +74,11 @@ class Journal:
 
     def _check(self, settings: dict[str, Any]) -> None:
         path = self.folder / "settings.json"
-        settings = json.loads(json.dumps(settings))
+        settings = parse_json(json.dumps(settings).encode(), path)  # as they come back
         if not path.is_file():
             write_json(path, settings)
             return
-        before = read_json(path)
+        before = _entries(path)
         for key in {**settings, **before}:
             if settings.get(key) != before.get(key):
                 raise UserError(
@@ -85,7 +89,10 @@ class Journal:
     def remembered_axes(self, found: dict[str, Axis]) -> dict[str, Axis]:
         """The upward axes that this dataset was begun with, with those of new kinds of files added."""
         path = self.folder / "axes.json"
-        axes = {**found, **(read_json(path) if path.is_file() else {})}
+        known = _entries(path) if path.is_file() else {}
+        if not all(axis in get_args(Axis) for axis in known.values()):
+            raise UserError(f"{path} holds something else than axes: {AGAIN}")
+        axes = {**found, **known}
         write_json(path, axes)
         return axes
 
@@ -93,11 +100,12 @@ class Journal:
         path = self.folder / "records.jsonl"
         if not path.is_file():
             return
-        for line in path.read_text(encoding="utf-8").splitlines():
-            # The last line may be cut off.
-            with contextlib.suppress(json.JSONDecodeError, TypeError, KeyError):
-                record = Record.from_json(json.loads(line))
-                self.records[record.name] = record
+        for line in read_bytes(path, LARGEST_JSON).splitlines():
+            # The last line may be cut off; a clip of which nothing is known is made anew.
+            with contextlib.suppress(UserError):
+                record = from_dict(Record, parse_json(line, path))
+                if all(clip_name(each) == each for each in record.ids):  # files of these names may be deleted
+                    self.records[record.name] = record
 
     def add(self, record: Record) -> None:
         """Notes a finished clip."""
@@ -129,6 +137,13 @@ class Journal:
         temporary = self.folder / "records.jsonl.new"
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         temporary.replace(self.folder / "records.jsonl")
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold an object, not {type(content).__name__}: {AGAIN}")
+    return content
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from data.clips import Caption
@@ -27,7 +26,7 @@ from data.prepare.settings import ClipSettings, SplitSettings
 from data.prepare.sources import Refusal, Source, find_motions
 from data.prepare.splits import read_splits, split_by_hash
 from data.specs import SPLITS
-from utils.arrays import write_array
+from utils.arrays import read_array, write_array
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
 from utils.formats import telling
@@ -257,7 +256,7 @@ def _finish(job: Preparation, outcome: Outcome) -> None:
     form, train = outcome.settings.form, outcome.splits["train"]
     if not train:
         raise UserError("no clip is in the train split: see --split and --split_dir")
-    rows = (np.load(job.out / "new_joint_vecs" / f"{clip_id}.npy", allow_pickle=False) for clip_id in train)
+    rows = (read_array(job.out / "new_joint_vecs" / f"{clip_id}.npy") for clip_id in train)
     mean, std = feature_statistics(rows, form)
     write_array(job.out / "Mean.npy", mean)
     write_array(job.out / "Std.npy", std)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.clips import read_split, take_of
+from data.clips import split_lines, take_of
 from data.prepare.settings import SplitSettings
 from data.prepare.sources import clip_name
 from data.specs import SPLITS
@@ -57,7 +57,7 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
     Raises:
         UserError: a file is missing, or a clip is in two of them.
     """
-    splits = {split: [clip_name(name) for name in read_split(folder / f"{split}.txt")] for split in SPLITS}
+    splits = {split: list(dict.fromkeys(map(clip_name, split_lines(folder / f"{split}.txt")))) for split in SPLITS}
     owner: dict[str, str] = {}
     for split, names in splits.items():
         for name in names:

@@ -120,7 +120,7 @@ class OwnEvaluator(Evaluator):
         """
         from models.text_encoder import build_text_encoder
 
-        config = run.of_stage("evaluator").section("model", EvaluatorConfig)
+        config = run.of_stage("evaluator").model_config(EvaluatorConfig, which)
         text_encoder = build_text_encoder(config.text_encoder, device, shared=text_encoder)
         return cls(run.filled(EvaluatorNetwork(config, run.format, text_encoder.dim), which, device), text_encoder)
 

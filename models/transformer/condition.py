@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import TransformerConfig
+from models.configs import MAX_WIDTH, TransformerConfig
 from models.transformer.token_grid import TokenGrid
 from utils.batches import length_mask
+from utils.schema import option
 
 EVERY_PART = -1
 
@@ -131,10 +132,10 @@ class Memory:
 class ConditionDims:
     """Widths of what comes from outside: text encoder, retriever, its parts."""
 
-    text: int
-    retriever: int = 0
-    retriever_part: int = 0
-    n_retriever_parts: int = 6
+    text: int = option(minimum=1, maximum=MAX_WIDTH)
+    retriever: int = option(0, minimum=0, maximum=MAX_WIDTH)
+    retriever_part: int = option(0, minimum=0, maximum=MAX_WIDTH)
+    n_retriever_parts: int = option(6, minimum=1, maximum=1000)
 
 
 def _standardised(embedding: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -25,6 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 from pipeline.app.page import build_page, make_theme  # noqa: E402
 from pipeline.app.results import FILES  # noqa: E402
 from pipeline.app.session import AppSession  # noqa: E402
+from utils.errors import UserError  # noqa: E402
+from utils.files import parse_json  # noqa: E402
 
 MAX_BODY = 64 * 1024  # bytes of a request; the largest prompt is 2,000 characters
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -113,8 +114,8 @@ def _is_plain(body: bytes) -> bool:
     Gradio takes an object with a `path` in the place of any value for a file of that path, and copies it.
     """
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
+        content = parse_json(body, "the request")
+    except UserError:
         return False
     if not isinstance(content, dict):
         return False
@@ -175,7 +176,7 @@ def build_server(session: AppSession, host: str) -> ASGIApp:
         enable_monitoring=False,
         max_file_size=1,
         theme=make_theme(),
-        css=files(__package__).joinpath("page.css").read_text(encoding="utf-8"),
+        css=files(__package__).joinpath("page.css").read_text(encoding="utf-8"),  # ours
     )
     return Guard(app, local_only=host in LOOPBACK)
 

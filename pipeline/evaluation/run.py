@@ -13,6 +13,7 @@ from torch import device as Device  # noqa: N812 - a type here
 from tqdm import tqdm
 
 from data.clips import Clip, load_split
+from data.oracle.scores import read_attributes
 from data.specs import DatasetSpec
 from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
@@ -25,7 +26,6 @@ from pipeline.evaluation.samples import Sample, draw_samples
 from pipeline.evaluation.scores import Measured, Scorer
 from utils.device import describe_device
 from utils.errors import UserError
-from utils.files import read_json
 from utils.formats import HUMANML3D
 
 # Each draw of a repeat has a random stream of its own: that of the captions has no salt.
@@ -51,7 +51,7 @@ class Evaluation:
         self.spec, self.protocol, self.device = spec, protocol, device
         self.clips: list[Clip] = load_split(spec, protocol.split)
         attributes_path = spec.root / "attributes.json"
-        attributes = read_json(attributes_path) if attributes_path.is_file() else None
+        attributes = read_attributes(attributes_path, self.clips) if attributes_path.is_file() else None
         if attributes is not None and spec.format.joint_names != HUMANML3D.joint_names:
             raise UserError(f"{attributes_path}: the semantic oracle sees HumanML3D's joints alone: remove the file")
         self.evaluator = self._load_evaluator(spec, checkpoints_dir, device, needed=attributes is None)

@@ -47,7 +47,7 @@ from tests.fuzz.mutations import BYTES, JSON, NPY, NPZ, TEXT
 from tests.own_skeleton import content as studio
 from utils.arrays import read_arrays
 from utils.errors import UserError
-from utils.files import write_json
+from utils.files import read_bytes, write_json
 from utils.formats import read_format
 from utils.representation import canonicalize, feature_statistics, joints_to_features
 from utils.run import LibraryFacts, Run, TokenShape
@@ -295,8 +295,7 @@ def _arguments(folder: Path) -> list[Path]:
 
 
 def _use_arguments(path: Path) -> object:
-    with open(path, "rb") as file:
-        words = [os.fsdecode(word) for word in file.read(1 << 16).replace(b"\0", b"").split(b"\n")]
+    words = [os.fsdecode(word) for word in read_bytes(path).replace(b"\0", b"").split(b"\n")]
     schema = {"demo": DemoOptions, "eval": EvalResOptions, "train": MaskedOptions}[path.stem]
     options = _parsed(partial(parse, schema, [word for word in words if word and word not in ("-h", "--help")]))
     if isinstance(options, DemoOptions):
@@ -315,10 +314,6 @@ def _parsed(read: partial) -> object:
         if error.code != 2:
             raise RuntimeError(f"exit code {error.code}") from error
         raise UserError(said.getvalue().strip().removesuffix("(see --help)")) from None
-
-
-def _table_door(path: Path) -> object:
-    return _prepare_table(path)
 
 
 KINDS = (

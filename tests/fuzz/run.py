@@ -26,7 +26,7 @@ def run(module: str, cases: int, seed: int = 0) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "tests.fuzz.worker", module, *words]
         before = len(results)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            for line in _lines(process):
+            for line in iter(lambda: _read(process), ""):
                 results.append(json.loads(line))
             code, said = process.wait(), process.stderr.read()
         if code == 0:
@@ -38,11 +38,6 @@ def run(module: str, cases: int, seed: int = 0) -> list[dict[str, Any]]:
         told = {"kind": "died", "case": len(results), "file": "", "outcome": "failed", "problem": problem}
         results.append(told | {"seconds": 0.0, "megabytes": 0})
     return results
-
-
-def _lines(process: subprocess.Popen[str]) -> Any:
-    for line in iter(lambda: _read(process), ""):
-        yield line
 
 
 def _read(process: subprocess.Popen[str]) -> str:

@@ -81,6 +81,10 @@ def test_every_kind_of_value() -> None:
         ("--name r --betas 1", "--betas: expected 2 arguments"),
         ("--name r --milestones 5 1", "--milestones must rise"),
         ("--name", "--name: expected one argument"),
+        (f"--name r --width {10**9}{0:09}", "--width must be at most 2147483647, not 1000000000000000000"),
+        ("--name r --width " + "9" * 5000, "--width: must be int, not '999"),
+        ("--name r --checkpoint \udcff", "--checkpoint is not UTF-8 text of at most 20000 characters: '\\udcff'"),
+        ("--name r --milestones" + " 1" * 1001, "--milestones has 1001 values, at most 1000 are read"),
         ("--name r --preset huge", "--preset: invalid choice: 'huge'"),
     ],
 )
@@ -110,9 +114,9 @@ values = st.builds(
     st.builds(
         Training,
         st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
-        st.lists(st.integers(), max_size=3).map(sorted).map(tuple),
+        st.lists(st.integers(-(2**31) + 1, 2**31 - 1), max_size=3).map(sorted).map(tuple),
         st.none() | st.text(),
-        st.none() | st.integers(),
+        st.none() | st.integers(-(2**31) + 1, 2**31 - 1),
     ),
 )
 
@@ -157,6 +161,10 @@ def change(path: str, value: object) -> dict:
         ("train.milestones", [1.5], "config.train.milestones must be int, not 1.5"),
         ("train.milestones", [2, 1], "config.train: --milestones must rise"),
         ("train.checkpoint", 3, "config.train.checkpoint must be str or none, not 3"),
+        ("train.milestones", [2**40], "config.train.milestones must be at most 2147483647"),
+        ("train.betas", [1e300, 1], "config.train.betas must be at most 1000000.0"),
+        ("train.betas", [10**400, 1], "config.train.betas must be at most 1000000.0"),
+        ("name", "\ud800", "config.name is not UTF-8 text"),
         ("model", [1], "config.model must be a set of named values"),
     ],
 )

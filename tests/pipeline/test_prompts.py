@@ -78,3 +78,30 @@ def test_unreadable_prompt_files(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00walk")
     with pytest.raises(UserError, match="not UTF-8"):
         read_requests(None, str(tmp_path / "binary.txt"), 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a person walks=" + "9" * 5000, "line 1: '9999"),
+        ("he walks\na person walks#" + "9" * 5000, "line 2: '9999"),
+        ("#1" * 20_000 + " =\n", "has no prompt"),
+        ("walk " + "#1" * 20_000, "line 1: the line has 40005 characters"),
+        (b"a person \xff", "is not UTF-8"),
+        (b"a person \xed\xa0\x80", "is not UTF-8"),
+    ],
+)
+def test_lines_that_are_refused_in_one_line(text: str | bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=message):
+        read_requests(None, str(path), 0, 1, 0)
+
+
+def test_what_no_file_and_no_tokenizer_can_hold() -> None:
+    for text in ("a person \udcff", "\ud800"):
+        with pytest.raises(UserError, match="a prompt is not UTF-8 text"):
+            read_requests(text, None, 0, 1, 0)
+    assert read_requests("a\x1b[31m  person\x00\u200bwalks", None, 0, 1, 0)[0][0] == "a [31m person \u200bwalks"
+    with pytest.raises(UserError, match="at most 1,000,000 motions"):
+        read_requests("walk", None, 0, 10**9, 0)

@@ -1,4 +1,4 @@
-"""Files and folders of results: usual modes without touching the process, and nothing left after a refusal."""
+"""Reading what anybody may have written, and results: usual modes without touching the process, nothing left behind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import UserError
-from utils.files import give_usual_mode, result_folder, write_json
+from utils.errors import LONGEST_MESSAGE, UserError, run_script
+from utils.files import give_usual_mode, parse_json, read_bytes, read_json, read_text, result_folder, write_json
 
 
 @pytest.fixture
@@ -48,3 +48,63 @@ def test_a_failed_block_leaves_no_empty_folder(tmp_path: Path) -> None:
     with result_folder(tmp_path / "kept" / "empty"):
         pass
     assert (tmp_path / "kept" / "empty").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("9" * 5000, "a number of 5000 digits"),
+        ('{"a": [12345678901234567890]}', "a number of 20 digits"),
+        ("[NaN]", "NaN is no finite number"),
+        ("[-Infinity]", "-Infinity is no finite number"),
+        ('{"a": 1e999}', "1e999 is no finite number"),
+        ("[" * 65 + "]" * 65, "nested more than 64 deep"),
+        ('{"a":' * 100_000, "is not valid JSON"),
+        ('{"a": 1, "b": 2, "a": 3}', "'a' stands twice in one object"),
+        (r'{"a": ["\ud800"]}', "is not valid JSON"),
+        (r'{"\udfff": 1}', "is not valid JSON"),
+        (b'"\xff"', "is not valid JSON"),
+        ("", "is not valid JSON"),
+    ],
+)
+def test_json_that_is_refused(text: str | bytes, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        parse_json(text if isinstance(text, bytes) else text.encode(), "a.json")
+    assert str(error.value).startswith("a.json is not valid JSON: ")
+
+
+def test_json_that_is_read() -> None:
+    deep = "[" * 63 + "]" * 63
+    text = f'\ufeff{{"a": [-9223372036854775808, 1.5e-3, "\\ud83d\\ude00"], "b": {{"a": null}}, "deep": {deep}}}'
+    found = parse_json(text.encode(), "a.json")
+    assert found["a"] == [-(2**63), 0.0015, "\U0001f600"] and found["b"] == {"a": None}
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(1 << 40)
+    places = ["pipe", "folder", "zero", "loop", "large", "a\0b", "x" * 300, "\ud800", "missing"]
+    for place in places:
+        for reader in (read_bytes, read_json, read_text):
+            with pytest.raises(UserError, match="cannot be read|does not exist|at most [0-9,]+ are read"):
+                reader(tmp_path / place)
+
+
+def test_messages_are_one_short_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
+    told = str(UserError("a.json: " + "x" * 100_000 + "\n: give  another \x1b[31m \udcff\0"))
+    assert told.startswith("a.json: xxx") and told.endswith(r"xxx : give another \x1b[31m \udcff\x00")
+    assert len(told) == LONGEST_MESSAGE and told.isprintable()
+    assert len(str(UserError("\0" * 100_000))) <= LONGEST_MESSAGE
+    assert str(UserError("größer als 5 µm")) == "größer als 5 µm"
+
+    def script() -> None:
+        open("a" * 5000)  # noqa: SIM115
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_script(script)
+    assert exit_info.value.code == 2 and "File name too long" in (said := capsys.readouterr().err)
+    assert said.startswith("error: ") and said.count("\n") == 1 and len(said) < LONGEST_MESSAGE + 10
