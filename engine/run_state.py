@@ -3,6 +3,7 @@ model/net_epoch_<number>.tar."""
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -98,8 +99,8 @@ def read_state(run_dir: Path, load: Callable[[dict[str, Any], Path], None], tidy
             content = _read(path)
             load(content, path)
         except UserError as error:
-            if isinstance(error.__cause__, OSError):
-                raise  # it may be whole
+            if _may_be_whole(error):
+                raise
             problems.append(str(error))
             continue
         if path is latest:
@@ -153,6 +154,12 @@ def check_position(content: Mapping[str, Any], steps_per_epoch: int, source: obj
         )
 
 
+def _may_be_whole(error: UserError) -> bool:
+    """Whether a file could not be read for another reason than what is in it."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL)
+
+
 def _are_numbers(values: Any) -> bool:
     return isinstance(values, Mapping) and all(
         isinstance(name, str) and isinstance(value, float) for name, value in values.items()
@@ -188,7 +195,7 @@ def read_best(run_dir: Path, watched: Mapping[str, str], known: Mapping[str, flo
         try:
             content = read_checkpoint(path)
         except UserError as error:
-            if isinstance(error.__cause__, OSError):
+            if _may_be_whole(error):
                 raise
             best.remarks.append(f"{error}: the next validation writes it anew")
             continue
@@ -238,7 +245,7 @@ def _opened(run_dir: Path) -> Run:
             return Run(run_dir)
         problem = f"{path} is missing"
     except UserError as error:
-        if isinstance(error.__cause__, OSError):
+        if _may_be_whole(error):
             raise
         problem = str(error)
     for checkpoint in (model_dir / LATEST, model_dir / PREVIOUS, *sorted(model_dir.glob("net_*.tar"))):

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO
 
 from utils import faults
 from utils.errors import UserError
-from utils.owner import MACHINE, birth, own_mark
 from utils.limits import JSON_DEPTH, JSON_DIGITS, LARGEST_JSON, LARGEST_TEXT
+from utils.owner import MACHINE, birth, own_mark
 
 MESH_SUFFIX, SMPL_SUFFIX = "_mesh.npy", "_smpl.npz"  # what fit.py makes of a motion
 

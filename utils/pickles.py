@@ -14,6 +14,7 @@ from typing import Any
 
 from utils.errors import UserError
 
+MOST_BYTES = 1 << 30  # of a file of arrays
 MOST_STEPS = 2_000_000
 MOST_NAME = 1000  # characters of a key
 MOST_DEPTH = 64  # containers in containers

@@ -17,7 +17,7 @@ import numpy as np
 from utils.arrays import read_arrays
 from utils.errors import UserError
 from utils.files import read_bytes
-from utils.pickles import Built, read_pickle, reason_of
+from utils.pickles import MOST_BYTES, Built, read_pickle, reason_of
 
 if TYPE_CHECKING:
     import smplx
@@ -95,7 +95,10 @@ def read_body_model(path: Path | str) -> dict[str, np.ndarray]:
         UserError: the file is truncated, foreign, holds code, or is not an SMPL body.
     """
     path = Path(path)
-    content = read_arrays(path, KEYS) if path.suffix.lower() == ".npz" else read_pickle(read_bytes(path), path, _find)
+    if path.suffix.lower() == ".npz":
+        content = read_arrays(path, KEYS)
+    else:
+        content = read_pickle(read_bytes(path, MOST_BYTES), path, _find)
     if not isinstance(content, dict):
         raise UserError(f"{path} is no SMPL body model: it holds a {type(content).__name__}")
     if missing := [key for key in KEYS if key not in content]:

@@ -10,6 +10,7 @@ from engine.run_state import best_name, prepare_run
 from options.command_line import parse
 from options.presets import PRESETS
 from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.formats import get_format
@@ -98,6 +99,19 @@ def test_checkpoints_without_config_are_refused(started: Path) -> None:
         prepare_run(started, CONFIG)
 
 
+@pytest.mark.parametrize("damage", [None, "{", "[]"])
+def test_a_config_that_is_gone_is_taken_from_a_checkpoint(
+    damage: str | None, started: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(started / "model" / "net_best_fid.tar", {"model": {}, "config": CONFIG})
+    (started / "config.json").unlink() if damage is None else (started / "config.json").write_text(damage)
+    with pytest.raises(UserError, match="model.width was 8 and is 9"):
+        prepare_run(started, changed(model={"width": 9}))
+    prepare_run(started, CONFIG)
+    assert read_json(started / "config.json") == CONFIG
+    assert "config.json" in (said := capsys.readouterr().out) and "written anew from" in said
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="cannot make the run's folder"):
@@ -119,5 +133,8 @@ def test_a_start_from_other_weights_is_not_lost_with_the_state(started: Path) ->
     write_json(started / "config.json", CONFIG | {"initialised_from": record})
     prepare_run(started, CONFIG)
     (started / "model" / "latest.tar").rename(started / "model" / best_name("loss"))
+    (started / "model" / "previous.tar").write_bytes(b"")
+    prepare_run(started, CONFIG)
+    (started / "model" / "previous.tar").unlink()
     with pytest.raises(UserError, match="logs/other: give --init_from again"):
         prepare_run(started, CONFIG)

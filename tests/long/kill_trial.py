@@ -72,7 +72,7 @@ STAGES = (
         f"{ROOT}/prepare_dataset.py --motion_dir data/new_joints --text_dir data/texts --out prepared --workers 1"
         " --contact_sheet 0",
         ("prepared",),
-        24,
+        12,
         "prepared/.preparation/records.jsonl",
     ),
     _training("evaluator", f"{ROOT}/train_evaluator.py"),

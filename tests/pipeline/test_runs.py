@@ -52,7 +52,13 @@ def test_a_run_name_cannot_leave_the_folder(name: str) -> None:
 
 def test_which_is_a_name_a_stem_or_a_unique_part(logs: Path) -> None:
     run = put(
-        logs / "mini" / "vq", "latest.tar", "net_best_fid.tar", "net_best_mpjpe.tar", ".latest.7.tar", "notes.txt"
+        logs / "mini" / "vq",
+        "latest.tar",
+        "net_best_fid.tar",
+        "net_best_mpjpe.tar",
+        ".latest.7.tar",
+        "notes.txt",
+        "previous.tar",
     )
     assert list_checkpoints(run) == ["latest.tar", "net_best_fid.tar", "net_best_mpjpe.tar"]
     for which in ("net_best_fid.tar", "net_best_fid", "fid"):

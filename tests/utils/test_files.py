@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from utils import faults
 from utils.errors import LONGEST_MESSAGE, UserError, run_script
-from utils.files import give_usual_mode, parse_json, read_bytes, read_json, read_text, result_folder, write_json
+from utils.files import (
+    atomic_path,
+    give_usual_mode,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_text,
+    remove_abandoned,
+    replaced_folder,
+    result_folder,
+    write_json,
+)
+from utils.owner import MACHINE
+
+GONE, OURS, AFAR = f"4194309-{MACHINE}", f"{os.getpid()}-{MACHINE}", "7-00000000"
 
 
 @pytest.fixture
@@ -108,3 +125,64 @@ def test_messages_are_one_short_printable_line(capsys: pytest.CaptureFixture[str
         run_script(script)
     assert exit_info.value.code == 2 and "File name too long" in (said := capsys.readouterr().err)
     assert said.startswith("error: ") and said.count("\n") == 1 and len(said) < LONGEST_MESSAGE + 10
+
+
+class Opaque(Exception):
+    """What a library raises that hides the disk's words."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(122, "Disk quota exceeded"), "Disk quota exceeded"),
+        (Opaque("I/O error: No space left on device (os error 28)"), "No space left on device"),
+        (OSError("100 requested and 7 written"), "100 requested and 7 written"),
+    ],
+)
+@pytest.mark.parametrize("write", [atomic_path, replaced_folder])
+def test_what_the_disk_refuses_is_told_with_the_files_name(
+    write: Callable, error: Exception, words: str, tmp_path: Path
+) -> None:
+    for raised in (error, Opaque("stream error")):
+        with pytest.raises(UserError, match=f"^cannot write {tmp_path}/a.npy: {words}$"), write(tmp_path / "a.npy"):
+            try:
+                raise error
+            finally:
+                if raised is not error and "space" in words:
+                    raise raised  # as torch does when it ends its file
+    with pytest.raises(Opaque, match="mistake"), write(tmp_path / "a.npy"):
+        raise Opaque("mistake")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", faults.PLACES)
+def test_a_file_is_old_or_new_wherever_a_write_ends(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, former = tmp_path / "a.txt", tmp_path / "former.txt"
+    path.write_text("old")
+    monkeypatch.setattr(faults, "_numbers", itertools.count(1))
+    monkeypatch.setenv(faults.VARIABLE, f"full@1/{place}")
+    with pytest.raises(UserError), atomic_path(path, former) as temporary:
+        temporary.write_text("new")
+    there = {each.name: each.read_text() for each in tmp_path.iterdir()}
+    kept = {"between": {"former.txt": "old"}, "after": {"a.txt": "new", "former.txt": "old"}}
+    assert there == kept.get(place, {"a.txt": "old"})
+
+
+def test_what_is_abandoned_is_removed_and_what_was_set_aside_comes_back(tmp_path: Path) -> None:
+    for name in (f".a.{GONE}.tar", f".a.{OURS}.tar", f".a.{AFAR}.tar", f".b.{AFAR}", ".hidden", ".note.7.tar", "a.tar"):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / f".b.{AFAR}", (0, 0))
+    (tmp_path / f".base.x1y2.{GONE}" / "new").mkdir(parents=True)
+    for name in (f".base.x1y2.{GONE}", f".there.x1y2.{GONE}"):
+        (tmp_path / name / "old").mkdir(parents=True)
+        (tmp_path / name / "old" / "row").write_text("old")
+    (tmp_path / "there").mkdir()
+    with replaced_folder(tmp_path / "other"):
+        pass
+    remaining = [f".a.{OURS}.tar", f".a.{AFAR}.tar", ".hidden", ".note.7.tar", "a.tar", "base", "there", "other"]
+    assert sorted(os.listdir(tmp_path)) == sorted(remaining) and not os.listdir(tmp_path / "there")
+    assert (tmp_path / "base" / "row").read_text() == "old"
+    remove_abandoned(tmp_path / "nowhere")
