@@ -28,7 +28,7 @@ KINDS = {
 FORMER_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the number that former files begin with
 MOST_RECORDS = 200_000
 MOST_STRUCTURE = 1 << 26  # bytes of the part that is no tensor
-MOST_DIMENSIONS = 8
+MOST_DIMENSIONS, MOST_LENGTH = 8, 1 << 40
 MOST_SHARED = 4  # times that the bytes of a file may be used by several tensors
 BLOCK = 1 << 20
 
@@ -45,10 +45,10 @@ class _Records:
 
     def __init__(self, archive: zipfile.ZipFile, size: int, values: bool) -> None:
         infos = archive.infolist()
-        if len(infos) > MOST_RECORDS or sum(info.file_size for info in infos) > size:
-            raise ValueError("its parts are more or larger than the file")
         if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
             raise ValueError("it is packed: torch.save packs nothing")
+        if len(infos) > MOST_RECORDS or sum(info.file_size for info in infos) > size:
+            raise ValueError("its parts are more or larger than the file")
         self.structure, self.sizes = b"", {}
         self._contents: dict[str, Tensor] = {}
         self._made: dict[tuple[str, torch.dtype], Tensor] = {}
@@ -86,7 +86,7 @@ class _Records:
         numbers = [offset, *size, *stride]
         if not isinstance(storage, Tensor) or any(type(each) is not int or each < 0 for each in numbers):
             raise ValueError("it holds a tensor of an impossible shape")
-        if len(size) != len(stride) or len(size) > MOST_DIMENSIONS or max(size, default=0) > max(1, len(storage)):
+        if len(size) != len(stride) or len(size) > MOST_DIMENSIONS or max(size, default=0) > MOST_LENGTH:
             raise ValueError("it holds a tensor that is larger than its numbers")
         reach = 1
         for step, length in sorted(zip(stride, size, strict=True)) if math.prod(size) else ():
