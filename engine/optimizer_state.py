@@ -34,10 +34,9 @@ def checked_moments(saved: Any, parameters: Sequence[Tensor], source: object) ->
     state, groups = (saved.get(name) if isinstance(saved, Mapping) else None for name in ("state", "param_groups"))
     if not isinstance(state, Mapping) or not isinstance(groups, list):
         raise refuse("it has no state and param_groups")
-    numbers = [group.get("params") if isinstance(group, Mapping) else None for group in groups]
-    if any(not isinstance(each, list) or any(type(number) is not int for number in each) for each in numbers) or (
-        sum(numbers, []) != list(range(len(parameters)))
-    ):
+    given = [group.get("params") if isinstance(group, Mapping) else None for group in groups]
+    numbers = [number for each in given if isinstance(each, list) for number in each]
+    if any(type(number) is not int for number in numbers) or numbers != list(range(len(parameters))):
         raise refuse(f"it is not of {len(parameters)} parameters")
     moments: dict[int, dict[str, Tensor]] = {}
     for number, entry in state.items():
