@@ -178,7 +178,7 @@ def _database_facts(database: Database) -> Facts:
         made = told.get(key)
         return f"{made.get('name')} {made.get('hash')}" if isinstance(made, dict) else None
 
-    size = sum(path.stat().st_size for path in database.folder.iterdir())
+    size = sum(path.stat().st_size for path in database.folder.iterdir() if path.is_file())
     try:
         check_files(database.folder, told, largest=None)
         damaged = None

@@ -86,8 +86,6 @@ GUARDS = (
     "utils/arrays.py",
     "utils/row_store.py",
     "utils/launch.py",
-    "pipeline/inspect.py",
-    "visualization/smpl_model.py",
 )
 
 

@@ -5,7 +5,6 @@ The format itself knows none. Ours is a CRC-32 of the whole file, header include
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zlib
@@ -16,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from safetensors import safe_open
 
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, parse_json
 from utils.pickles import INT64, MOST_NAME, reason_of
 
 CHECKSUM = "crc32"
@@ -47,14 +46,14 @@ def read_header(path: Path | str) -> Header:
     """The header of a file, read without the library and without its tensors.
 
     Raises:
-        ValueError, OSError: it is no such file, or beyond the limits.
+        ValueError, TypeError, KeyError, OSError, UserError: it is no such file, or beyond the limits.
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > min(MOST_HEADER, Path(path).stat().st_size - 8):
             raise ValueError("its header is longer than the file, or than any header is")
         text = file.read(length)
-    content = json.loads(text)
+    content = parse_json(text, f"the header of {path}")
     if not isinstance(content, dict):
         raise ValueError("its header is no object")
     metadata = content.pop("__metadata__", {})
@@ -120,6 +119,8 @@ def read_tensors(path: Path | str, framework: Literal["pt", "np"]) -> tuple[dict
         verify(path, header)
         with safe_open(path, framework=framework) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, header.metadata  # noqa: SIM118 - no mapping
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # damaged bytes raise whatever the reader stumbles over

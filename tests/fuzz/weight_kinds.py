@@ -253,7 +253,8 @@ def _database(folder: Path, signed: bool, index: bool = False) -> list[Path]:
     if not signed:
         told = json.loads(manifest.read_text())
         manifest.write_text(json.dumps({name: value for name, value in told.items() if name != "files"}))
-    return [manifest, folder / "library" / "entries.json", folder / "library" / "embeddings.safetensors"]
+    files = ("index.faiss",) if index else (manifest.name, "entries.json", "embeddings.safetensors")
+    return [folder / "library" / name for name in files]
 
 
 def _search(path: Path) -> None:
@@ -320,6 +321,7 @@ KINDS = (
     Kind("trained weights", _trained, _load_run, STATES, weight=3),
     Kind("database", partial(_database, signed=True), _search, (*TENSORS, *JSON), weight=2),
     Kind("former database", partial(_database, signed=False), _search, (*TENSORS, *JSON), weight=4),
+    Kind("index", partial(_database, signed=False, index=True), _search, BYTES),
     Kind(
         "words", _words, lambda path: WordVectors.from_folder(path.parent).embed(["a/DET"]), (*PICKLES, *NPY), weight=4
     ),
