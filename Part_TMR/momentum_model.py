@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from Part_TMR.model import RetrieverModel
+from utils.errors import UserError
 from utils.processes import gathered
 
 NO_ENTRY = -1
+MOST_ADDED = 1 << 53
 
 
 class Keys(NamedTuple):
@@ -51,6 +53,8 @@ class EmbeddingQueue(nn.Module):
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
         self._added = int(self.added)
+        if not 0 <= self._added <= MOST_ADDED:
+            raise UserError(f"the queue of this state says that it was given {self._added} keys")
 
     @property
     def filled_share(self) -> Tensor:

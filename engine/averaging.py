@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from utils.checkpoint import misfit
 from utils.errors import UserError
 
 
@@ -59,9 +60,9 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: object)
         UserError: `weights` are not those of the model; `source` is named.
     """
     own = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    for name in own.keys() ^ weights.keys() if weights else ():
-        raise UserError(f"{source} is not a state of this training: its trained weight {name} does not fit")
+    wrong = [str(name)[:60] for name in weights if name not in own]
+    wrong += [name for name in own if weights and (name not in weights or misfit(own[name], weights[name]))]
+    if wrong:
+        raise UserError(f"{source} is not a state of this training: its trained weight {wrong[0]} does not fit")
     for name, value in weights.items():
-        if not isinstance(value, Tensor) or own[name].shape != value.shape or not value.is_floating_point():
-            raise UserError(f"{source} is not a state of this training: its trained weight {name} does not fit")
         own[name].copy_(value)

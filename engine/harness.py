@@ -20,10 +20,10 @@ from engine.health import HealthMonitor
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
-from engine.optimizer_state import checked_moments
+from engine.optimizer_state import checked_moments, checked_scale
 from engine.processes import agree, join_processes, part_together
 from engine.progress import Progress
-from engine.run_state import Best, best_name, epoch_name, read_best, read_state
+from engine.run_state import Best, best_name, check_position, epoch_name, read_best, read_state
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from engine.settings import TrainSettings
 from engine.task import Task
@@ -361,20 +361,20 @@ class Harness:
 
     def _load(self, content: dict[str, Any], source: Path) -> None:
         """Fills the task, and replaces the optimiser's state by one that fits its parameters."""
+        check_position(content, self.steps_per_epoch, source)
         set_weights(self.task.model, content["trained"], source)  # they come there again once the average is made
         model = {f"model.{name}": value for name, value in content["model"].items()}
-        load_state(self.task, model | content["task"], source)
+        load_state(self.task, {**model, **content["task"]}, source)
         content["optimizer"] = checked_moments(content["optimizer"], self.trained, source)
+        if self.accelerator.scaler is not None and content["scaler"]:
+            content["scaler"] = checked_scale(content["scaler"], source)
 
     def _restore(self, content: dict[str, Any], source: Path) -> None:
         """Goes on from a state that `_load` took. The optimiser's settings are those of the command."""
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": content["optimizer"], "param_groups": groups})
-        try:
-            if self.accelerator.scaler is not None and content["scaler"]:
-                self.accelerator.scaler.load_state_dict(content["scaler"])
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise UserError(f"{source} is not a state of this training: its scaler does not fit ({error})") from error
+        if (scaler := self.accelerator.scaler) is not None and content["scaler"]:
+            scaler.load_state_dict({**scaler.state_dict(), **content["scaler"]})
         set_weights(self.task.model, content["trained"], source)
         self.step, self.epoch, self.batch_in_epoch = (content[name] for name in ("step", "epoch", "batch_in_epoch"))
         self._epoch_end_due = content["epoch_end_due"]

@@ -51,6 +51,7 @@ STATE = {
     "best": Mapping,
     "progress": Mapping,
 }
+COUNTS, MOST_STEPS = ("step", "epoch", "batch_in_epoch"), 1 << 53
 FORMER_STATE = {"trained": {}, "progress": {}}  # what states from before there were these are taken to say
 
 
@@ -127,13 +128,30 @@ def _read(path: Path) -> dict[str, Any]:
     checkpoint = FORMER_STATE | read_checkpoint(path)
     model_of(checkpoint, path)
     wrong = [name for name, kind in STATE.items() if not isinstance(checkpoint.get(name), kind)]
-    wrong += [name for name in ("step", "epoch", "batch_in_epoch") if name not in wrong and checkpoint[name] < 0]
+    wrong += [name for name in COUNTS if name not in wrong and not _is_count(checkpoint[name], checkpoint.get("step"))]
+    progress = checkpoint["progress"] if "progress" not in wrong else {}
+    if type(progress.get("count", 0)) is not int or not isinstance(progress.get("seconds", 0.0), float):
+        wrong.append("progress")
     if not wrong:
         numbers = {"best": checkpoint["best"], "progress": checkpoint["progress"].get("sums", {})}
         wrong = [name for name, each in numbers.items() if not _are_numbers(each)]
     if wrong:
         raise UserError(f"{path} is not a state that training can go on with: it lacks {', '.join(wrong)}")
     return checkpoint
+
+
+def _is_count(value: Any, step: Any) -> bool:
+    """Of epochs or of the batches in one: there are no more of them than steps."""
+    return type(value) is type(step) is int and 0 <= value <= min(step, MOST_STEPS)
+
+
+def check_position(content: Mapping[str, Any], steps_per_epoch: int, source: object) -> None:
+    """Raises `UserError` for a state that is further in an epoch than there are steps in it."""
+    if content["batch_in_epoch"] > steps_per_epoch:
+        raise UserError(
+            f"{source} is {content['batch_in_epoch']} batches into an epoch of {steps_per_epoch}: it is a state of"
+            " other data, another batch size or another number of processes"
+        )
 
 
 def _may_be_whole(error: UserError) -> bool:

@@ -38,8 +38,9 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     state = model_of(checkpoint, path)
     record = {"checkpoint": path.name, "step": checkpoint.get("step"), "metrics": checkpoint.get("metrics", {})}
     # A run that was itself exported keeps its first record.
-    exported = run.config | {EXPORTED: run.config.get(EXPORTED, record)}
+    record = run.config[EXPORTED] if isinstance(run.config.get(EXPORTED), dict) else record
+    exported = run.config | {EXPORTED: record}
     weights = out_dir / "model" / f"{path.stem}{EXPORT_SUFFIX}"
-    save_safetensors(weights, state, metadata={"step": str(exported[EXPORTED]["step"])})
+    save_safetensors(weights, state, metadata={"step": str(record.get("step"))})
     write_json(out_dir / "config.json", exported)
     return weights

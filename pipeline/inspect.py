@@ -7,18 +7,18 @@ model is built, and exported runs are read without torch.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.rag.manifest import MANIFEST, library_format, read_manifest
+from models.rag.manifest import MANIFEST, check_files, library_format, read_manifest
 from options.command_line import parse
 from options.inspect import InspectOptions
 from utils import fits
 from utils.checkpoint_names import EXPORT_SUFFIX, list_checkpoints
 from utils.errors import UserError, run_script
 from utils.run import Run
+from utils.tensor_files import CHECKED_BYTES, count_numbers, read_header, verify
 
 WORDS = {
     "vq": "2D RVQ-VAE",
@@ -30,6 +30,7 @@ WORDS = {
     "database": "RAG database",
 }
 HASHED = ("vq", "tmr", "evaluator")  # what others are trained with, or scored by
+LARGEST = 1e300  # of what is shown
 Facts = dict[str, Any]
 
 
@@ -113,17 +114,25 @@ def _weights(path: Path) -> Facts:
     found: Facts = {"file": path.name, "megabytes": round(path.stat().st_size / 1e6, 1)}
     try:
         if path.suffix == EXPORT_SUFFIX:
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-            return found | {"numbers": sum(map(math.prod, shapes))}
-        import torch
+            header = read_header(path)
+            if path.stat().st_size <= CHECKED_BYTES:
+                verify(path, header)
+            return found | {"numbers": count_numbers(header)}
+        from utils.checkpoint import model_of, read_checkpoint
 
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        told = {name: content[name] for name in ("step", "metrics") if name in content}
-        return found | {"numbers": sum(value.numel() for value in content["model"].values()), **told}
+        content = read_checkpoint(path, values=path.stat().st_size <= CHECKED_BYTES)
+        numbers = sum(value.numel() for value in model_of(content, path).values())
+        return found | {"numbers": numbers} | _validated(content.get("step"), content.get("metrics"))
     except Exception as error:  # damaged bytes raise whatever the reader stumbles over
         return found | {"damaged": " ".join(str(error).split())[:80] or type(error).__name__}
+
+
+def _validated(step: Any, metrics: Any) -> Facts:
+    """What a checkpoint or a config tells of its weights' step and validation, where that is of their kinds."""
+    values = metrics if isinstance(metrics, Mapping) else {}
+    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    facts = {"metrics": {str(name): value for name, value in numbers.items() if not abs(value) > LARGEST}}
+    return facts | ({"step": step} if type(step) is int else {})
 
 
 def _run_facts(run: Run) -> Facts:
@@ -131,7 +140,7 @@ def _run_facts(run: Run) -> Facts:
     checkpoints = [_weights(run.folder / "model" / name) for name in list_checkpoints(run.folder)]
     for found in checkpoints:
         if found["file"] == Path(str(run.value("exported", "checkpoint"))).stem + EXPORT_SUFFIX:
-            found |= {key: run.value("exported", key) for key in ("step", "metrics")}
+            found |= _validated(run.value("exported", "step"), run.value("exported", "metrics"))
     try:
         weights = run.checkpoint().name
     except UserError:
@@ -169,8 +178,14 @@ def _database_facts(database: Database) -> Facts:
         made = told.get(key)
         return f"{made.get('name')} {made.get('hash')}" if isinstance(made, dict) else None
 
-    size = sum(path.stat().st_size for path in database.folder.iterdir())
+    size = sum(path.stat().st_size for path in database.folder.iterdir() if path.is_file())
+    try:
+        check_files(database.folder, told, largest=None)
+        damaged = None
+    except UserError as error:
+        damaged = str(error)
     return {
+        "damaged": damaged,
         "holds": f"{told.get('motions')} motions, {told.get('captions')} captions, {size / 1e6:.1f} MB",
         "index": told.get("index", "exact"),
         "trained": {"dataset": told.get("dataset"), "command": told.get("command")},
@@ -204,7 +219,7 @@ def lines(facts: Facts) -> Iterator[str]:
         told += [f"{name} {value:.4g}" for name, value in (checkpoint.get("metrics") or {}).items()]
         mark = "*" if checkpoint["file"] == facts["weights"] else " "
         yield f" {mark} {checkpoint['file']}: {', '.join(told)}"
-    sections = {"": {key: facts.get(key) for key in ("hash", "holds", "index")}, "trained": facts["trained"]}
+    sections = {"": {key: facts.get(key) for key in ("hash", "damaged", "holds", "index")}, "trained": facts["trained"]}
     for title, values in (sections | {"needs": facts["needs"]}).items():
         told = {key: value for key, value in values.items() if value is not None}
         if told and title:

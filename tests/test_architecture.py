@@ -89,8 +89,6 @@ GUARDS = (
     "utils/lock.py",
     "utils/owner.py",
     "engine/events.py",
-    "pipeline/inspect.py",
-    "visualization/smpl_model.py",
 )
 
 

@@ -205,6 +205,61 @@ def test_published_pickle_is_read_without_running_it(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+class Sparse:
+    """Says that it is a matrix of SciPy with another content."""
+
+    def __init__(self, **content: object) -> None:
+        self.content = content
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return pytest.importorskip("scipy.sparse").csc_matrix, (), self.content
+
+
+COLUMNS = {"indptr": np.array([0, 1]), "indices": np.array([0]), "data": np.ones(1)}
+TREE = body_arrays()["kintree_table"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("J_regressor", Sparse(_shape=(1 << 20, 1 << 20), **COLUMNS), "contradicts itself or is larger"),
+        (
+            "J_regressor",
+            Sparse(_shape=(24, 192), **(COLUMNS | {"indptr": np.array([0, 1 << 40])})),
+            "contradicts itself",
+        ),
+        ("J_regressor", Sparse(_shape=(24, 192), **(COLUMNS | {"indices": np.array([99])})), "out of bounds"),
+        ("J_regressor", Sparse(_shape=(24, 192)), "indptr"),
+        ("kintree_table", np.stack([np.roll(TREE[0], 3), TREE[1]]), "do not hang on joints before them"),
+        ("kintree_table", -TREE.astype(np.int64), "do not hang on joints before them"),
+        ("f", np.array([[0, 1, -1]]), "its faces do not fit"),
+        ("f", np.array([[0, 1, np.nan]]), "NaN or infinity"),
+        ("v_template", np.array(3.0), "shape"),
+        ("weights", np.array(["a"]), "stands where numbers are meant"),
+        ("shapedirs", {"a": 1}, "stand"),
+        ("shapedirs", [[1], [1, 2]], "no SMPL body model"),
+    ],
+)
+def test_bodies_that_contradict_themselves_are_refused(key: str, value: object, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(pickle.dumps(body_arrays() | {key: value}, 2))
+    with pytest.raises(UserError, match=words):
+        read_body_model(path)
+
+
+def test_arrays_of_python_2_and_of_other_machines_are_read(tmp_path: Path) -> None:
+    """As published: texts in place of bytes, and numbers in another order of bytes."""
+    arrays = body_arrays()
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    turned = {**arrays, "weights": arrays["weights"].astype(">f4"), "f": np.asfortranarray(arrays["f"].astype(">u4"))}
+    for protocol in (0, 2, 4):
+        path.write_bytes(pickle.dumps(turned, protocol))
+        found = read_body_model(path)
+        np.testing.assert_allclose(found["weights"], arrays["weights"], atol=1e-6)
+        np.testing.assert_array_equal(found["f"], arrays["f"])
+        assert found["weights"].dtype.isnative
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", pickle.dumps([1, 2])])
 @pytest.mark.parametrize("suffix", [".npz", ".pkl"])
 def test_foreign_body_files(tmp_path: Path, content: bytes, suffix: str) -> None:

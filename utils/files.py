@@ -290,13 +290,13 @@ def slugify(text: str, max_length: int = 60) -> str:
     return slug or "motion"
 
 
-def file_hash(path: Path | str) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256."""
+def file_hash(path: Path | str, whole: bool = False) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256, or all 64."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[: None if whole else 16]
 
 
 @contextlib.contextmanager

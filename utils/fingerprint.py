@@ -58,12 +58,6 @@ def read_arrays(path: Path) -> dict[str, Any]:
         from utils.checkpoint import read_model
 
         return dict(read_model(path))
-    from safetensors import SafetensorError, safe_open
+    from utils.tensor_files import read_tensors
 
-    from utils.errors import UserError
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"checkpoint {path} is truncated or not a checkpoint: {error}") from error
+    return read_tensors(path, "np")[0]

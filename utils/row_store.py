@@ -17,6 +17,7 @@ import logging
 import os
 import struct
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,22 @@ class Row:
 
 
 class _Chunk:
-    """An open file; it can be read even when its name is gone."""
+    """An open file; it can be read even when its name is gone. `sums` are checksums of its rows; former ones have none.
+
+    Raises:
+        ValueError, KeyError, SafetensorError, OSError: it is damaged, as far as that can be told without its rows.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with safe_open(path, framework="np") as file:
             self.keys, self.ends = file.get_tensor("keys"), file.get_tensor("ends")
+            self.sums = file.get_tensor("sums") if "sums" in file.keys() else None  # noqa: SIM118 - no mapping
+        lengths = np.diff(self.ends, prepend=0)
+        if self.ends.shape != self.keys.shape[:1] or not len(lengths) or (lengths < 0).any():
+            raise ValueError("its keys and ends do not fit")
+        if self.sums is not None and _checksums(self.keys, self.ends, self.sums[:-1])[-1] != self.sums[-1]:
+            raise ValueError("its keys and ends do not fit their checksum")
         self.file = open(path, "rb")  # noqa: SIM115 - closed with the chunk
         (length,) = struct.unpack("<Q", self.file.read(8))
         self.entry = json.loads(self.file.read(length))["rows"]
@@ -119,7 +130,7 @@ class RowStore:
         self.folder, self.shape, self.dtype = Path(folder), tuple(shape), np.dtype(dtype)
         self._step = int(np.prod(self.shape)) * self.dtype.itemsize
         self._chunks: dict[str, _Chunk] = {}
-        self._places: dict[bytes, tuple[_Chunk, int, int]] = {}
+        self._places: dict[bytes, tuple[_Chunk, int, int, int]] = {}
         self._scan()
 
     def __contains__(self, key: bytes) -> bool:
@@ -127,7 +138,7 @@ class RowStore:
 
     def row(self, key: bytes) -> Row:
         """The row of a key that is there."""
-        _, start, end = self._places[key]
+        *_, start, end = self._places[key]
         return Row(self, key, 0, end - start)
 
     def read(self, key: bytes, first: int = 0, last: int | None = None) -> np.ndarray:
@@ -136,12 +147,14 @@ class RowStore:
         Raises:
             UserError: the file was cut while it is in use.
         """
-        chunk, start, end = self._places[key]
+        chunk, number, start, end = self._places[key]
         last = end - start if last is None else last
         rows = np.empty((last - first, *self.shape), self.dtype)
         place = chunk.offset + (start + first) * self._step
         if rows.size and os.preadv(chunk.file.fileno(), [rows.data.cast("B")], place) != rows.nbytes:
             raise UserError(f"{chunk.path} was changed while it is in use: start again")
+        if chunk.sums is not None and len(rows) == end - start and zlib.crc32(rows) != chunk.sums[number]:
+            raise UserError(f"{chunk.path} is damaged: remove it, and its content is made again")
         return rows
 
     def complete(
@@ -202,11 +215,10 @@ class RowStore:
     def _write(self, rows: dict[bytes, np.ndarray]) -> None:
         """One chunk. Equal keys give equal names: who makes a chunk twice has it once."""
         path = self.folder / f"{digest(*rows).hex()}.safetensors"
-        content = {
-            "keys": np.frombuffer(b"".join(rows), np.uint8).reshape(-1, KEY_BYTES),
-            "ends": np.cumsum([len(row) for row in rows.values()]),
-            "rows": np.concatenate(list(rows.values())),
-        }
+        keys = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, KEY_BYTES)
+        ends, sums = np.cumsum([len(row) for row in rows.values()]), _checksums(*rows.values())
+        content = {"keys": keys, "ends": ends, "rows": np.concatenate(list(rows.values()))}
+        content["sums"] = np.append(sums, _checksums(keys, ends, sums)[-1])
         with atomic_path(path) as temporary:
             save_file(content, temporary)
         self._open(path)
@@ -235,8 +247,8 @@ class RowStore:
             raise ValueError(f"rows of {shape}, not {self.shape}")
         self._chunks[path.name] = chunk
         start = 0
-        for key, end in zip(_split(chunk.keys), chunk.ends.tolist(), strict=True):
-            self._places[key] = (chunk, start, end)
+        for number, (key, end) in enumerate(zip(_split(chunk.keys), chunk.ends.tolist(), strict=True)):
+            self._places[key] = (chunk, number, start, end)
             start = end
 
     @contextlib.contextmanager
@@ -259,6 +271,12 @@ class RowStore:
             remove_abandoned(self.folder)
             yield
             path.unlink(missing_ok=True)  # all is there: whoever waits or comes now has nothing to do
+
+
+def _checksums(*arrays: np.ndarray) -> np.ndarray:
+    """CRC-32 of each array, (n,), and behind them that of all of them together, (n + 1,)."""
+    sums = [zlib.crc32(np.ascontiguousarray(array)) for array in arrays]
+    return np.array([*sums, zlib.crc32(np.array(sums, np.uint32))], np.uint32)
 
 
 def _split(keys: np.ndarray) -> list[bytes]:

@@ -1,26 +1,29 @@
 """The user's SMPL body model file: found, read without running anything in it, and made into a `smplx` module.
 
-The published `.pkl` files are pickles of arrays, sparse matrices and `chumpy` objects. Unpickling may run any code, so
-`_ArrayUnpickler` builds nothing but those three and refuses every other name; `chumpy` itself is not needed.
+The published `.pkl` files are pickles of arrays, sparse matrices and `chumpy` objects. Only stand-ins of these three
+are made: `chumpy` itself is not needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import pickle
-import zipfile
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.arrays import read_arrays
 from utils.errors import UserError
+from utils.files import read_bytes
+from utils.pickles import MOST_BYTES, Built, read_pickle, reason_of
 
 if TYPE_CHECKING:
     import smplx
 
 N_JOINTS = 24  # of SMPL; the first 22 are the HumanML3D joints
+MOST_CELLS = 1 << 24  # of a sparse matrix when it is dense
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
 
 
@@ -92,14 +95,22 @@ def read_body_model(path: Path | str) -> dict[str, np.ndarray]:
         UserError: the file is truncated, foreign, holds code, or is not an SMPL body.
     """
     path = Path(path)
-    content = _read_npz(path) if path.suffix.lower() == ".npz" else _read_pickle(path)
+    if path.suffix.lower() == ".npz":
+        content = read_arrays(path, KEYS)
+    else:
+        content = read_pickle(read_bytes(path, MOST_BYTES), path, _find)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no SMPL body model: it holds a {type(content).__name__}")
     if missing := [key for key in KEYS if key not in content]:
         raise UserError(f"{path} is no SMPL body model: it lacks {', '.join(missing)}")
     try:
         arrays = {key: _dense(content[key]) for key in KEYS}
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{path} is no SMPL body model: {error}") from error
-    vertices = len(arrays["v_template"])
+        arrays = {key: array.astype(array.dtype.newbyteorder("="), copy=False) for key, array in arrays.items()}
+    except Exception as error:  # what is in a file may contradict itself in any way
+        raise UserError(f"{path} is no SMPL body model: {reason_of(error)}") from error
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise UserError(f"{path} holds NaN or infinity: it is damaged")
+    vertices = arrays["v_template"].size // 3
     expected = {
         "v_template": (vertices, 3),
         "posedirs": (vertices, 3, 9 * (N_JOINTS - 1)),
@@ -113,75 +124,83 @@ def read_body_model(path: Path | str) -> dict[str, np.ndarray]:
     shape, faces = arrays["shapedirs"].shape, arrays["f"]
     if len(shape) != 3 or shape[:2] != (vertices, 3) or shape[2] < 1:
         raise UserError(f"{path} is no SMPL body model: shapedirs has shape {shape}, not ({vertices}, 3, coefficients)")
-    if faces.ndim != 2 or faces.shape[1] != 3 or not len(faces) or int(faces.max()) >= vertices:
+    if faces.ndim != 2 or faces.shape[1] != 3 or not len(faces) or not 0 <= faces.min() <= faces.max() < vertices:
         raise UserError(f"{path} is no SMPL body model: its faces do not fit its {vertices} vertices")
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise UserError(f"{path} holds NaN or infinity: it is damaged")
     # The root's parent is written as 2**32 - 1 in the published files; smplx puts -1 there itself.
-    arrays["kintree_table"] = np.where(arrays["kintree_table"] < N_JOINTS, arrays["kintree_table"], 0).astype(np.int64)
+    tree = np.where(arrays["kintree_table"] < N_JOINTS, arrays["kintree_table"], 0).astype(np.int64)
+    if (tree[0] < 0).any() or (tree[0, 1:] >= np.arange(1, N_JOINTS)).any():
+        raise UserError(f"{path} is no SMPL body model: its joints do not hang on joints before them")
+    arrays["kintree_table"] = tree
     return arrays
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files if key in KEYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable body model (plain arrays in an .npz): {error}") from error
+def _find(module: str, name: str) -> Any:
+    """What stands for the arrays, sparse matrices and chumpy objects of a file; there is nothing else in a body."""
+    if (module.split(".")[0], name) in _STAND_INS:
+        return _STAND_INS[module.split(".")[0], name]
+    if module.split(".")[0] == "chumpy":
+        return _Chumpy
+    if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix", "csc_array", "csr_array"):
+        return type(name, (_Sparse,), {})
+    raise ValueError(f"it is not an SMPL body model: it asks for {module}.{name}, which is not loaded")
 
 
-def _read_pickle(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # noqa: BLE001 - a damaged pickle raises nearly anything
-        raise UserError(f"{path} is not a readable body model: {type(error).__name__}: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no SMPL body model: it holds a {type(content).__name__}")
-    return content
-
-
-class _Chumpy:
+class _Chumpy(Built):
     """Stands for an object of the package chumpy: keeps its attributes, has none of its code."""
 
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update(state)
 
-
-class _Sparse(_Chumpy):
+class _Sparse(Built):
     """Stands for a SciPy sparse matrix."""
 
 
-_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
-_ALLOWED = {(module, name) for module in _ARRAY_MODULES for name in ("_reconstruct", "scalar")}
-_ALLOWED |= {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+class _Kind(Built):
+    """Stands for a NumPy dtype; its state says the order of bytes."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code = code
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype, of plain numbers."""
+        if not isinstance(self.code, str) or not re.fullmatch(r"[fiu][1248]|b1", self.code):
+            raise ValueError(f"an array of {str(self.code)[:20]} stands where numbers are meant")
+        order = self.state[1] if self.state is not None else "="
+        return np.dtype(self.code).newbyteorder({">": ">", "<": "<"}.get(order, "="))
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds arrays, and inert stand-ins for sparse matrices and chumpy objects; refuses every other name."""
+class _Array(Built):
+    """Stands for a NumPy array; its state says what it is."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "chumpy":
-            return _Chumpy
-        if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix", "csc_array", "csr_array"):
-            return type(name, (_Sparse,), {})
-        if (module, name) in {("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")}:
-            return _reconstruct_stand_in
-        if (module, name) in {("__builtin__", "object"), ("builtins", "object")}:
-            return object
-        if (module, name) in _ALLOWED:
-            return super().find_class("_codecs" if module == "_codecs" else module, name)
-        raise UserError(f"it is not an SMPL body model: it asks for {module}.{name}, which is not loaded")
+    def array(self) -> np.ndarray:
+        """The array, of plain numbers."""
+        _, shape, kind, by_column, content = self.state
+        content = content.encode("latin1") if isinstance(content, str) else content
+        return np.frombuffer(content, kind.dtype).reshape(shape, order="F" if by_column else "C")
 
 
-def _reconstruct_stand_in(kind: type, base: type, state: Any) -> Any:
-    """What old pickles call to make an object before its attributes are set; only stand-ins are made."""
-    if not (isinstance(kind, type) and issubclass(kind, _Chumpy)):
-        raise UserError(f"it is not an SMPL body model: it makes an object of {kind!r}")
+def _scalar(kind: _Kind, content: str | bytes) -> _Array:
+    """Stands for a NumPy number."""
+    number = _Array()
+    number.state = (1, (), kind, False, content)
+    return number
+
+
+def _made(kind: type, *_: Any) -> Built:
+    """What pickles call to make an object before its attributes are set; only stand-ins are made."""
+    if not (isinstance(kind, type) and issubclass(kind, Built)):
+        raise ValueError(f"it is not an SMPL body model: it makes an object of {str(kind)[:60]}")
     return kind()
+
+
+_STAND_INS = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Kind,
+    ("numpy", "_reconstruct"): _made,
+    ("numpy", "scalar"): _scalar,
+    ("_codecs", "encode"): lambda text, *_: text.encode("latin1"),
+    **dict.fromkeys([("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")], _made),
+    **dict.fromkeys([("__builtin__", "object"), ("builtins", "object")], None),
+}
 
 
 def _dense(value: Any) -> np.ndarray:
@@ -192,13 +211,15 @@ def _dense(value: Any) -> np.ndarray:
     """
     if isinstance(value, _Sparse):
         return _dense_matrix(value)
+    if isinstance(value, _Array):
+        return value.array()
     if isinstance(value, _Chumpy):
-        content = value.__dict__
+        content = value.state
         if "x" in content:
             return _dense(content["x"])
         if {"a", "idxs"} <= content.keys():  # chumpy's selection of some entries of another array
-            chosen = _dense(content["a"]).ravel()[np.asarray(content["idxs"])]
-            return chosen.reshape(content.get("preferred_shape", chosen.shape))
+            chosen = _dense(content["a"]).ravel()[_dense(content["idxs"])]
+            return chosen.reshape(_sizes(content.get("preferred_shape", chosen.shape)))
         raise ValueError("it holds a chumpy object of an unknown kind")
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
@@ -206,13 +227,19 @@ def _dense(value: Any) -> np.ndarray:
     return array
 
 
+def _sizes(shape: Any) -> list[int]:
+    return [int(_dense(size)) for size in shape]
+
+
 def _dense_matrix(matrix: _Sparse) -> np.ndarray:
-    content = matrix.__dict__
-    rows, columns = content.get("_shape") or content["shape"]
+    content = matrix.state
+    rows, columns = _sizes(content.get("_shape") or content["shape"])
     by_column = type(matrix).__name__.startswith("csc")
-    pointers = np.asarray(content["indptr"])
-    outer = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
-    inner = np.asarray(content["indices"])
+    pointers, inner, values = (_dense(content[name]) for name in ("indptr", "indices", "data"))
+    counts = np.diff(pointers)
+    if not 0 < rows * columns <= MOST_CELLS or (counts < 0).any() or pointers[-1] - pointers[0] != len(inner):
+        raise ValueError(f"its sparse matrix contradicts itself or is larger than {MOST_CELLS:,} cells")
+    outer = np.repeat(np.arange(len(counts)), counts)
     dense = np.zeros((rows, columns))
-    np.add.at(dense, (inner, outer) if by_column else (outer, inner), np.asarray(content["data"]))
+    np.add.at(dense, (inner, outer) if by_column else (outer, inner), values)
     return dense

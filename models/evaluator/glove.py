@@ -5,15 +5,15 @@ Letters: L tokens of a caption, V words.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from utils.arrays import read_array
 from utils.errors import UserError
+from utils.files import read_bytes
+from utils.pickles import read_pickle
 
 PREFIX = "our_vab"
 MAX_TOKENS = 20  # of a caption, without the two that mark its ends
@@ -34,31 +34,6 @@ SPECIAL_WORDS = {
 }
 CLASS_OF_WORD = {word: name for name, words in SPECIAL_WORDS.items() for word in words.split()}
 TAG_NUMBERS = {tag: number for number, tag in enumerate(POS_TAGS)}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, tuples, sets, dictionaries, strings and numbers. Whatever needs an import is refused unread."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it holds Python objects ({module}.{name})")
-
-
-def read_plain_pickle(path: Path | str) -> Any:
-    """A pickle of plain containers, strings and numbers. No code can run from it.
-
-    Raises:
-        UserError: missing, damaged, or a pickle that holds anything else.
-    """
-    try:
-        with open(path, "rb") as file:
-            return _PlainUnpickler(file).load()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except Exception as error:  # damaged bytes raise whatever the reader stumbles over
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(
-            f"{path} is not read: {reason}; only plain lists, dictionaries, strings and numbers are"
-        ) from error
 
 
 class WordVectors:
@@ -91,10 +66,10 @@ class WordVectors:
             UserError: a file is missing or is not what it should be; see `vocabulary_files`.
         """
         data, words_path, index_path = vocabulary_files(folder)
-        words, index = read_plain_pickle(words_path), read_plain_pickle(index_path)
+        words, index = (read_pickle(read_bytes(path), path) for path in (words_path, index_path))
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise UserError(f"{words_path} must hold a list of words")
-        if not isinstance(index, dict) or not all(type(row) is int for row in index.values()):
+        if not isinstance(index, dict) or any(type(row) is not int for row in index.values()):
             raise UserError(f"{index_path} must hold a dictionary of words and row numbers")
         if unnumbered := [word for word in words if word not in index]:
             raise UserError(f"{index_path} has no row for the word {unnumbered[0]!r} of {words_path.name}")

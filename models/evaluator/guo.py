@@ -103,16 +103,12 @@ class GuoNetwork(nn.Module):
         movement_width = size("movement_encoder", "out_net.weight", 0)
         self.dimension = size("text_encoder", "output_net.3.weight", 0)
         self.normalizer = normalizer
-        self.text_encoder = BidirectionalEncoder(
-            size("text_encoder", "input_emb.weight", 1),
-            size("text_encoder", "hidden", 2),
-            self.dimension,
-            len(POS_TAGS),
-        )
-        self.motion_encoder = BidirectionalEncoder(movement_width, size("motion_encoder", "hidden", 2), self.dimension)
-        self.movement_encoder = MovementEncoder(
-            len(normalizer.mean) - N_CONTACTS, size("movement_encoder", "main.0.weight", 0), movement_width
-        )
+        text_widths = size("text_encoder", "input_emb.weight", 1), size("text_encoder", "hidden", 2)
+        motion_width, hidden = size("motion_encoder", "hidden", 2), size("movement_encoder", "main.0.weight", 0)
+        with torch.device("meta"):  # widths of strangers take memory once all that they promise is there
+            self.text_encoder = BidirectionalEncoder(*text_widths, self.dimension, len(POS_TAGS))
+            self.motion_encoder = BidirectionalEncoder(movement_width, motion_width, self.dimension)
+            self.movement_encoder = MovementEncoder(len(normalizer.mean) - N_CONTACTS, hidden, movement_width)
         for name in ("text_encoder", "motion_encoder", "movement_encoder"):
             load_state(getattr(self, name), content[name], f"{source}: {name}")
 

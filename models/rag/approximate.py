@@ -25,6 +25,7 @@ ROWS_PER_LIST = 64  # IVF: rows of one inverted list, on average
 TRAINING_ROWS_PER_LIST = 64
 LISTS_PROBED = 0.1  # share of the lists that a search looks into
 BYTES_PER_ROW = 64  # PQ: what is left of a row
+MOST_GROWTH = 16  # times that a part of an index, or a table made of it, may be as large as its file
 OVERFETCH = 4  # rows asked for, times those needed: the best of them are ranked exactly
 
 
@@ -85,9 +86,11 @@ class ApproximateRows:
             UserError: FAISS is not installed, the file is broken, or it is the index of other rows.
         """
         faiss = _faiss()
+        if path.is_file():
+            faiss.set_deserialization_vector_byte_limit(MOST_GROWTH * path.stat().st_size)
         try:
             index = faiss.read_index(str(path))
-        except RuntimeError as error:
+        except Exception as error:  # of its C++ code: RuntimeError, MemoryError
             raise UserError(f"{path} is missing or truncated: build the database again") from error
         return cls(rows, index)
 

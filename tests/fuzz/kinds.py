@@ -12,7 +12,7 @@ Mutator = Callable[[random.Random, bytes], bytes]
 LONGEST_MESSAGE = 600  # characters of a refusal
 SECONDS = 10.0  # a case may take
 MEGABYTES = 384  # a case may take beyond what the process has after reading every valid file
-MODULES = ("tests.fuzz.data_kinds",)  # each holds KINDS; a module's cases run in one process
+MODULES = ("tests.fuzz.data_kinds", "tests.fuzz.weight_kinds")  # each holds KINDS; a module's cases run in one process
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
+from safetensors.torch import load_file, save_file
 
 from models.rag import search as search_module
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
@@ -145,10 +146,12 @@ def test_a_saved_database_is_the_same(tmp_path: Path, tokens: bool) -> None:
         ("entries.json", "?", "not a list of motions"),
         ("entries.json", [{"id": "a", "take": "a", "captions": ["b"], "frames": [5, 5]}], "not a list of motions"),
         ("entries.json", [{"id": "a", "take": "a", "captions": ["b"], "frames": "0-9"}], "not a list of motions"),
+        ("entries.json", [{"id": "a", "take": "a", "captions": [3]}], "not a list of motions"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, file: str, change: object, message: str) -> None:
     database().save(tmp_path / "library")
+    unsigned(tmp_path / "library")
     path = tmp_path / "library" / file
     if change is None:
         path.unlink()
@@ -158,6 +161,48 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, file: str, change: object,
         path.write_text(json.dumps(change))
     with pytest.raises(UserError, match=message):
         RAGDatabase.load(tmp_path / "library", retriever_hash="abc")
+
+
+def unsigned(folder: Path) -> None:
+    """As former versions wrote a folder: without checksums of its files."""
+    path = folder / "manifest.json"
+    path.write_text(
+        json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "files"})
+    )
+
+
+@pytest.mark.parametrize("file", ["entries.json", "embeddings.safetensors", "index.faiss"])
+def test_a_turned_bit_is_noticed(file: str, tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="FAISS is not installed (faiss-cpu)")
+    database(30).with_index("hnsw").save(tmp_path / "library")
+    path = tmp_path / "library" / file
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{file} is truncated or damaged"):
+        RAGDatabase.load(tmp_path / "library")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("text", float("nan")),
+        ("motion", float("inf")),
+        ("steps", 99),
+        ("steps", -1),
+        ("row_motion", -1),
+        ("tokens", -1),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    database(tokens=True).save(tmp_path / "library")
+    path = tmp_path / "library" / "embeddings.safetensors"
+    tensors = load_file(path)
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, path)
+    unsigned(tmp_path / "library")
+    with pytest.raises(UserError, match="embeddings.safetensors is damaged"):
+        RAGDatabase.load(tmp_path / "library")
 
 
 @pytest.mark.parametrize("kept", [0, 7, 200, -1])
@@ -228,6 +273,7 @@ def test_a_bad_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least 9,984 rows"):
         database().with_index("ivfpq")
     database(30).with_index("hnsw").save(tmp_path / "library")
+    unsigned(tmp_path / "library")
     path = tmp_path / "library" / "index.faiss"
     database(20).with_index("hnsw").index.save(path)
     with pytest.raises(UserError, match="build it again"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from utils import row_store
 from utils.errors import UserError
@@ -152,6 +154,31 @@ def test_damaged_chunks_are_made_again(
     fill(store, maker)
     assert len(maker.made) == 3
     check(store)
+
+
+def test_turned_bits_are_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In keys and ends when a chunk is opened, which is made again; in a row when the whole of it is read."""
+    fill(store_in(tmp_path), Maker())
+    (path,) = tmp_path.glob("*.safetensors")
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:start])
+    for name in ("keys", "ends", "sums", "rows"):
+        content = bytearray(whole)
+        content[start + header[name]["data_offsets"][1] - 1] ^= 1
+        path.write_bytes(content)
+        store = store_in(tmp_path)
+        assert (KEYS[5] in store) == (name == "rows")
+    with pytest.raises(UserError, match="is damaged: remove it"):
+        store.read(KEYS[5])
+    assert len(store.read(KEYS[0])) and len(store.read(KEYS[5], 0, 1))
+
+
+def test_chunks_without_checksums_are_read(tmp_path: Path) -> None:
+    fill(store_in(tmp_path), Maker())
+    (path,) = tmp_path.glob("*.safetensors")
+    save_file({name: value for name, value in load_file(path).items() if name != "sums"}, path)
+    check(store_in(tmp_path))
 
 
 def test_rows_of_another_kind_are_not_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

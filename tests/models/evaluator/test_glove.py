@@ -1,26 +1,18 @@
-"""GloVe of Guo's evaluators: the published token rules, and pickles that may hold plain data only."""
+"""GloVe of Guo's evaluators: the published token rules, and what its files may hold."""
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.evaluator.glove import POS_TAGS, WordVectors, read_plain_pickle
+from models.evaluator.glove import POS_TAGS, WordVectors
 from utils.errors import UserError
 
 WORDS = {"sos": 0, "eos": 1, "unk": 2, "walk": 3, "person": 4, "a": 5}
 VECTORS = np.random.default_rng(0).normal(size=(6, 300)).astype(np.float32)
-
-
-class Command:
-    """Unpickling it would run a command."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("touch owned",)
 
 
 def tags_of(tokens: list[str]) -> list[str]:
@@ -48,34 +40,6 @@ def test_long_captions_keep_twenty_tokens_between_the_marks() -> None:
 def test_a_token_without_its_tag_is_named() -> None:
     with pytest.raises(UserError, match="'walk' is not of the form word/POS"):
         WordVectors(VECTORS, WORDS).embed(["walk"])
-
-
-@pytest.mark.parametrize("content", [["a", "b"], {"a": 1, "b": 2.5}, ("x", [1, {"y": None}], True, {"z"})])
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_pickles_are_read(tmp_path: Path, content: object, protocol: int) -> None:
-    if isinstance(content, tuple) and protocol < 4:
-        content = content[:3]  # older protocols import the set's type
-    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content, protocol))
-    assert read_plain_pickle(tmp_path / "file.pkl") == content
-
-
-@pytest.mark.parametrize("content", [Command(), np.zeros(2), np.float64(1), {"a": [Path("x")]}, print])
-@pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_other_pickles_are_refused_unread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object, protocol: int
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("file.pkl").write_bytes(pickle.dumps(content, protocol))
-    with pytest.raises(UserError, match="file.pkl is not read: it holds Python objects"):
-        read_plain_pickle("file.pkl")
-    assert not Path("owned").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps(["word"] * 9)[:-4]])
-def test_damaged_pickles_are_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "file.pkl").write_bytes(content)
-    with pytest.raises(UserError, match="file.pkl is not read"):
-        read_plain_pickle(tmp_path / "file.pkl")
 
 
 @pytest.mark.parametrize(

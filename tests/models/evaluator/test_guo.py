@@ -140,6 +140,8 @@ def test_files_that_do_not_fit_are_refused(guo_files: Callable[..., Path]) -> No
     refused(good | {"text_encoder": good["text_encoder"] | {"more": torch.zeros(1)}}, "unexpected more")
     narrow = good["movement_encoder"] | {"main.0.weight": torch.zeros(8, 247, 4)}
     refused(good | {"movement_encoder": narrow}, r"main.0.weight \(8, 247, 4\) instead of \(8, 259, 4\)")
+    wide = good["text_encoder"] | {"hidden": torch.zeros(2, 1, 1 << 20)}
+    refused(good | {"text_encoder": wide}, "text_encoder is not a state of this")  # and no terabytes are asked for
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="truncated or not a checkpoint|is no checkpoint"):
         GuoEvaluator.load(get_spec("humanml3d"))
