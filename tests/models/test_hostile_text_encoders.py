@@ -107,7 +107,7 @@ def test_the_payload_would_run(tmp_path: Path) -> None:
 )
 def test_wrong_files_of_a_folder_are_named(file: str, content: str, tmp_path: Path) -> None:
     folder = tiny.write_bert(tmp_path)
-    for value in ("1e999", "-5", "null", "[]", "true", "1" + "0" * 30):
+    for value in ("1e999", "-5", "null", "[]", "true", "1" + "0" * 18):
         (folder / file).write_text(content % value if "%" in content else content)
         if "max_seq" in content and file == "sentence_bert_config.json" and value.startswith("10"):
             assert len(load("minilm", folder).tokenize(["a " * 99])[0]) == tiny.POSITIONS
