@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+import sys
 import tempfile
 import unicodedata
 from collections import Counter
@@ -215,9 +216,13 @@ def slugify(text: str, max_length: int = 60) -> str:
 
 
 def file_hash(path: Path | str) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256."""
+    """The first 16 hexadecimal digits of the file's SHA-256.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opened(path, sys.maxsize) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()[:16]
