@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import unicodedata
@@ -291,9 +292,13 @@ def slugify(text: str, max_length: int = 60) -> str:
 
 
 def file_hash(path: Path | str, whole: bool = False) -> str:
-    """The first 16 hexadecimal digits of the file's SHA-256, or all 64."""
+    """The first 16 hexadecimal digits of the file's SHA-256, or all 64.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opened(path, sys.maxsize) as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()[: None if whole else 16]

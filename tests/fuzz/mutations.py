@@ -105,7 +105,7 @@ def other_json(rng: random.Random, content: bytes) -> bytes:
     """Replaces, drops, renames or exchanges a few values of the tree."""
     try:
         tree = [json.loads(content)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return strange_word(rng, content)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         places = list(_places(tree))
