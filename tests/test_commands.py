@@ -92,13 +92,14 @@ def test_what_is_missing_is_named_with_its_place(command: str, place: str, empty
     assert_refused(run(command, empty_checkout), place)
 
 
-def test_several_processes_report_what_is_missing_once(empty_checkout: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ids", ["0,1", "-1,-1"])
+def test_several_processes_report_what_is_missing_once(ids: str, empty_checkout: Path, tmp_path: Path) -> None:
     # A machine with two GPUs, as far as launch.sh can see.
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\n[ "$2" = utils.device ] && echo 0,1 || exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    result = run("bash run_mtrans.sh mtrans 2 0,1 humanml3d --vq_name vq", empty_checkout, PATH=path)
+    result = run(f"bash run_mtrans.sh mtrans 2 {ids} humanml3d --vq_name vq", empty_checkout, PATH=path)
     assert_refused(result, "dataset/HumanML3D")
 
 

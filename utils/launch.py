@@ -18,6 +18,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it comments on every connection that ends
+from torch.distributed import DistError
 from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
@@ -86,6 +88,8 @@ def launch(words: Sequence[str]) -> int:
     """Runs torchrun with these arguments; returns 0, or the exit code of the process that failed first."""
     if "LOGLEVEL" not in os.environ:
         logging.disable(logging.CRITICAL)  # of PyTorch, which comments on every signal
+    # Else the processes of another try meet in the store of the former one, and may find addresses of the dead there.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     arguments = parse_args(list(words))
     if arguments.nnodes == "1:1" and not arguments.rdzv_endpoint:
         arguments.rdzv_backend, arguments.rdzv_endpoint, arguments.rdzv_id = "c10d", "localhost:0", str(uuid.uuid4())
@@ -105,8 +109,8 @@ def launch(words: Sequence[str]) -> int:
             api.elastic_launch(config, entry)(*command)
         except (SignalException, KeyboardInterrupt):
             return INTERRUPTED
-        except RendezvousError as error:
-            print(f"error: the nodes lost each other ({error})", file=sys.stderr)
+        except (RendezvousError, DistError) as error:
+            print(f"error: the nodes lost each other ({' '.join(str(error).split()):.200})", file=sys.stderr)
             return 1
     return 0
 

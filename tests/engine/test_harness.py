@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -414,7 +415,12 @@ def test_two_processes_agree_share_the_samples_and_resume(tmp_path: Path) -> Non
         assert len(set(epoch)) == 20
     stopped = run_two_processes(tmp_path / "stopped", "stop")
     assert [rank["code"] for rank in stopped] == [130, 130] and len(stopped[0]["losses"]) == 7
+    shutil.copytree(tmp_path / "stopped" / "run", tmp_path / "alone")
     resumed = run_two_processes(tmp_path / "stopped")
     assert resumed[0]["state"] == resumed[1]["state"] == first["state"]
     for whole_rank, former, later in zip((first, second), stopped, resumed, strict=True):
         assert former["losses"] + later["losses"] == whole_rank["losses"]
+    # One process goes on with the steps that the two would have taken; only dropout differs.
+    alone = train(tmp_path / "alone", settings=replace(SETTINGS, save_every=1000))
+    assert len(alone.losses) == len(resumed[0]["losses"])
+    assert read_checkpoint(tmp_path / "alone" / "model" / "latest.tar")["step"] == 15
