@@ -19,7 +19,6 @@ from pathlib import Path
 
 MAKING = ".remomask-making"  # in an environment of ours as long as it is being made: only such a one is made again
 PLACES = ".remomask-places"  # in an environment of ours: where it is, then where it was when it was moved or copied
-CUDA = "requirements-cuda.lock"
 # What a user's settings of pip could do to an installation into an environment: put it elsewhere.
 REDIRECTIONS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER")
 LOOK = """
@@ -27,15 +26,18 @@ import os, sys
 same = os.path.exists(sys.argv[1]) and os.path.samefile(sys.prefix, sys.argv[1])
 print(same, sys.version_info >= (3, 10), "%d.%d" % sys.version_info[:2], ascii(sys.prefix))
 """
-# Exit code 3: torch lacks what its metadata name: PyPI's build for Linux needs CUDA libraries, one for CPUs nothing.
-TORCH_LACKS = """
+# Exit code 3: torch is not there. 4: it lacks what its metadata name; the public build for Linux needs CUDA libraries.
+TORCH = """
+import re
 from importlib.metadata import distributions, requires
-there = {each.name.lower() for each in distributions()}
-if "torch" in there:
-    from packaging.requirements import Requirement
-    wanted = [Requirement(line) for line in requires("torch")]
-    wanted = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
-    raise SystemExit(3 * any(each.name.lower() not in there for each in wanted))
+plain = lambda name: re.sub("[-_.]+", "-", name).lower()
+there = {plain(each.name) for each in distributions()}
+if "torch" not in there:
+    raise SystemExit(3)
+from packaging.requirements import Requirement
+wanted = [Requirement(line) for line in requires("torch")]
+wanted = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
+raise SystemExit(4 * any(plain(each.name) not in there for each in wanted))
 """
 
 
@@ -217,15 +219,22 @@ def _install(environment: Path, root: Path, file: str) -> None:
         raise Refusal(
             f"{environment} has neither pip nor ensurepip: install pip into it (uv pip install --python {python} pip)"
         )
-    _pip(environment, _lock(root, file))
-    if (root / CUDA).exists() and _run(python, "-I", "-c", TORCH_LACKS).returncode == 3:
+    lock, torch = _lock(root, file), [python, "-I", "-c", TORCH]
+    if "\ntorch==" in lock.read_text(encoding="utf-8") and _run(*torch).returncode == 3:
+        _pip(environment, root / "requirements-cpu.lock", is_optional=True)
+    _pip(environment, lock)
+    if _run(*torch).returncode == 4:
         say("installing the CUDA libraries of this PyTorch")
-        _pip(environment, _lock(root, CUDA))
+        _pip(environment, root / "requirements-cuda.lock")
     _stamp(environment, file).write_text(wanted, encoding="utf-8")
 
 
-def _pip(environment: Path, file: Path) -> None:
-    """Installs a file; a lock file with every hash checked, and nothing that it does not name."""
+def _pip(environment: Path, file: Path, is_optional: bool = False) -> None:
+    """Installs a file; a lock file with every hash checked, and nothing that it does not name.
+
+    Args:
+        is_optional: whether the package index may have nothing of that name.
+    """
     command = [_python(environment), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if file.suffix == ".lock":
         command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
@@ -248,6 +257,8 @@ def _pip(environment: Path, file: Path) -> None:
     if pip.returncode == 0:
         return
     text = "\n".join(held)
+    if is_optional and "No matching distribution" in text:
+        return
     if "DO NOT MATCH THE HASHES" in text:
         names = ", ".join(re.findall(r"^    (\S+) from ", text, re.MULTILINE))
         raise Refusal(
