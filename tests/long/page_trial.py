@@ -1,13 +1,14 @@
 """The page under hostile and parallel requests, with the shipped models: python -m tests.long.page_trial.
 
-Serves it on the loopback, sends the requests, kills it, starts it again, and prints a table. Exit code 1 where an answer
-was a server's error, a request stayed open, or a file stayed behind.
+Serves it on the loopback, sends the requests, kills it, starts it again, and prints a table. Exit code 1 where an
+answer was a server's error, a motion was not made, a request stayed open, or a file stayed behind.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ BUSY = 503  # the one 5xx that is an answer: too many at once
 
 
 def visit(server: Server, event: int, number: int) -> int:
-    """A visitor who asks for a motion and fetches its video; the status of the last answer, 429 where the line is full."""
+    """A visitor who asks for a motion and fetches its video; the last status, 429 where the line is full."""
     name = f"visitor{number}"
     body = {"data": [f"a person waves {number} times", *GOOD[1:]], "fn_index": event, "session_hash": name}
     status = server.ask("POST", JOIN, body)[0]
@@ -35,8 +36,8 @@ def visit(server: Server, event: int, number: int) -> int:
     text = stream.decode()
     if "too many prompts at once" in text.lower():
         return 429
-    start = text.find("/results/")
-    token = text[start + len("/results/") :].split("/")[0] if start >= 0 else "none"
+    found = re.search(r"results/([\w-]+)/", text)
+    token = found[1] if found else "none"
     status, _, video = server.ask("GET", f"/results/{token}/motion.mp4")
     return status if status != 200 or b"ftyp" in video[:32] else 500
 
@@ -65,10 +66,9 @@ def hold(server: Server, number: int) -> list[int]:
     return said
 
 
-def trial(
-    server: Server, hostile: int, parallel: int, leavers: int, sessions: int
-) -> list[tuple[str, list[int], float]]:
+def trial(server: Server, options: argparse.Namespace) -> list[tuple[str, list[int], float]]:
     """(what was sent, the statuses, seconds) a row."""
+    hostile, parallel, leavers, sessions = options.hostile, options.parallel, options.leavers, options.sessions
     event, rows = event_of(server), []
 
     def row(name: str, send: Callable[[], list[int]]) -> None:
@@ -119,7 +119,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder)
         with running(temporary) as server:
-            rows = trial(server, options.hostile, options.parallel, options.leavers, options.sessions)
+            rows = trial(server, options)
             tracebacks = sum("Traceback" in line for line in server.lines)
             server.process.send_signal(signal.SIGKILL)
             server.process.wait()
