@@ -3,6 +3,8 @@
 Needs `pip install -r requirements-app.txt`. Serves this machine alone unless --host says otherwise.
 """
 
+import os
+
 from options.app import AppOptions
 from options.command_line import parse
 from utils.errors import run_script
@@ -18,7 +20,6 @@ def main() -> None:
     listener = open_listener(options.server.host, options.server.port)
 
     from pipeline.app.results import ResultStore
-    from pipeline.app.server import serve
     from pipeline.app.session import AppSession
     from pipeline.text_to_motion import TextToMotion
     from utils.device import choose_device
@@ -26,6 +27,10 @@ def main() -> None:
     run, device = options.run, choose_device(options.run.gpu_id)
     t2m = TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
     with ResultStore(60 * options.server.keep_minutes, options.server.keep_results) as store:
+        # Gradio makes folders of its own as soon as it is imported: they go with the results.
+        os.environ["GRADIO_TEMP_DIR"] = str(store.folder)
+        from pipeline.app.server import serve
+
         print(f"ReMoMask is at {address_of(listener)} (Ctrl-C ends it)", flush=True)
         serve(AppSession(t2m, options, store), listener, options.server.host)
 

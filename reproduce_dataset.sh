@@ -29,7 +29,7 @@ source setup_env.sh requirements.txt
 logs=${LOGS:-logs} database=${DATABASE:-database}
 limit=(${LIMIT:+--max_steps "$LIMIT"} ${BATCH:+--batch_size "$BATCH"})
 runs=(--dataset_name "$data" --checkpoints_dir "$logs" --gpu_id "${GPU:-auto}")
-training=(--preset "$preset" "${runs[@]}" "${limit[@]}")
+training=(--preset "$preset" "${runs[@]}" ${limit[@]+"${limit[@]}"})
 stage() { echo "== $1"; }
 
 stage "evaluator"

@@ -25,19 +25,19 @@ stage() { echo "== $1"; }
 stage "data"
 [ -f "$data/dataset.json" ] || python -m data.mini --out "$data" --seed 0 --n_clips "$n_clips"
 stage "evaluator"
-python train_evaluator.py --name evaluator --preset mini "${runs[@]}" "${limit[@]}"
+python train_evaluator.py --name evaluator --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
 stage "retriever"
-python -m Part_TMR.scripts.train --name tmr --preset mini "${runs[@]}" "${limit[@]}"
+python -m Part_TMR.scripts.train --name tmr --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
 stage "RVQ-VAE"
-python train_vq.py --name vq --preset mini "${runs[@]}" "${limit[@]}"
+python train_vq.py --name vq --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
 stage "database"
 python build_rag_database.py --name tmr --vq_name vq --output "$database" "${runs[@]}"
 stage "masked transformer"
-python train_mask_transformer.py --name mtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" "${limit[@]}"
+python train_mask_transformer.py --name mtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
 stage "residual transformer"
-python train_res_transformer.py --name rtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" "${limit[@]}"
+python train_res_transformer.py --name rtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
 stage "length estimator"
-python train_length_estimator.py --name length --preset mini "${runs[@]}" "${limit[@]}"
+python train_length_estimator.py --name length --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
 stage "export"
 for run in tmr vq mtrans rtrans length evaluator; do
     rm -rf "$out/mini/$run"

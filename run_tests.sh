@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 source setup_env.sh requirements.txt requirements-dev.txt
-ruff check .
-ruff format --check .
+python -m ruff check .
+python -m ruff format --check .
 # Two processes with one thread each: tiny models gain nothing from more threads.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" TOKENIZERS_PARALLELISM=false
 exec python -m pytest -n 2 "$@"

@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from tests.page_attacks import CLOSED, bad_requests, leave, send_all, slow_requests
+
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -217,11 +219,16 @@ def test_nothing_can_be_pushed(server: Server) -> None:
     assert server.files() == before
 
 
-def send(server: Server, data: list[Any], session: str) -> str:
-    """What the page's event answers to `data`, as the stream of the queue tells it; the refusal of the guard."""
+def event_of(server: Server) -> int:
+    """The number of the page's event."""
     config = json.loads(server.ask("GET", "/config")[2])
     events = [each for each in config["dependencies"] if any(target[1] == "submit" for target in each["targets"])]
-    body = {"data": data, "fn_index": events[0]["id"], "session_hash": session}
+    return events[0]["id"]
+
+
+def send(server: Server, data: list[Any], session: str) -> str:
+    """What the page's event answers to `data`, as the stream of the queue tells it; the refusal of the guard."""
+    body = {"data": data, "fn_index": event_of(server), "session_hash": session}
     status, _, answer = server.ask("POST", "/gradio_api/queue/join", body)
     if status == 400:
         return answer.decode()
@@ -257,6 +264,31 @@ def test_forged_requests_do_nothing(server: Server, data: list[Any], message: st
     assert "results/" not in answer and "root:x" not in answer
     assert server.files() == before, "a forged request left files"
     assert json.loads(server.ask("GET", "/health")[2])["queue"]["running"] == 0
+
+
+@needs_gradio
+def test_hostile_requests_are_refused_and_slow_ones_ended(server: Server) -> None:
+    before = server.files()
+    at_once = {name: (data, b"") for name, data in bad_requests(server.port, event_of(server)).items()}
+    said = send_all(server.port, {**at_once, **slow_requests(server.port)}, 60)
+    wrong = {name: status for name, status in said.items() if status != CLOSED and not 400 <= status < 500}
+    assert len(said) > 90 and not wrong
+    assert said["half of a body"] == said["a slow body"] == 408
+    assert server.files() == before and not any("Traceback" in line for line in server.lines), server.lines
+    assert json.loads(server.ask("GET", "/health")[2])["queue"]["running"] == 0
+
+
+@needs_gradio
+def test_who_leaves_gives_up_the_place_in_the_line(server: Server) -> None:
+    event = event_of(server)
+    for number in range(7):
+        leave(server.port, event, f"leaves{number}")
+    deadline = time.monotonic() + START
+    while sum(json.loads(server.ask("GET", "/health")[2])["queue"][each] for each in ("running", "waiting")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    made = [name for name in server.files() if name.endswith("motion.mp4")]
+    assert len(made) <= 2, "motions are made for those who left"
 
 
 @needs_gradio
@@ -340,5 +372,5 @@ def test_everything_is_removed_at_the_end(tmp_path: Path) -> None:
         send(server, ["a person waves", False, 2, True, 0, 2, 2], "ending")
         assert any(name.endswith("motion.mp4") for name in server.files())
     assert server.process.returncode == 0, "".join(server.lines)
-    assert not any("remomask_app_" in name for name in server.files()), "results are left behind"
+    assert not server.files(), "something is left behind"
     assert "Traceback" not in "".join(server.lines)

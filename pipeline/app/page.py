@@ -12,6 +12,7 @@ from models.configs import SamplingSettings
 from pipeline.app.markup import EMPTY, show_error, show_result
 from pipeline.app.requests import MAX_SEED
 from pipeline.app.session import AppSession
+from pipeline.app.visitors import VisitorLeft
 from utils.errors import UserError
 
 EXAMPLES = (
@@ -59,12 +60,19 @@ def build_page(session: AppSession) -> gr.Blocks:
         seed: Any,
         cond_scale: Any,
         time_steps: Any,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  (Gradio looks for the default)
-    ) -> tuple[Any, str]:
+    ) -> tuple[Any, Any]:
         """Result and message; a failed request leaves the result before it in place."""
+        check = session.visitors.watch(request.session_hash)
+
+        def tell(share: float, what: str) -> None:
+            check()
+            progress(share, desc=what)
+
         try:
             result = session.generate(
-                lambda share, what: progress(share, desc=what),
+                tell,
                 prompt=prompt,
                 motion_length=None if estimated is True else frames_of(seconds),
                 seed=seed,
@@ -74,6 +82,8 @@ def build_page(session: AppSession) -> gr.Blocks:
             )
         except UserError as error:
             return gr.skip(), show_error(error)
+        except VisitorLeft:
+            return gr.skip(), gr.skip()
         except Exception:
             logging.getLogger(__name__).exception("a request failed")
             return gr.skip(), show_error(FAILED)

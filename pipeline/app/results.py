@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import secrets
 import shutil
 import tempfile
@@ -11,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PREFIX = "remomask_app_"
 FILES = {
     "motion.mp4": "video/mp4",
     "motion.bvh": "text/plain; charset=utf-8",
@@ -22,7 +26,8 @@ FILES = {
 
 
 class ResultStore:
-    """Folders of results by token, in a temporary folder that only its owner can read and that goes at exit.
+    """Folders of results by token, in a temporary folder that only its owner can read and that goes at exit; that of a
+    process which was killed goes when the next store is made.
 
     A token is 128 random bits: who does not know it cannot see the motion. Results leave when they are older than
     `keep_seconds`, and the oldest when there are more than `keep_results`.
@@ -30,7 +35,14 @@ class ResultStore:
 
     def __init__(self, keep_seconds: float, keep_results: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.keep_seconds, self.keep_results, self._clock = keep_seconds, keep_results, clock
-        self._temporary = tempfile.TemporaryDirectory(prefix="remomask_app_", ignore_cleanup_errors=True)
+        _remove_abandoned(Path(tempfile.gettempdir()))
+        while True:
+            self._temporary = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                self._held = os.open(self.folder, os.O_RDONLY)
+                fcntl.flock(self._held, fcntl.LOCK_EX)  # as long as this process lives
+                if self.folder.exists():  # a store that was made at the same moment may have taken it for abandoned
+                    break
         self._made: dict[str, float] = {}  # token -> time, oldest first
         self._lock = threading.Lock()
 
@@ -44,6 +56,7 @@ class ResultStore:
 
     def __exit__(self, *error: object) -> None:
         self._temporary.cleanup()
+        os.close(self._held)
 
     @contextmanager
     def new(self) -> Iterator[tuple[str, Path]]:
@@ -82,3 +95,16 @@ class ResultStore:
 
     def _place(self, token: str) -> Path:
         return self.folder / f"result_{token}"
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Removes the folders of stores whose process was killed: nobody holds them."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, a link, or held
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from importlib.resources import files
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 # Before Gradio is imported: it would report home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -20,14 +23,19 @@ from fastapi import FastAPI  # noqa: E402
 from starlette.datastructures import Headers  # noqa: E402
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
+from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: E402
 
 from pipeline.app.page import build_page, make_theme  # noqa: E402
 from pipeline.app.results import FILES  # noqa: E402
 from pipeline.app.session import AppSession  # noqa: E402
+from pipeline.app.visitors import Visitors  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 from utils.files import parse_json  # noqa: E402
 
 MAX_BODY = 64 * 1024  # bytes of a request; the largest prompt is 2,000 characters
+MAX_STREAMS = 100  # a page listens on two: whether its session is alive, and for the answer that it waits for
+MAX_CONNECTIONS = 300  # more are told so; a process may have a thousand files open
+PATIENCE = 5.0  # seconds for all of a request's headers, and for all of its body
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # All that the page needs of Gradio. Uploads, the file and proxy routes and the rest of it do not exist here.
 OPEN_PATHS = {
@@ -38,6 +46,15 @@ OPEN_PATHS = {
     ),
     "POST": re.compile(r"/gradio_api/(queue/join|reset|cancel)/?"),
 }
+STREAMS = re.compile(r"/gradio_api/(queue/data|heartbeat/\w+)/?")
+NAME = re.compile(r"[\w-]{1,64}", re.ASCII)  # of a session or an event
+# What a POST must hold; Gradio answers some others with a traceback. The number of an event is checked besides.
+FIELDS: dict[str, dict[str, type]] = {
+    "join": {"data": list, "fn_index": int, "session_hash": str},
+    "reset": {"event_id": str},
+    "cancel": {"session_hash": str, "fn_index": int, "event_id": str},
+}
+UNUSED = ("batched", "simple_format", "oauth_token")  # what the page never asks for
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; frame-ancestors 'self';"
@@ -49,9 +66,22 @@ VIEWER_POLICY = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-i
 class Guard:
     """Lets through only what the page needs, from the page itself, in small requests of plain values."""
 
-    def __init__(self, app: ASGIApp, local_only: bool) -> None:
-        """`local_only`: refuses other names of this machine than the loopback's (against DNS rebinding)."""
-        self.app, self.local_only = app, local_only
+    def __init__(
+        self,
+        app: ASGIApp,
+        local_only: bool,
+        visitors: Visitors,
+        events: frozenset[int],
+        is_waiting: Callable[[str], bool],
+    ) -> None:
+        """Args:
+        local_only: refuses other names of this machine than the loopback's (against DNS rebinding).
+        visitors: is told which sessions listen.
+        events: the numbers of the page's events.
+        is_waiting: whether a session has asked for something. Gradio's stream for others breaks off.
+        """
+        self.app, self.local_only, self.visitors = app, local_only, visitors
+        self.events, self.is_waiting = events, is_waiting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -61,19 +91,47 @@ class Guard:
             raise RuntimeError("only HTTP is spoken here")
         refusal = self._refusal(scope)
         if refusal is None and scope["method"] == "POST":
-            body = await _read(receive)
-            if body is None:
-                refusal = PlainTextResponse(f"a request may have {MAX_BODY} bytes", 413)
-            elif not _is_plain(body):
-                refusal = PlainTextResponse("a request must be an object of plain values", 400)
+            try:
+                body = await asyncio.wait_for(_read(receive), PATIENCE)
+            except (asyncio.TimeoutError, TimeoutError):  # two things before Python 3.11
+                refusal = PlainTextResponse("a request must come in one go", 408, {"connection": "close"})
             else:
+                refusal = self._bad_body(scope, body)
                 receive = _replay(body, receive)
+        is_stream = refusal is None and bool(STREAMS.fullmatch(scope["path"]))
+        if is_stream and self.visitors.streams >= MAX_STREAMS:
+            refusal = PlainTextResponse("too many pages are open: try again later", 503)
+        elif is_stream and "queue" in scope["path"] and not self.is_waiting(_session(scope)):
+            refusal = PlainTextResponse("this session waits for nothing", 404)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         if scope["path"] == "/":
             scope = {**scope, "query_string": b""}  # Gradio would load the state that a deep link names
-        await self.app(scope, receive, _with_headers(scope, send))
+        send = _with_headers(scope, send)
+        if not is_stream:
+            await self.app(scope, receive, send)
+            return
+        with self.visitors.stream(_session(scope)):
+            await self.app(scope, receive, send)
+
+    def _bad_body(self, scope: Scope, body: bytes) -> Response | None:
+        if len(body) > MAX_BODY:
+            return PlainTextResponse(f"a request may have {MAX_BODY} bytes", 413, {"connection": "close"})
+        content = _plain(body)
+        if content is None:
+            return PlainTextResponse("a request must be an object of plain values", 400)
+        fields = FIELDS[scope["path"].rstrip("/").rpartition("/")[2]]
+        fits = all(type(content.get(name)) is kind for name, kind in fields.items())
+        names = [content[name] for name, kind in fields.items() if kind is str and fits]
+        if not fits or not all(NAME.fullmatch(name) for name in names):
+            return PlainTextResponse(f"a request needs {', '.join(fields)}, each of its kind", 400)
+        if "fn_index" in fields and content["fn_index"] not in self.events:
+            return PlainTextResponse("the page has no such event", 404)
+        trigger = content.get("trigger_id")
+        if any(content.get(name) for name in UNUSED) or not (trigger is None or type(trigger) is int):
+            return PlainTextResponse("the page sends no such request", 400)
+        return None
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -82,9 +140,11 @@ class Guard:
             return PlainTextResponse("only this machine is served", 403)
         if method not in OPEN_PATHS:
             return PlainTextResponse("method not allowed", 405)
-        if ".." in scope["path"] or not OPEN_PATHS[method].fullmatch(scope["path"]):
+        # Longer ones are no file's: the system says so by an error of its own.
+        if len(scope["path"]) > 250 or ".." in scope["path"] or not OPEN_PATHS[method].fullmatch(scope["path"]):
             return PlainTextResponse("not found", 404)
-        if method == "POST" and headers.get("origin", "").partition("//")[2] not in ("", headers.get("host")):
+        origin, host = headers.get("origin"), headers.get("host")
+        if method == "POST" and origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return PlainTextResponse("requests from other pages are refused", 403)
         return None
 
@@ -96,31 +156,34 @@ def _host(url: str) -> str | None:
         return None
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The body of a request, or None when it is too long."""
+def _session(scope: Scope) -> str:
+    return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+
+
+async def _read(receive: Receive) -> bytes:
+    """The body of a request, cut off when it is too long."""
     body = bytearray()
-    while True:
+    while len(body) <= MAX_BODY:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            return None
         if not message.get("more_body", False):
-            return bytes(body)
+            break
+    return bytes(body)
 
 
-def _is_plain(body: bytes) -> bool:
-    """Whether a body is an object of numbers, words and lists of these.
+def _plain(body: bytes) -> dict[str, Any] | None:
+    """A body that is an object of numbers, words and lists of these.
 
     Gradio takes an object with a `path` in the place of any value for a file of that path, and copies it.
     """
     try:
         content = parse_json(body, "the request")
     except UserError:
-        return False
+        return None
     if not isinstance(content, dict):
-        return False
+        return None
     values = [each for value in content.values() for each in (value if isinstance(value, list) else [value])]
-    return not any(isinstance(each, (dict, list)) for each in values)
+    return None if any(isinstance(each, (dict, list)) for each in values) else content
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -164,9 +227,11 @@ def build_server(session: AppSession, host: str) -> ASGIApp:
             return PlainTextResponse("this motion is gone: generate it again", 404)
         return FileResponse(path, media_type=FILES[name], headers={"cache-control": "private, no-cache"})
 
+    page = build_page(session)
+    events = frozenset(number for number, event in page.fns.items() if event.fn is not None)
     gr.mount_gradio_app(
         app,
-        build_page(session),
+        page,
         path="/",
         footer_links=[],
         run_history=False,
@@ -178,12 +243,38 @@ def build_server(session: AppSession, host: str) -> ASGIApp:
         theme=make_theme(),
         css=files(__package__).joinpath("page.css").read_text(encoding="utf-8"),  # ours
     )
-    return Guard(app, local_only=host in LOOPBACK)
+    waiting = page._queue.pending_messages_per_session
+    return Guard(app, host in LOOPBACK, session.visitors, events, lambda name: waiting.get(name) is not None)
+
+
+class Connection(H11Protocol):
+    """Ends itself when no complete request comes for `PATIENCE`: Uvicorn waits for the rest of headers without end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._watch(object())
+
+    def _watch(self, last: object) -> None:
+        """`last`: the request that had been answered at the look before, if nothing was under way."""
+        if self.transport.is_closing():
+            return
+        state = self.cycle if self.cycle is None or self.cycle.response_complete else object()
+        if state is last:
+            self.transport.close()
+        else:
+            self.loop.call_later(PATIENCE, self._watch, state)
 
 
 def serve(session: AppSession, listener: socket.socket, host: str) -> None:
     """Serves on a listening socket until the process is told to stop (Ctrl-C, SIGTERM)."""
     # Uvicorn stops on SIGTERM and then raises it once more: the files of the results must go before the process does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    config = uvicorn.Config(build_server(session, host), log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        build_server(session, host),
+        http=Connection,
+        ws="none",
+        log_level="warning",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=3,
+    )
     uvicorn.Server(config).run(sockets=[listener])

@@ -14,6 +14,7 @@ from models.configs import SamplingSettings
 from options.app import AppOptions
 from pipeline.app.requests import MotionRequest, check_request
 from pipeline.app.results import ResultStore
+from pipeline.app.visitors import Visitors
 from pipeline.library import library_motion
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils.arrays import write_array
@@ -87,7 +88,8 @@ class Line:
         """Waits until it is one's turn, which lasts as long as the block.
 
         Args:
-            waiting: called with the number of those before, each time that it changes.
+            waiting: called with the number of those before, each time that it changes and every half second. What
+                it raises ends the wait.
 
         Raises:
             UserError: the line is full.
@@ -103,7 +105,7 @@ class Line:
             while before := self._place(ticket):
                 waiting(before)
                 with self._changed:
-                    self._changed.wait_for(lambda seen=before: self._tickets.index(ticket) < seen)
+                    self._changed.wait_for(lambda seen=before: self._tickets.index(ticket) < seen, timeout=0.5)
             yield
         finally:
             with self._changed:
@@ -116,17 +118,18 @@ class Line:
 
 
 class AppSession:
-    """The models, the line of those who wait, and the results that are kept."""
+    """The models, the visitors, the line of those who wait, and the results that are kept."""
 
     def __init__(self, t2m: TextToMotion, options: AppOptions, store: ResultStore) -> None:
         self.t2m, self.options, self.store = t2m, options, store
-        self.line = Line(options.server.queue_size)
+        self.line, self.visitors = Line(options.server.queue_size), Visitors()
 
     def generate(self, progress: Progress = lambda share, what: None, **values: Any) -> Result:
         """Checks a visitor's values (see `check_request`), waits for its turn, generates, writes the files.
 
         Args:
-            progress: called with the share that is done, 0 to 1, and what is being done.
+            progress: called with the share that is done, 0 to 1, and what is being done. What it raises ends
+                the request.
 
         Raises:
             UserError: a value is wrong, or too many are waiting.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +78,20 @@ def test_results_leave_when_they_are_old_or_too_many(store: ResultStore, clock: 
     clock.now = HOUR + 1
     assert store.path(tokens[3], "motion.bvh") is None and store.path(young, "motion.bvh") is not None
     assert len(list(store.folder.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    kill = "import os; from pipeline.app.results import ResultStore; s = ResultStore(9, 9); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", kill], cwd=Path(__file__).parents[3]).returncode == -9
+    (tmp_path / "remomask_app_link").symlink_to(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    with ResultStore(HOUR, 3) as first, ResultStore(HOUR, 3) as second:
+        add(first)
+        folders = {path for path in tmp_path.iterdir() if not path.is_symlink()}
+        assert folders == {first.folder, second.folder}, "what another process holds is not abandoned"
+    assert [path.name for path in tmp_path.iterdir()] == ["remomask_app_link"]
 
 
 def test_everything_goes_at_the_end() -> None:

@@ -1,0 +1,51 @@
+"""Who is still there: a visitor's request is worth its place in the line as long as the page listens for the answer."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class VisitorLeft(Exception):
+    """Nobody waits for this answer any more."""
+
+
+class Visitors:
+    """The open streams by the name of their session. A page opens one after it has sent its request."""
+
+    def __init__(self, grace: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """`grace`: seconds that a visitor may be without a stream: a request comes before its stream."""
+        self.grace, self._clock = grace, clock
+        self._open: Counter[str] = Counter()
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return sum(self._open.values())
+
+    @contextmanager
+    def stream(self, name: str) -> Iterator[None]:
+        """A stream of a session, open as long as the block runs."""
+        self._open[name] += 1
+        try:
+            yield
+        finally:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
+
+    def watch(self, name: str) -> Callable[[], None]:
+        """A function that raises `VisitorLeft` when the session has had no stream for longer than the grace."""
+        seen = self._clock()
+
+        def check() -> None:
+            nonlocal seen
+            now = self._clock()
+            if name in self._open:
+                seen = now
+            elif now - seen > self.grace:
+                raise VisitorLeft
+
+        return check
