@@ -100,8 +100,8 @@ class DemoRun:
             print(f"{self.folder} holds {self._count()}: the same command goes on from there", file=sys.stderr)
             raise
         finally:
-            bar.close()
             self._index(now=True)
+            bar.close()
         self._report()
         if failed:
             raise UserError(f"{failed} of {len(texts)} motions could not be written: the same command tries them again")

@@ -197,17 +197,10 @@ class TextToMotion:
         Raises:
             UserError: as `generate_each`.
         """
+        sampling = sampling or SamplingSettings(cond_scale=cond_scale, time_steps=time_steps)
+        how = {"retrieval": retrieval, "retrieved": retrieved, "deterministic_length": deterministic_length}
         made: dict[int, Motion] = {}
-        for number, motion in self.generate_each(
-            texts,
-            lengths,
-            seed,
-            sampling or SamplingSettings(cond_scale=cond_scale, time_steps=time_steps),
-            retrieval=retrieval,
-            retrieved=retrieved,
-            deterministic_length=deterministic_length,
-            batch_size=batch_size,
-        ):
+        for number, motion in self.generate_each(texts, lengths, seed, sampling, batch_size=batch_size, **how):
             made[number] = motion
             if progress is not None:
                 progress(len(made), len(texts))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import re
 import signal
@@ -103,8 +104,8 @@ class Journal:
         return self.count
 
 
-def run(command: list[str], folder: Path, trial: Trial, stop_at: int | None, by: signal.Signals | None) -> int:
-    """One start of the demo, stopped when so many motions are there; returns its exit code."""
+def run(command: list[str], folder: Path, trial: Trial, stop_at: int, by: signal.Signals, deadline: float) -> int:
+    """One start of the demo, stopped when so many motions are there or it is late; returns its exit code."""
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     journal = Journal(folder)
@@ -118,9 +119,9 @@ def run(command: list[str], folder: Path, trial: Trial, stop_at: int | None, by:
         if there > before and now:
             mark = next((mark for mark in MARKS if there <= mark), there // MARKS[-1] * MARKS[-1] + MARKS[-1])
             trial.resident.setdefault(mark, []).append(now)
-        if stop_at is not None and there >= stop_at:
+        if there >= stop_at or (time.monotonic() > deadline and there > before):
             process.send_signal(by)
-            stop_at = None
+            stop_at, deadline = sys.maxsize, math.inf
         time.sleep(POLL_SECONDS)
     trial.seconds += time.monotonic() - started
     error = process.stderr.read()
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=10000)
     parser.add_argument("--kills", type=int, default=9)
     parser.add_argument("--time_steps", type=int, default=1, help="few: the files count here, not the motions")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="then it ends with as many as there are")
     parser.add_argument("--formats", nargs="+", default=["npy"])
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which it is stopped")
     parser.add_argument("--out", type=Path, help="kept; else a temporary folder is used")
@@ -158,30 +160,40 @@ def main() -> None:
             return [sys.executable, "demo.py", *map(str, flags), "--gpu_id", "-1", "--formats", *options.formats]
 
         chance, trial, folder = random.Random(options.seed), Trial(), out / "stopped" / "demo"
-        for number in range(options.kills):
-            by, before = SIGNALS[number % len(SIGNALS)], set(lines(folder))
-            stop_at = min(len(before) + 1 + chance.randrange(2 * options.prompts // options.kills), options.prompts)
-            code = run(command(folder.parent), folder, trial, stop_at, by)
+        deadline = time.monotonic() + 60 * options.minutes
+        first = len(lines(folder))
+        code = 1
+        for number in range(options.kills + 1):
+            by, before = SIGNALS[number % len(SIGNALS)], lines(folder)
+            stop_at = len(before) + 1 + chance.randrange(2 * options.prompts // max(options.kills, 1))
+            stop_at, by = (stop_at, by) if number < options.kills else (sys.maxsize, signal.SIGTERM)
+            code = run(command(folder.parent), folder, trial, stop_at, by, deadline)
+            if lost := set(before) - set(lines(folder)):
+                sys.exit(f"{len(lost)} motions were lost")
             if code == 0:
                 break
-            if lost := before - set(lines(folder)):
-                sys.exit(f"{len(lost)} motions were lost")
             trial.kills.append(by.name)
-        run(command(folder.parent), folder, trial, None, None)
+            if time.monotonic() > deadline:
+                break
         made = lines(folder)
         samples = json.loads((folder / "result.json").read_text(encoding="utf-8"))["samples"]
-        assert [sample["prompt"] for sample in samples] == listed, "result.json misses prompts or has another order"
+        places = {prompt: number for number, prompt in enumerate(listed)}
+        order = [places[sample["prompt"]] for sample in samples]
+        if len(samples) < len(set(made)):
+            # After a SIGKILL the index may lack what the journal has; the next start adds it.
+            print(f"result.json is {len(set(made)) - len(samples)} motions behind the journal")
+        assert order == sorted(order) and (code or len(order) == options.prompts), "result.json misses or mixes prompts"
         for sample in samples:
             joints = np.load(folder / sample["files"]["joints"])
             assert len(joints) == sample["motion_length"] and np.isfinite(joints).all(), sample
         print(
-            f"{len(samples)} prompts, {trial.seconds:.0f} s in {len(trial.kills) + 1} starts, first motion after"
-            f" {trial.first:.1f} s; stopped by {', '.join(trial.kills) or 'nothing'}; {len(made) - len(set(made))} made"
-            f" twice, nothing lost; {trial.memory}"
+            f"{len(samples)} of {options.prompts} prompts, {len(made) - first} of them now in {trial.seconds:.0f} s,"
+            f" the first after {trial.first:.1f} s; stopped by {', '.join(trial.kills) or 'nothing'};"
+            f" {len(made) - len(set(made))} made twice, nothing lost; {trial.memory}"
         )
         if options.twice:
             other, reference = out / "whole" / "demo", Trial()
-            run(command(other.parent), other, reference, None, None)
+            run(command(other.parent), other, reference, sys.maxsize, signal.SIGTERM, math.inf)
             same = dict(motions(other)) == dict(motions(folder))
             print(f"without a stop {reference.seconds:.0f} s, {reference.memory}")
             if not same:

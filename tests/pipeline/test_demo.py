@@ -86,8 +86,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 
 def test_only_what_is_missing_is_made(t2m: TextToMotion, whole: dict[str, bytes], tmp_path: Path) -> None:
     options = replace(OPTIONS, compare=())
-    with pytest.raises(KeyboardInterrupt):
-        DemoRun(tmp_path, Watched(t2m, 6), REQUESTS, options).run()
+    with pytest.raises(RuntimeError):
+        DemoRun(tmp_path, Watched(t2m, 6, RuntimeError), REQUESTS, options).run()
+    assert len(samples(tmp_path)) == 6, "only a stop by hand brings the index up to date"
     again = Watched(t2m)
     DemoRun(tmp_path, again, REQUESTS, options).run()
     assert again.made == len(REQUESTS) - 6
