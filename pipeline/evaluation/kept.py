@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def code_hash() -> str:
     """Of the code that decides an evaluation's numbers."""
     paths = sorted(path for room in CODE for path in (ROOT / room).rglob("*.py"))
     return digest(*(part for path in paths for part in (str(path.relative_to(ROOT)), path.read_bytes()))).hex()
+
+
+@contextlib.contextmanager
+def telling_what_is_kept() -> Iterator[None]:
+    """Says on Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("what is finished is kept: the same command goes on from there", file=sys.stderr)
+        raise
 
 
 class KeptScores:

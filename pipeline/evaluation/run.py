@@ -20,7 +20,7 @@ from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import detokenise, tokenise
 from options.evaluation import ProtocolOptions
-from pipeline.evaluation.kept import KeptScores
+from pipeline.evaluation.kept import KeptScores, telling_what_is_kept
 from pipeline.evaluation.markdown import save_markdown
 from pipeline.evaluation.protocols import Fixed, Generated
 from pipeline.evaluation.report import format_table, save_report
@@ -104,14 +104,13 @@ class Evaluation:
         rows: Rows = {row.name: {} for row in [*self.references, *sources]}
         seconds = dict.fromkeys(rows, 0.0)
         places = [(name, repeat) for repeat in range(protocol.repeat_times) for name in rows]
-        found = sum(place in scores for place in places)
+        missing = [name for name, repeat in places if (name, repeat) not in scores]
+        found = len(places) - len(missing)
         taken_up = f"{found} of {len(places)} rows of repeats are those of a run that was stopped"
         if found:
             print(f"note: {taken_up}")
         everything: dict[str, Measured] = {}
-        with self._bar(
-            sources, [name for name, repeat in places if (name, repeat) not in scores], multimodality
-        ) as bar:
+        with self._bar(sources, missing, multimodality) as bar, telling_what_is_kept():
             for repeat in range(protocol.repeat_times):
                 samples = draw_samples(self.clips, protocol.seed, repeat, self.spec.max_frames, protocol.all_captions)
                 for row in [*self.references, *sources]:
@@ -165,21 +164,21 @@ class Evaluation:
 
     def _bar(self, sources: Sequence[Generated], missing: Sequence[str], multimodality: tuple[int, int]) -> tqdm:
         """Counts motions that sources make for the rows that are missing; a fixed row is one."""
-        protocol, total = self.protocol, len(missing)
-        samples = draw_samples(self.clips, protocol.seed, 0, self.spec.max_frames, protocol.all_captions)
+        total, every = len(missing), self.protocol.all_captions
+        n_samples = sum(len(clip.captions) for clip in self.clips) if every else len(self.clips)
         for source in sources:
-            tries = self._tries(source, samples, *multimodality)
-            total += missing.count(source.name) * (len(samples) + tries - 1)
+            tries = self._tries(source, n_samples, *multimodality)
+            total += missing.count(source.name) * (n_samples + tries - 1)
         bar = progress_bar(total, "evaluating", "motion")
         for source in sources:
             source.progress = bar.update
         return bar
 
-    def _tries(self, row: Generated, samples: Sequence[Sample], n_captions: int, n_motions: int) -> int:
+    def _tries(self, row: Generated, n_samples: int, n_captions: int, n_motions: int) -> int:
         """Motions that a repeat makes for multimodality."""
         if self.evaluator is None or not row.multimodal:
             return 0
-        return min(n_captions, len(samples)) * n_motions
+        return min(n_captions, n_samples) * n_motions
 
     def _numbers(
         self,
@@ -206,7 +205,7 @@ class Evaluation:
         self, row: Generated, samples: Sequence[Sample], repeat: int, n_captions: int, n_motions: int
     ) -> dict[str, float]:
         """Several motions of some of the repeat's captions."""
-        if not (tries := self._tries(row, samples, n_captions, n_motions)):
+        if not (tries := self._tries(row, len(samples), n_captions, n_motions)):
             return {}
         generator = np.random.default_rng((self.protocol.seed, repeat, MULTIMODALITY_SALT))
         n_captions = tries // n_motions
