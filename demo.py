@@ -1,5 +1,7 @@
 """Text -> motion: `python demo.py --text_prompt "a person waves"`. Results go to outputs/<ext>/."""
 
+import sys
+
 from options.command_line import parse
 from options.demo import DemoOptions
 from utils.errors import run_script
@@ -9,28 +11,22 @@ def main() -> None:
     """Options -> TextToMotion -> files."""
     options = parse(DemoOptions, description=__doc__)
 
-    from pipeline.demo_output import write_results
+    import signal
+
+    from pipeline.demo_output import DemoRun
     from pipeline.prompts import read_requests
     from pipeline.text_to_motion import TextToMotion
     from utils.device import choose_device
     from utils.files import result_folder
 
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with result_folder(f"{options.output_dir}/{options.ext}") as folder:
         requests = read_requests(
             options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
         )
-        texts, lengths, seeds = zip(*requests, strict=True)
         run, device = options.run, choose_device(options.run.gpu_id)
         t2m = TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
-        motions = t2m.generate(
-            texts,
-            lengths,
-            seeds,
-            sampling=options.sampling,
-            retrieval=not options.no_retrieval,
-            deterministic_length=options.deterministic_length,
-        )
-        write_results(folder, motions, t2m.spec.format, options)
+        DemoRun(folder, t2m, requests, options).run()
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class DemoOptions:
     )
     compare: tuple[Comparison, ...] = option(("html",), COMPARE_HELP)
     foot_lock: bool = option(False, FOOT_LOCK_HELP)
+    skip_existing: bool = option(
+        True, "leave out motions that the folder holds already: whole, from the same models, settings and seed"
+    )
+    batch_size: int = option(32, "motions generated at once; what a stop costs", minimum=1)
     run: DatasetOptions = DatasetOptions("mini", "pretrained")
     models: GeneratorRuns = GeneratorRuns()
     no_retrieval: bool = option(False, "generate without retrieval")

@@ -1,7 +1,10 @@
-"""What the demo leaves behind: a folder a motion, the motions side by side, and one result.json."""
+"""What the demo leaves behind: a folder a motion, the motions side by side, and result.json, an index of all."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,75 +12,179 @@ from typing import Any
 from tqdm import tqdm
 
 from options.demo import DemoOptions
-from pipeline.text_to_motion import Motion
+from pipeline.demo_folder import DemoFolder
+from pipeline.text_to_motion import Motion, TextToMotion
 from utils.arrays import write_array
-from utils.files import slugify, write_json
+from utils.errors import UserError
 from utils.formats import telling
-from utils.motion_format import MotionFormat
+from utils.progress import progress_bar
+from utils.row_store import digest
 from utils.schema import to_dict
 from visualization.captioned import CaptionedMotion
 from visualization.formats import FORMATS, MOST_COMPARED, ExportSettings, write_comparison, write_motion
 
-FILE_KEYS = {"mp4": "video", "png": "picture"}  # what result.json calls a format, where not by its own name
+FILE_KEYS = {"mp4": ("video",), "png": ("picture",), "npy": ("joints", "features")}  # where not the format's own name
+DECISIVE = ("no_retrieval", "deterministic_length", "sampling", "foot_lock")  # with models, prompt, length and seed
+SORTED_AT_ONCE = 1024  # prompts
+MOST_LISTED = 16  # motions that are named at the end
+MOST_FAILURES = 10  # in a row: then it is not the motions that are at fault
 
 
-def write_results(folder: Path, motions: Sequence[Motion], form: MotionFormat, options: DemoOptions) -> None:
-    """Writes every motion into `folder/NN_prompt/`; beside these go `comparison.*` and an index of all, result.json."""
-    panels = [
-        CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved) for motion in motions
-    ]
-    samples = []
-    for number, motion in enumerate(tqdm(motions, desc="writing", unit="motion", disable=len(motions) < 2)):
-        name = f"{number:02d}_{slugify(motion.text, 40)}"
-        samples.append(_sample(motion, _write(folder, name, motion, panels[number], form, options)))
-    index: dict[str, Any] = {"settings": to_dict(options), "format": telling(form), "samples": samples}
-    if len(motions) > 1 and options.compare:
-        settings = ExportSettings(motions[0].fps, form)
-        written = write_comparison(folder / "comparison", panels[:MOST_COMPARED], options.compare, settings)
-        index["comparison"] = {kind: path.name for kind, path in written.items()}
-    write_json(folder / "result.json", index)
-    _report(folder, index)
+class DemoRun:
+    """Requests -> files. Each motion is written as soon as it is made; what the folder holds already is left out.
 
+    Args:
+        folder: of the results.
+        t2m: makes the motions.
+        requests: prompt, frames (None: estimated) and seed of each.
+        options: how they are made, and what is written.
+    """
 
-def _write(
-    folder: Path, name: str, motion: Motion, panel: CaptionedMotion, form: MotionFormat, options: DemoOptions
-) -> dict[str, str]:
-    """The files of one motion, relative to `folder`, by what result.json calls them."""
-    files = {}
-    if "npy" in options.formats:
-        for kind, array in (("joints", motion.joints), ("features", motion.features)):
-            write_array(folder / name / f"{kind}.npy", array)
-            files[kind] = f"{name}/{kind}.npy"
-    kinds = [kind for kind in options.formats if kind in FORMATS]
-    settings = ExportSettings(motion.fps, form, foot_locking=options.foot_lock)
-    for kind, path in write_motion(folder / name / "motion", panel, kinds, settings).items():
-        files[FILE_KEYS.get(kind, kind)] = f"{name}/{path.name}"
-    return files
+    def __init__(
+        self, folder: Path, t2m: TextToMotion, requests: Sequence[tuple[str, int | None, int]], options: DemoOptions
+    ) -> None:
+        self.folder, self.t2m, self.requests, self.options = folder, t2m, requests, options
+        self.form = t2m.spec.format
+        settings = to_dict(options)
+        self.common = {"settings": {name: settings[name] for name in ("run", "models", *DECISIVE)}}
+        self.common["settings"]["run"].pop("gpu_id")
+        self.common["format"] = telling(self.form)
+        self.keys = self._keys({name: settings[name] for name in DECISIVE})
+        self.lies = DemoFolder(folder)
+        self.there = {number for number, key in enumerate(self.keys) if options.skip_existing and self._is_made(key)}
+        compared = self.keys[:MOST_COMPARED] if options.compare and len(requests) > 1 else []
+        self.compared = digest(*compared, *options.compare).hex() if compared else ""
+        self.panels: dict[int, CaptionedMotion | None] = {}
+        known, files = self.lies.comparison
+        if compared and not (options.skip_existing and known == self.compared and self.lies.is_whole(files)):
+            self.panels = dict.fromkeys(range(len(compared)))
 
+    def run(self) -> None:
+        """Makes and writes what is missing; says where it lies.
 
-def _sample(motion: Motion, files: dict[str, str]) -> dict[str, Any]:
-    """What result.json says of one motion."""
-    return {
-        "prompt": motion.text,
-        "seed": motion.seed,
-        "motion_length": len(motion.features),
-        "fps": motion.fps,
-        "retrieved": [
-            {"motion_id": motion_id, "caption": caption, "score": round(score, 4)}
-            for motion_id, caption, score in motion.retrieved
-        ],
-        "files": files,
-    }
+        Raises:
+            UserError: a prompt or a length is refused, before anything is written; the folder cannot be written; or
+                motions could not be written, after the others are.
+        """
+        texts, lengths, seeds = zip(*self.requests, strict=True)
+        motions = self.t2m.generate_each(
+            texts,
+            lengths,
+            seeds,
+            self.options.sampling,
+            retrieval=not self.options.no_retrieval,
+            deterministic_length=self.options.deterministic_length,
+            batch_size=self.options.batch_size,
+            sorted_at_once=SORTED_AT_ONCE,
+            skip=self.there - set(self.panels),
+        )
+        self.names = self.lies.reserve(dict(zip(self.keys, texts, strict=True)), self.common)
+        if self.there:
+            again = "--no-skip_existing makes them again"
+            print(f"note: {len(self.there)} of {len(texts)} motions are in {self.folder} already ({again})")
+        failed, in_a_row = 0, 0
+        bar = progress_bar(len(texts) - len(self.there), "generating", "motion")
+        try:
+            for number, motion in motions:
+                try:
+                    self._take(number, motion)
+                    in_a_row = 0
+                except UserError as error:
+                    failed, in_a_row = failed + 1, in_a_row + 1
+                    tqdm.write(f"error: {self.names[number]}: {' '.join(str(error).split())}", file=sys.stderr)
+                    if in_a_row == MOST_FAILURES:
+                        raise UserError(f"{in_a_row} motions in a row could not be written: stopped") from error
+                self._index()
+                bar.update(number not in self.there)
+        except (KeyboardInterrupt, SystemExit):
+            print(f"{self.folder} holds {self._count()}: the same command goes on from there", file=sys.stderr)
+            raise
+        finally:
+            self._index(now=True)
+            bar.close()
+        self._report()
+        if failed:
+            raise UserError(f"{failed} of {len(texts)} motions could not be written: the same command tries them again")
 
+    def _keys(self, settings: dict[str, Any]) -> list[str]:
+        """What decides each motion; the second of two equal requests is another motion."""
+        common = json.dumps([self.t2m.fingerprint, settings], sort_keys=True)
+        seen: Counter[tuple[str, int | None, int]] = Counter()
+        keys = []
+        for request in self.requests:
+            keys.append(digest(common, json.dumps([*request, seen[request]])).hex())
+            seen[request] += 1
+        return keys
 
-def _report(folder: Path, index: dict[str, Any]) -> None:
-    """A line a motion: its first file, prompt, length, and the captions that helped."""
-    for sample in index["samples"]:
-        helped = ", ".join(f'"{entry["caption"]}"' for entry in sample["retrieved"][:2])
-        seconds = sample["motion_length"] / sample["fps"]
-        shown = sample["files"].get("video") or next(iter(sample["files"].values()))
-        print(f"{folder / shown}: {sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else ""))
-    for file in index.get("comparison", {}).values():
-        several = len(index["samples"])
-        note = f", the first {MOST_COMPARED} of {several} motions" if several > MOST_COMPARED else ""
-        print(f"{folder / file}: side by side{note}")
+    def _is_made(self, key: str) -> bool:
+        """Whether a motion is there in all formats that are wanted."""
+        if key not in self.lies.made:
+            return False
+        files = self.lies.made[key].content["files"]
+        return all(name in files for kind in self.options.formats for name in FILE_KEYS.get(kind, (kind,)))
+
+    def _count(self) -> str:
+        return f"{sum(key in self.lies.made for key in self.keys)} of {len(self.keys)} motions"
+
+    def _take(self, number: int, motion: Motion) -> None:
+        """Writes what is missing of a motion, and once the first ones are made, what shows them side by side."""
+        panel = CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
+        if number in self.panels:
+            self.panels[number] = panel
+        if number not in self.there:
+            self._write(number, motion, panel)
+        if self.panels and None not in (panels := list(self.panels.values())):
+            self.panels.clear()
+            settings = ExportSettings(motion.fps, self.form)
+            written = write_comparison(self.folder / "comparison", panels, self.options.compare, settings)
+            self.lies.add_comparison(self.compared, {"files": {kind: path.name for kind, path in written.items()}})
+
+    def _write(self, number: int, motion: Motion, panel: CaptionedMotion) -> None:
+        """The files of one motion, those of other formats that lie there already, and what is told of them."""
+        key, name, formats = self.keys[number], self.names[number], self.options.formats
+        files = self.lies.made[key].content["files"] if key in self.lies.made else {}
+        if "npy" in formats:
+            for kind, array in (("joints", motion.joints), ("features", motion.features)):
+                write_array(self.folder / name / f"{kind}.npy", array)
+                files[kind] = f"{name}/{kind}.npy"
+        settings = ExportSettings(motion.fps, self.form, foot_locking=self.options.foot_lock)
+        kinds = [kind for kind in formats if kind in FORMATS]
+        for kind, path in write_motion(self.folder / name / "motion", panel, kinds, settings).items():
+            files[FILE_KEYS.get(kind, (kind,))[0]] = f"{name}/{path.name}"
+        told = {
+            "prompt": motion.text,
+            "seed": motion.seed,
+            "motion_length": len(motion.features),
+            "fps": motion.fps,
+            "retrieved": [
+                {"motion_id": motion_id, "caption": caption, "score": round(score, 4)}
+                for motion_id, caption, score in motion.retrieved
+            ],
+            "files": files,
+        }
+        self.lies.add(key, told)
+
+    def _comparison(self) -> dict[str, str]:
+        """The files that show this run's first motions side by side, by format, as far as they are there."""
+        known, made = self.lies.comparison
+        return made.content["files"] if self.compared and known == self.compared else {}
+
+    def _index(self, now: bool = False) -> None:
+        head: dict[str, Any] = {"settings": to_dict(self.options), "format": self.common["format"]}
+        if comparison := self._comparison():
+            head["comparison"] = comparison
+        self.lies.write_index(head, self.common, now)
+
+    def _report(self) -> None:
+        """A line a motion, of the first few: its first file, prompt, length, and the captions that helped."""
+        made = [self.lies.made[key] for key in self.keys if key in self.lies.made]
+        for sample in (each.content for each in made[:MOST_LISTED]):
+            helped = ", ".join(f'"{entry["caption"]}"' for entry in sample["retrieved"][:2])
+            seconds = sample["motion_length"] / sample["fps"]
+            shown = self.folder / (sample["files"].get("video") or next(iter(sample["files"].values())))
+            print(f"{shown}: {sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else ""))
+        if len(made) > MOST_LISTED:
+            print(f"{self.folder / 'result.json'}: all {self._count()}")
+        for file in self._comparison().values():
+            note = f", the first {MOST_COMPARED} of {len(self.keys)} motions" if len(self.keys) > MOST_COMPARED else ""
+            print(f"{self.folder / file}: side by side{note}")

@@ -5,7 +5,8 @@ Letters: B batch, T frames, N = T / 4 token steps, J joints or part rows, Q quan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,10 @@ from utils.errors import UserError
 from utils.fingerprint import weights_hash
 from utils.fits import check_text_encoders, check_tokens
 from utils.representation import features_to_joints
+from utils.row_store import digest, identity
 from utils.run import Run
+
+ESTIMATED_AT_ONCE = 256  # prompts whose lengths are estimated together
 
 RetrievedMotions = tuple[tuple[str, str, float], ...]
 
@@ -156,7 +160,18 @@ class TextToMotion:
         configs = [model.config for model in (self.masked, self.residual) if model is not None]
         return max((config.n_retrieved for config in configs if config.retrieved != "none"), default=0)
 
-    @torch.no_grad()
+    @property
+    def fingerprint(self) -> str:
+        """Tells the motions of these weights, architectures and library from those of others."""
+        encoders = {self.text_encoder} | ({self.retriever.text_encoder} if self.retriever is not None else set())
+        models = [self.vq, self.masked, self.residual, self.length_estimator, self.retriever and self.retriever.model]
+        return digest(
+            json.dumps([self.runs[stage].config for stage in sorted(self.runs)], sort_keys=True),
+            *(identity(each.cpu().numpy()) for model in models if model for each in model.state_dict().values()),
+            *sorted(encoder.fingerprint for encoder in encoders),
+            "" if self.database is None else self.database.fingerprint,
+        ).hex()
+
     def generate(
         self,
         texts: Sequence[str],
@@ -175,45 +190,90 @@ class TextToMotion:
         """One motion a prompt, in order. A prompt with a seed gives the same motion alone and in any company.
 
         Args:
+            texts, lengths, seed, retrieval, retrieved, deterministic_length, batch_size: see `generate_each`.
+            sampling: replaces `cond_scale` and `time_steps` and sets the rest.
+            progress: called with (prompts done, prompts in all).
+
+        Raises:
+            UserError: as `generate_each`.
+        """
+        sampling = sampling or SamplingSettings(cond_scale=cond_scale, time_steps=time_steps)
+        how = {"retrieval": retrieval, "retrieved": retrieved, "deterministic_length": deterministic_length}
+        made: dict[int, Motion] = {}
+        for number, motion in self.generate_each(texts, lengths, seed, sampling, batch_size=batch_size, **how):
+            made[number] = motion
+            if progress is not None:
+                progress(len(made), len(texts))
+        return [made[number] for number in range(len(texts))]
+
+    def generate_each(
+        self,
+        texts: Sequence[str],
+        lengths: Sequence[int | None] | np.ndarray | int | None = None,
+        seed: int | Sequence[int] | np.ndarray = 0,
+        sampling: SamplingSettings | None = None,
+        *,
+        retrieval: bool = True,
+        retrieved: Tensor | None = None,
+        deterministic_length: bool = False,
+        batch_size: int = 32,
+        sorted_at_once: int | None = None,
+        skip: Collection[int] = (),
+    ) -> Iterator[tuple[int, Motion]]:
+        """Numbers of prompts and their motions, batch after batch as they are made; all prompts are checked first.
+
+        What a batch gives does not depend on those before it: work that was stopped goes on to the same bits.
+
+        Args:
             texts: prompts.
             lengths: frames, one number or one a prompt; None lets the length estimator decide. Rounded down to
                 multiples of four.
             seed: one number for all or one a prompt.
-            sampling: replaces `cond_scale` and `time_steps` and sets the rest.
             retrieval: False withholds the database.
             retrieved: (B, K) numbers of database motions to use instead of searching.
-            progress: called with (prompts done, prompts in all).
+            batch_size: prompts of similar length that share a batch.
+            sorted_at_once: the first batch are the first prompts; of the others so many at once are sorted by length.
+                None: all.
+            skip: numbers of prompts that are not wanted. They keep their places; a batch of nothing else is not made.
 
         Raises:
             UserError: an empty prompt, a length out of range, or no length and no estimator.
         """
         texts = [self._checked_text(text) for text in texts]
+        given = self._checked_lengths(lengths, len(texts))
         seeds = [int(each) for each in ([seed] * len(texts) if np.ndim(seed) == 0 else seed)]
         if len(seeds) != len(texts):
             raise UserError(f"{len(seeds)} seeds for {len(texts)} prompts")
-        settings = sampling or SamplingSettings(cond_scale=cond_scale, time_steps=time_steps)
-        steps = self._steps(texts, lengths, seeds, deterministic_length)
-        # Prompts of similar length share a batch.
-        order = sorted(range(len(texts)), key=lambda index: int(steps[index]))
-        motions: list[Motion | None] = [None] * len(texts)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            condition, found = self.condition(
-                [texts[i] for i in chosen], retrieval, None if retrieved is None else retrieved[chosen]
-            )
-            batch = self._generate_batch(
-                [texts[i] for i in chosen], condition, found, steps[chosen], [seeds[i] for i in chosen], settings
-            )
-            for index, motion in zip(chosen, batch, strict=True):
-                motions[index] = motion
-            if progress is not None:
-                progress(start + len(chosen), len(order))
-        return motions  # type: ignore[return-value]
+
+        def motions() -> Iterator[tuple[int, Motion]]:
+            starts = [0] if sorted_at_once is None else [0, *range(batch_size, len(texts), sorted_at_once)]
+            for start, end in zip(starts, [*starts[1:], len(texts)], strict=True):
+                if all(number in skip for number in range(start, end)):
+                    continue
+                rows = slice(start, end)
+                steps = self._steps(texts[rows], given[rows], seeds[rows], deterministic_length)
+                order = sorted(range(start, end), key=lambda number: int(steps[number - start]))  # noqa: B023
+                for first in range(0, len(order), batch_size):
+                    batch = order[first : first + batch_size]
+                    if all(number in skip for number in batch):
+                        continue
+                    made = self._generate_batch(
+                        [texts[i] for i in batch],
+                        steps[[i - start for i in batch]],
+                        [seeds[i] for i in batch],
+                        sampling or SamplingSettings(),
+                        retrieval,
+                        None if retrieved is None else retrieved[batch],
+                    )
+                    yield from ((i, motion) for i, motion in zip(batch, made, strict=True) if i not in skip)
+
+        return motions()
 
     def condition(
         self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None
     ) -> tuple[Condition, list[RetrievedMotions]]:
         """What the transformers are told about prompts, and what was retrieved for each; see `generate`."""
+        self._forget_texts()
         features = self.text_encoder.features(texts).to(self.device)
         if self.retriever is None or self.database is None:
             return make_condition(features, None), [()] * len(texts)
@@ -231,15 +291,23 @@ class TextToMotion:
         ]
         return make_condition(features, self.database.gather(found.indices)), described
 
+    def _forget_texts(self) -> None:
+        """Texts are encoded in the company that a batch has, never in that of an earlier one."""
+        self.text_encoder.forget()
+        if self.retriever is not None:
+            self.retriever.text_encoder.forget()
+
+    @torch.no_grad()
     def _generate_batch(
         self,
         texts: list[str],
-        condition: Condition,
-        retrieved: list[RetrievedMotions],
         steps: Tensor,
         seeds: list[int],
         settings: SamplingSettings,
+        retrieval: bool,
+        retrieved: Tensor | None,
     ) -> list[Motion]:
+        condition, described = self.condition(texts, retrieval, retrieved)
         base = sample_base(self.masked, condition, steps, Noise(seeds, steps), settings)
         codes = base[..., None]
         if self.residual is not None:
@@ -247,7 +315,7 @@ class TextToMotion:
         features = decode_motions(self.vq, codes, steps)
         return [
             Motion(text, self.spec.format.fps, rows, features_to_joints(rows, self.spec.format), found, seed)
-            for text, rows, found, seed in zip(texts, features, retrieved, seeds, strict=True)
+            for text, rows, found, seed in zip(texts, features, described, seeds, strict=True)
         ]
 
     @staticmethod
@@ -256,30 +324,32 @@ class TextToMotion:
             raise UserError("a prompt is empty: describe a motion, for example 'a person waves'")
         return " ".join(text.split())
 
-    def _steps(
-        self,
-        texts: list[str],
-        lengths: Sequence[int | None] | np.ndarray | int | None,
-        seeds: list[int],
-        deterministic: bool,
-    ) -> Tensor:
-        """(B,) token steps."""
-        given = [lengths] * len(texts) if np.ndim(lengths) == 0 else list(lengths)
-        if len(given) != len(texts):
-            raise UserError(f"{len(given)} lengths for {len(texts)} prompts")
-        unit, low, high = self.spec.format.unit_length, self.spec.min_frames, self.spec.max_frames
+    def _checked_lengths(self, lengths: Sequence[int | None] | np.ndarray | int | None, count: int) -> list[int | None]:
+        """The length of each of `count` prompts, in frames; None: to be estimated."""
+        given = [lengths] * count if np.ndim(lengths) == 0 else list(lengths)
+        if len(given) != count:
+            raise UserError(f"{len(given)} lengths for {count} prompts")
+        low, high = self.spec.min_frames, self.spec.max_frames
         for length in given:
             if length is not None and not low <= length <= high:
                 seconds = f"{low / self.spec.format.fps:g} to {high / self.spec.format.fps:g} s"
                 raise UserError(f"motion_length {length} is out of range: {low} to {high} frames ({seconds})")
-        steps = torch.tensor([(length or 0) // unit for length in given], dtype=torch.long)
-        missing = [index for index, length in enumerate(given) if length is None]
-        if missing:
-            if self.length_estimator is None:
-                raise UserError("no length estimator among the runs: give the motion's length in frames")
-            features = self.text_encoder.features([texts[i] for i in missing]).to(self.device)
+        if None in given and self.length_estimator is None:
+            raise UserError("no length estimator among the runs: give the motion's length in frames")
+        return given
+
+    @torch.no_grad()
+    def _steps(self, texts: list[str], lengths: list[int | None], seeds: list[int], deterministic: bool) -> Tensor:
+        """(B,) token steps."""
+        unit, low, high = self.spec.format.unit_length, self.spec.min_frames, self.spec.max_frames
+        steps = torch.tensor([(length or 0) // unit for length in lengths], dtype=torch.long)
+        missing = [index for index, length in enumerate(lengths) if length is None]
+        for start in range(0, len(missing), ESTIMATED_AT_ONCE):
+            chosen = missing[start : start + ESTIMATED_AT_ONCE]
+            self._forget_texts()
+            features = self.text_encoder.features([texts[i] for i in chosen]).to(self.device)
             logits = self.length_estimator(features.pooled, features.states, features.mask)
-            steps[missing] = self.length_estimator.estimate(
-                logits, (low // unit, high // unit), [seeds[i] for i in missing], deterministic
+            steps[chosen] = self.length_estimator.estimate(
+                logits, (low // unit, high // unit), [seeds[i] for i in chosen], deterministic
             )
         return steps

@@ -140,8 +140,12 @@ class TextEncoder:
     def to(self, device: torch.device | str) -> TextEncoder:
         """Moves the tower; returns itself."""
         self.module.to(device)
-        self._cache.clear()
+        self.forget()
         return self
+
+    def forget(self) -> None:
+        """Remembers no text any more. Its features depend, to rounding, on the texts that were encoded beside it."""
+        self._cache.clear()
 
     def forward_features(self, texts: Sequence[str]) -> TextFeatures:
         """Features of at least one text in one pass; with gradients when the tower is trained."""

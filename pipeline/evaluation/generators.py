@@ -10,6 +10,7 @@ from typing import Literal
 from data.clips import Clip
 from data.specs import require_files
 from options.evaluation import EvalMaskOptions, EvalResOptions
+from pipeline.evaluation.kept import KeptScores
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
 from pipeline.loader import load_run
@@ -45,12 +46,16 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
         **({"rtrans_name": None} | vars(models)),
     )
     evaluation = Evaluation(spec, options.protocol, t2m.vq, options.run.checkpoints_dir, device)
+    kept: list[KeptScores] = []
     for number, (which_rtrans, folder) in enumerate(targets):
         if number:
             t2m.residual = load_run(t2m.runs["rtrans"], which_rtrans, device)
         sources = _sources(options, protocol, t2m, evaluation.clips)
         title = TITLES[protocol] + (f", checkpoint {which_rtrans}" if which_rtrans else "")
-        evaluation.run(sources, title, folder, to_dict(options), (options.mm_captions, options.mm_motions))
+        spread = options.mm_captions, options.mm_motions
+        evaluation.run(sources, title, folder, to_dict(options), spread, t2m.fingerprint, kept)
+    for scores in kept:
+        scores.forget()
 
 
 def _sources(

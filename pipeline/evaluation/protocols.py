@@ -6,7 +6,7 @@ the full pipeline. gt-base: ground-truth base tokens + residual tokens from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -43,9 +43,15 @@ class Fixed:
 
 
 class Generated:
-    """A row of motions that `TextToMotion` makes from the captions, as long as the clips."""
+    """A row of motions that `TextToMotion` makes from the captions, as long as the clips.
+
+    Attributes:
+        multimodal: several tries give different motions.
+        progress: called with a number of motions when so many more are made.
+    """
 
     multimodal = True
+    progress: Callable[[int], object] = staticmethod(lambda motions: None)
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class Generated:
             retrieval=self.retrieval != "off",
             retrieved=self._retrieved(samples, seed),
             batch_size=self.batch_size,
+            progress=lambda made, all_of_them: self.progress(1),
         )
         return [motion.features for motion in made]
 
@@ -109,6 +116,7 @@ class GroundTruthBase(Generated):
             )
             codes = sample_residual(self.t2m.residual, padded, condition, steps, self.settings)
             features += decode_motions(self.t2m.vq, codes, steps)
+            self.progress(len(chosen))
         return features
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import device as Device  # noqa: N812 - a type here
 from tqdm import tqdm
 
@@ -19,6 +21,7 @@ from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import detokenise, tokenise
 from options.evaluation import ProtocolOptions
+from pipeline.evaluation.kept import KeptScores, telling_what_is_kept
 from pipeline.evaluation.markdown import save_markdown
 from pipeline.evaluation.protocols import Fixed, Generated
 from pipeline.evaluation.report import format_table, save_report
@@ -27,6 +30,8 @@ from pipeline.evaluation.scores import Measured, Scorer
 from utils.device import describe_device
 from utils.errors import UserError
 from utils.formats import HUMANML3D
+from utils.progress import progress_bar
+from utils.row_store import identity
 
 # Each draw of a repeat has a random stream of its own: that of the captions has no salt.
 SCORING_SALT = 1
@@ -81,43 +86,44 @@ class Evaluation:
         folder: Path,
         settings: dict[str, Any],
         multimodality: tuple[int, int] = (0, 0),
+        models: str = "",
+        kept: list[KeptScores] | None = None,
     ) -> Rows:
         """Scores the reference rows and `sources`, prints the table, writes log and JSON; returns all repeats' values.
 
-        The JSON of a seed is always the same; what depends on the machine (seconds) is in the log only.
+        The JSON of a seed is always the same, also when a stopped run goes on; what depends on the machine (seconds) is
+        in the log only.
 
         Args:
             multimodality: captions a repeat, and motions of each.
+            models: tells what makes the motions of `sources` from anything else.
+            kept: takes what is kept for a run that is stopped later on; None: it is removed with the report's writing.
         """
         protocol = self.protocol
+        scores = KeptScores(folder, protocol.ext, self._decisive(title, settings, multimodality, models))
         rows: Rows = {row.name: {} for row in [*self.references, *sources]}
         seconds = dict.fromkeys(rows, 0.0)
-        bar = tqdm(total=len(self.references) + protocol.repeat_times * len(sources), desc="evaluating", unit="row")
-
-        def timed(name: str, started: float) -> None:
-            seconds[name] += time.perf_counter() - started
-            bar.update()
-
+        places = [(name, repeat) for repeat in range(protocol.repeat_times) for name in rows]
+        missing = [name for name, repeat in places if (name, repeat) not in scores]
+        found = len(places) - len(missing)
+        taken_up = f"{found} of {len(places)} rows of repeats are those of a run that was stopped"
+        if found:
+            print(f"note: {taken_up}")
         everything: dict[str, Measured] = {}
-        for row in self.references:
-            started = time.perf_counter()
-            everything[row.name] = self.scorer.measure(row.motions, range(len(self.clips)), row.reconstructed)
-            timed(row.name, started)
-        for repeat in range(protocol.repeat_times):
-            samples = draw_samples(self.clips, protocol.seed, repeat, self.spec.max_frames, protocol.all_captions)
-            owners = [sample.clip_index for sample in samples]
-            for row in self.references:
-                numbers = self._score(everything[row.name].rows(owners), samples, repeat)
-                if row.reconstructed:
-                    numbers["codebook_use"] = self.codebook_use
-                _append(rows[row.name], numbers)
-            for row in sources:
-                started = time.perf_counter()
-                measured = self.scorer.measure(row.motions(samples, protocol.seed + repeat), owners, False)
-                _append(rows[row.name], self._score(measured, samples, repeat))
-                _append(rows[row.name], self._multimodality(row, samples, repeat, *multimodality))
-                timed(row.name, started)
-        bar.close()
+        with self._bar(sources, missing, multimodality) as bar, telling_what_is_kept():
+            for repeat in range(protocol.repeat_times):
+                samples = draw_samples(self.clips, protocol.seed, repeat, self.spec.max_frames, protocol.all_captions)
+                for row in [*self.references, *sources]:
+                    place = row.name, repeat
+                    if place not in scores:
+                        started = time.perf_counter()
+                        numbers = self._numbers(row, samples, repeat, everything, multimodality)
+                        scores[place] = numbers, time.perf_counter() - started
+                        bar.update(isinstance(row, Fixed))
+                    numbers, spent = scores[place]
+                    for metric, value in numbers.items():
+                        rows[row.name].setdefault(metric, []).append(value)
+                    seconds[row.name] += spent
         judge = self.evaluator
         evaluator = None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint}
         repeats = f"{protocol.repeat_times} repeat{'s' * (protocol.repeat_times > 1)}"
@@ -127,14 +133,70 @@ class Evaluation:
         )
         table = format_table(heading, rows)
         spent = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-        table += f"\n{spent}; on {describe_device(self.device)}"
+        table += f"\n{spent}; on {describe_device(self.device)}" + f"; {taken_up}, with their seconds" * bool(found)
         print(table)
         path = save_report(folder, protocol.ext, table, rows, {**settings, "evaluator": evaluator})
         written = [path]
         if protocol.report:
             written.append(save_markdown(folder, protocol.ext, heading, rows, seconds, describe_device(self.device)))
         print(f"written: {', '.join(map(str, written))}")
+        if kept is None:
+            scores.forget()
+        else:
+            kept.append(scores)
         return rows
+
+    def _decisive(
+        self, title: str, settings: dict[str, Any], multimodality: tuple[int, int], models: str
+    ) -> list[str | bytes]:
+        """All that decides the numbers: protocol, settings, weights, clips with their words, judge, kind of machine."""
+        settings = json.loads(json.dumps(settings))
+        for group, name in (("protocol", "repeat_times"), ("protocol", "report"), ("run", "gpu_id")):
+            settings.get(group, {}).pop(name, None)
+        judge = None if self.evaluator is None else [self.evaluator.name, self.evaluator.fingerprint]
+        machine = [self.device.type, torch.__version__, np.__version__]
+        return [
+            json.dumps([title, settings, multimodality, self.protocol.seed, models, judge, machine], sort_keys=True),
+            json.dumps(self.scorer.attributes, sort_keys=True),
+            *(f"{clip.id} {clip.captions}" for clip in self.clips),
+            *(identity(motion) for row in self.references for motion in row.motions),
+        ]
+
+    def _bar(self, sources: Sequence[Generated], missing: Sequence[str], multimodality: tuple[int, int]) -> tqdm:
+        """Counts motions that sources make for the rows that are missing; a fixed row is one."""
+        total, every = len(missing), self.protocol.all_captions
+        n_samples = sum(len(clip.captions) for clip in self.clips) if every else len(self.clips)
+        for source in sources:
+            tries = self._tries(source, n_samples, *multimodality)
+            total += missing.count(source.name) * (n_samples + tries - 1)
+        bar = progress_bar(total, "evaluating", "motion")
+        for source in sources:
+            source.progress = bar.update
+        return bar
+
+    def _tries(self, row: Generated, n_samples: int, n_captions: int, n_motions: int) -> int:
+        """Motions that a repeat makes for multimodality."""
+        if self.evaluator is None or not row.multimodal:
+            return 0
+        return min(n_captions, n_samples) * n_motions
+
+    def _numbers(
+        self,
+        row: Fixed | Generated,
+        samples: Sequence[Sample],
+        repeat: int,
+        everything: dict[str, Measured],
+        multimodality: tuple[int, int],
+    ) -> dict[str, float]:
+        """A row's numbers in a repeat; what is measured of fixed rows is remembered in `everything`."""
+        owners = [sample.clip_index for sample in samples]
+        if not isinstance(row, Fixed):
+            measured = self.scorer.measure(row.motions(samples, self.protocol.seed + repeat), owners, False)
+            return self._score(measured, samples, repeat) | self._multimodality(row, samples, repeat, *multimodality)
+        if row.name not in everything:
+            everything[row.name] = self.scorer.measure(row.motions, range(len(self.clips)), row.reconstructed)
+        numbers = self._score(everything[row.name].rows(owners), samples, repeat)
+        return numbers | {"codebook_use": self.codebook_use} if row.reconstructed else numbers
 
     def _score(self, measured: Measured, samples: Sequence[Sample], repeat: int) -> dict[str, float]:
         return self.scorer.score(measured, samples, np.random.default_rng((self.protocol.seed, repeat, SCORING_SALT)))
@@ -143,16 +205,11 @@ class Evaluation:
         self, row: Generated, samples: Sequence[Sample], repeat: int, n_captions: int, n_motions: int
     ) -> dict[str, float]:
         """Several motions of some of the repeat's captions."""
-        if not n_captions or self.evaluator is None or not row.multimodal:
+        if not (tries := self._tries(row, len(samples), n_captions, n_motions)):
             return {}
         generator = np.random.default_rng((self.protocol.seed, repeat, MULTIMODALITY_SALT))
-        n_captions = min(n_captions, len(samples))
+        n_captions = tries // n_motions
         chosen = generator.choice(len(samples), n_captions, replace=False).repeat(n_motions)
         seed = self.protocol.seed + repeat + MULTIMODALITY_SALT
         motions = row.motions([samples[index] for index in chosen], seed)
         return self.scorer.multimodality(motions, n_captions, generator)
-
-
-def _append(row: dict[str, list[float]], numbers: dict[str, float]) -> None:
-    for metric, value in numbers.items():
-        row.setdefault(metric, []).append(value)

@@ -17,6 +17,7 @@ from models.vq.rvq import RVQVAE
 from options.command_line import parse
 from options.evaluation import EvalResOptions, ProtocolOptions
 from pipeline.evaluation.generators import _sources, _targets
+from pipeline.evaluation.kept import KeptScores
 from pipeline.evaluation.protocols import Fixed, Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
 from pipeline.evaluation.samples import draw_samples
@@ -90,6 +91,65 @@ def test_one_seed_gives_one_json(evaluation: Evaluation, tmp_path: Path) -> None
     assert len(fid["values"]) == 3 and len(set(fid["values"])) == 3 and fid["interval"] > 0
     assert content["rows"]["real"]["fid"]["mean"] < content["rows"]["vq"]["fid"]["mean"] < fid["mean"]
     assert content["rows"]["vq"]["codebook_use"]["mean"] == 0.5 and "mpjpe" not in content["rows"]["res"]
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+class StoppedSource(NoisySource):
+    """Works for some repeats, multimodality's included."""
+
+    def __init__(self, clips, noise: float, calls: int) -> None:
+        super().__init__(clips, noise)
+        self.calls = calls
+
+    def motions(self, samples, seed: int) -> list[np.ndarray]:
+        self.calls -= 1
+        if self.calls < 0:
+            raise Stopped
+        return super().motions(samples, seed)
+
+
+@pytest.mark.parametrize("finished", [0, 1, 2])
+def test_a_stopped_evaluation_goes_on_to_the_same_json(
+    finished: int, evaluation: Evaluation, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    settings = {"protocol": {"repeat_times": 3, "seed": 3407}}
+
+    def run(folder: str, source: NoisySource, **changed: object) -> bytes:
+        how = {"settings": settings, "models": "weights"} | changed
+        evaluation.run([source], "protocol res", tmp_path / folder, multimodality=(4, 5), **how)
+        return (tmp_path / folder / "eval.json").read_bytes()
+
+    whole = run("whole", NoisySource(evaluation.clips, 0.5))
+    assert "note:" not in capsys.readouterr().out
+    calls = 2 * finished + 1  # the next repeat's motions are made, those for its multimodality are not
+    with pytest.raises(Stopped):
+        run("stopped", StoppedSource(evaluation.clips, 0.5, calls))
+    assert not list((tmp_path / "stopped").glob("eval.*"))
+    for other in ({"models": "others"}, {"settings": settings | {"flag": 1}}):
+        with pytest.raises(Stopped):  # what is kept is not theirs
+            run("stopped", StoppedSource(evaluation.clips, 0.5, calls), **other)
+    rest = StoppedSource(evaluation.clips, 0.5, 6 - 2 * finished)
+    assert run("stopped", rest) == whole and rest.calls == 0
+    told = f"{2 * (finished + 1) + finished} of 9 rows of repeats are those of a run that was stopped"
+    assert f"note: {told}" in capsys.readouterr().out and told in (tmp_path / "stopped" / "eval.log").read_text()
+    left = [path.name for path in (tmp_path / "stopped").iterdir() if path.name.startswith(".")]
+    assert len(left) == 2, "what was kept of the finished run stays, or that of the others is gone"
+
+
+def test_what_is_kept_may_be_damaged_and_stays_for_several_targets(evaluation: Evaluation, tmp_path: Path) -> None:
+    kept: list[KeptScores] = []
+    first = evaluation.run([NoisySource(evaluation.clips, 0.5)], "t", tmp_path, {}, kept=kept)
+    again = StoppedSource(evaluation.clips, 0.5, 0)
+    assert evaluation.run([again], "t", tmp_path, {}, kept=kept) == first, "a finished target is scored again"
+    for damage in (b"", b"[]", b"{", b'{"res, repeat 0": 1}'):
+        kept[0].path.write_bytes(damage)
+        with pytest.raises(Stopped):
+            evaluation.run([again], "t", tmp_path, {}, kept=kept)
+    kept[0].forget()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_real_motions_are_embedded_once(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -55,6 +55,28 @@ def test_a_prompt_with_a_seed_is_the_same_alone_and_in_any_batch(t2m: TextToMoti
     assert not np.allclose(t2m.generate(PROMPTS[:1], lengths=60, seed=4)[0].features, together[0].features)
 
 
+def test_skipped_prompts_change_no_bit_of_the_others(t2m: TextToMotion) -> None:
+    """Repeated captions too, whose features would be remembered from an earlier batch."""
+    texts, settings = [PROMPTS[number % 3] for number in range(10)], SamplingSettings(time_steps=2)
+    how = {"sampling": settings, "seed": range(10), "batch_size": 2, "sorted_at_once": 6}
+    everything = dict(t2m.generate_each(texts, **how))
+    assert sorted(everything) == list(range(10)) and list(everything)[:2] in ([0, 1], [1, 0]), "the first come later"
+    for skip in ({0, 1, 2, 3, 4, 5, 6}, {1, 7, 9}, set(range(10))):
+        rest = dict(t2m.generate_each(texts, **how, skip=skip))
+        assert set(rest) == set(everything) - skip
+        assert all(np.array_equal(rest[number].features, everything[number].features) for number in rest)
+    with pytest.raises(UserError, match="out of range"):
+        t2m.generate_each(texts, lengths=[None] * 9 + [5000])
+
+
+def test_models_and_library_have_a_fingerprint(t2m: TextToMotion) -> None:
+    assert TextToMotion.load().fingerprint == t2m.fingerprint
+    assert TextToMotion.load(rtrans_name=None).fingerprint != t2m.fingerprint
+    other = TextToMotion.load()
+    next(other.masked.parameters()).data.view(-1)[0] += 1e-6
+    assert other.fingerprint != t2m.fingerprint
+
+
 def test_numbers_of_numpy_are_numbers(t2m: TextToMotion, together: list[Motion]) -> None:
     again = t2m.generate(PROMPTS, lengths=np.array([60, 120, 80]), seed=np.array([3, 3, 3]))
     for motion, expected in zip(again, together, strict=True):
