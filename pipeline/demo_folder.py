@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from utils.errors import UserError
-from utils.files import atomic_path, slugify
+from utils.files import atomic_path, parse_json, remove_abandoned, slugify
 
 INDEX, JOURNAL = "result.json", "result.jsonl"
 INDEX_SHARE = 0.01  # of a run's time may go into its index; the journal knows what the index does not know yet
 NAME = re.compile(r"\d+_[a-z0-9_]+")  # of a motion's folder: no path leads out of the demo's
-MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what a line of something else raises
+MALFORMED = (UserError, ValueError, TypeError, KeyError, AttributeError)  # what a line of something else raises
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Made:
     @property
     def content(self) -> dict[str, Any]:
         """What the index says."""
-        return json.loads(self.told)
+        return json.loads(self.told)  # ours
 
 
 class DemoFolder:
@@ -63,6 +63,7 @@ class DemoFolder:
         self._common: dict[str, dict[str, Any]] = {}  # what is told of all motions of the run that reserved a key
         self._read_to = 0
         self._index_at, self._index_cost = time.monotonic(), 0.0
+        remove_abandoned(folder)
         if (folder / JOURNAL).exists():
             with self._journal() as file:
                 self._read(file)
@@ -171,7 +172,7 @@ class DemoFolder:
                 break
             self._read_to += len(line)
             with contextlib.suppress(*MALFORMED):
-                self._take(json.loads(line))
+                self._take(parse_json(line, JOURNAL))
 
     def _take(self, line: dict[str, Any]) -> None:
         if "names" in line:

@@ -16,6 +16,7 @@ from pipeline.demo_folder import DemoFolder
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils.arrays import write_array
 from utils.errors import UserError
+from utils.files import remove_abandoned
 from utils.formats import telling
 from utils.progress import progress_bar
 from utils.row_store import digest
@@ -143,6 +144,7 @@ class DemoRun:
         """The files of one motion, those of other formats that lie there already, and what is told of them."""
         key, name, formats = self.keys[number], self.names[number], self.options.formats
         files = self.lies.made[key].content["files"] if key in self.lies.made else {}
+        remove_abandoned(self.folder / name)
         if "npy" in formats:
             for kind, array in (("joints", motion.joints), ("features", motion.features)):
                 write_array(self.folder / name / f"{kind}.npy", array)

@@ -86,6 +86,7 @@ GUARDS = (
     "utils/arrays.py",
     "utils/row_store.py",
     "utils/launch.py",
+    "utils/environment.py",
     "utils/lock.py",
     "utils/owner.py",
     "engine/events.py",

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import read_json, write_json
+from utils.files import file_hash, read_json, write_json
 from utils.row_store import digest
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ Numbers = dict[str, float]
 def code_hash() -> str:
     """Of the code that decides an evaluation's numbers."""
     paths = sorted(path for room in CODE for path in (ROOT / room).rglob("*.py"))
-    return digest(*(part for path in paths for part in (str(path.relative_to(ROOT)), path.read_bytes()))).hex()
+    return digest(*(f"{path.relative_to(ROOT)} {file_hash(path)}" for path in paths)).hex()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import time
@@ -150,7 +151,7 @@ class Evaluation:
         self, title: str, settings: dict[str, Any], multimodality: tuple[int, int], models: str
     ) -> list[str | bytes]:
         """All that decides the numbers: protocol, settings, weights, clips with their words, judge, kind of machine."""
-        settings = json.loads(json.dumps(settings))
+        settings = copy.deepcopy(settings)
         for group, name in (("protocol", "repeat_times"), ("protocol", "report"), ("run", "gpu_id")):
             settings.get(group, {}).pop(name, None)
         judge = None if self.evaluator is None else [self.evaluator.name, self.evaluator.fingerprint]
