@@ -11,8 +11,9 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from benchmarks.commands import Preset
 from benchmarks.figures import table
 from options.command_line import parse
 from options.groups import device_option
@@ -28,9 +29,7 @@ HEADINGS = ("work", "GFLOP a sample", "seconds a sample", "samples a second", "c
 class CostOptions:
     """python -m benchmarks.run"""
 
-    preset: Literal["paper", "tuned", "base", "small", "mini"] = option(
-        "mini", "whose sizes; paper: the README's commands"
-    )
+    preset: Preset = option("mini", "whose sizes; paper: the README's commands")
     stage: tuple[str, ...] = option(
         ("all",), "vq, tmr, mtrans, rtrans, length, evaluator, generation, retrieval, demo, all"
     )

@@ -108,11 +108,13 @@ class Generator:
         most: motions at once.
         device: where they run.
         tiny: the tiny sizes of the GPU check instead.
+        frames: of every motion; the tiny ones are shorter.
     """
 
-    def __init__(self, preset: str, most: int, device: torch.device, tiny: bool = False) -> None:
-        frames, flags = (None if tiny else FRAMES), ["--batch_size", str(most)]
-        stages = [build_stage(name, tiny, flags=flags, preset=preset, frames=frames) for name in ("mtrans", "rtrans")]
+    def __init__(self, preset: str, most: int, device: torch.device, tiny: bool = False, frames: int = FRAMES) -> None:
+        flags = ["--batch_size", str(most)]
+        sizes = {"preset": preset, "frames": None if tiny else frames}
+        stages = [build_stage(name, tiny, flags=flags, **sizes) for name in ("mtrans", "rtrans")]
         self.vq = build_stage("vq", tiny, flags=["--batch_size", "1"], preset=preset).task.model.to(device).eval()
         self.tasks, self.device = [stage.task.to(device).eval() for stage in stages], device
         for task in self.tasks:
