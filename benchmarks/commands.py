@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Literal
 
 from options.stages import (
     EvaluatorOptions,
@@ -14,6 +15,7 @@ from options.stages import (
     VQOptions,
 )
 
+Preset = Literal["paper", "tuned", "base", "small", "mini"]
 README = Path(__file__).parents[1] / "README.md"
 # Stage -> options, and the command of the README that trains it.
 COMMANDS: dict[str, tuple[type, str]] = {

@@ -155,8 +155,8 @@ def parse(
         groups.setdefault(owner, parser.add_argument_group(".".join(owner) or "script"))
         _add_argument(groups[owner], flag)
     given = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
-    preset = given.pop("preset", None)
-    chosen = {**(presets[preset] if presets and preset else {}), **given}
+    preset = given.pop("preset", None) if presets else None  # without presets it is a flag like others
+    chosen = {**(presets[preset] if preset else {}), **given}
 
     def group(kind: type, path: tuple[str, ...]) -> Any:
         values = {}

@@ -35,6 +35,7 @@ from models.text.published import PublishedTower
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
+from options.presets import PRESETS
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
 from pipeline.stages import TRANSFORMERS
@@ -88,20 +89,28 @@ class Stage:
         return batch if fetch is None else batch | fetch(batch)
 
 
-def stage_options(name: str, tiny: bool, flags: Sequence[str] = ()) -> Any:
-    """The options of a stage: the README's command, or tiny ones; then more flags of the training script."""
+def stage_options(name: str, tiny: bool, flags: Sequence[str] = (), preset: str = "paper") -> Any:
+    """The options of a stage: the README's command, tiny ones, or a preset's; then more flags of its script."""
     schema, script = COMMANDS[name]
-    chosen = shlex.split(f"{TINY[name]} {TINY_TRAINING}") if tiny else readme_flags(script)
-    return parse(schema, [*chosen, *flags])
+    published = readme_flags(script) if preset == "paper" else ["--preset", preset, "--dataset_name", "humanml3d"]
+    chosen = shlex.split(f"{TINY[name]} {TINY_TRAINING}") if tiny else published
+    return parse(schema, [*chosen, *flags], PRESETS[name])
 
 
-def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = ()) -> Stage:
-    """A stage whose data set makes an epoch of so many batches. Weights and data depend on torch's seed alone."""
-    options = stage_options(name, tiny, flags)
+def build_stage(
+    name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = (), preset: str = "paper", frames: int | None = None
+) -> Stage:
+    """A stage whose data set makes an epoch of so many batches. Weights and data depend on torch's seed alone.
+
+    Args:
+        frames: of every clip; None: up to the longest of the dataset.
+    """
+    options = stage_options(name, tiny, flags, preset)
     spec = get_spec(options.run.dataset_name)
-    max_frames = TINY_FRAMES if tiny else spec.max_frames
+    max_frames = frames or (TINY_FRAMES if tiny else spec.max_frames)
     rng = np.random.default_rng(0)
-    clips = _clips(options.train.batch_size * batches, max_frames, spec.format.n_features, rng)
+    shortest = frames or max_frames * 3 // 4
+    clips = _clips(options.train.batch_size * batches, shortest, max_frames, spec.format.n_features, rng)
     captions = [caption.text for clip in clips for caption in clip.captions]
     if name == "vq":
         task = VQTask(RVQVAE(options.model, get_format("humanml3d")), options.loss)
@@ -109,7 +118,8 @@ def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = 
         return Stage(name, options, task, windows, collate_motions)
     text_dim = TINY_TEXT["dim"] if tiny else TEXT_WIDTHS[options.model.text_encoder]
     if name in ("mtrans", "rtrans"):
-        return _token_stage(name, options, tiny, clips, len(captions), text_dim, rng)
+        others = {part: stage_options(part, tiny, preset=preset).model for part in ("vq", "tmr")}
+        return _token_stage(name, options, others, clips, len(captions), text_dim, rng)
     dataset = MotionTextDataset(clips, max_frames, random_crop=False)
     store = RandomTexts(len(captions), text_dim)
     if name == "length":
@@ -127,9 +137,10 @@ def build_stage(name: str, tiny: bool, batches: int = 1, flags: Sequence[str] = 
     return Stage(name, options, task, dataset, collate_motions)
 
 
-def _clips(count: int, max_frames: int, n_features: int, rng: np.random.Generator) -> list[Clip]:
-    """Clips of one caption each, from 3/4 of the longest to the longest; the first one is the longest."""
-    lengths = [max_frames - 4 * (number % (1 + max_frames // 16)) for number in range(min(count, BANK))]
+def _clips(count: int, min_frames: int, max_frames: int, n_features: int, rng: np.random.Generator) -> list[Clip]:
+    """Clips of one caption each, from the shortest to the longest; the first one is the longest."""
+    variety = 1 + (max_frames - min_frames) // 4
+    lengths = [max_frames - 4 * (number % variety) for number in range(min(count, BANK))]
     bank = [rng.standard_normal((length, n_features), dtype=np.float32) for length in lengths]
     words = rng.integers(WORDS, size=(count, CAPTION_TOKENS[1]))
     sizes = rng.integers(*CAPTION_TOKENS, size=count)
@@ -143,13 +154,13 @@ def _clips(count: int, max_frames: int, n_features: int, rng: np.random.Generato
 def _token_stage(
     name: str,
     options: Any,
-    tiny: bool,
+    others: Mapping[str, Any],
     clips: list[Clip],
     n_captions: int,
     text_dim: int,
     rng: np.random.Generator,
 ) -> Stage:
-    vq = RVQVAE(stage_options("vq", tiny).model, get_format("humanml3d"))
+    vq = RVQVAE(others["vq"], get_format("humanml3d"))
     shape = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, "")
     steps = [len(clip.features) // vq.frames_per_step for clip in clips]
     size = (max(steps), shape.n_parts, shape.num_quantizers)
@@ -157,7 +168,7 @@ def _token_stage(
     codes = [bank[number % BANK][:count] for number, count in enumerate(steps)]
     dims, database, pool = ConditionDims(text_dim), None, None
     if options.model.retrieved != "none":
-        retriever = stage_options("tmr", tiny).model
+        retriever = others["tmr"]
         dims = ConditionDims(text_dim, retriever.embed_dim, retriever.part_dim)
         database = random_library(dims, [row[..., 0] for row in codes[:BANK]])
         # Fewer than are wanted at a tiny size, as in a small library.

@@ -8,6 +8,8 @@ Letters: B batch, C channels, T frames, S joint slots, J part rows, N = T / 4 to
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,18 +54,44 @@ class MaskedSequential(nn.Sequential):
 
 
 class Upsample(nn.Module):
-    """Nearest upsampling by (time, slots), then a 3x3 convolution."""
+    """Nearest upsampling by (time, slots), then a 3x3 convolution.
+
+    An output row sees three rows of which two or all are copies of one: each phase of the output is a convolution of
+    the small grid with summed weights. With both axes doubled that is 16 products where the plain way has 36.
+    """
 
     def __init__(self, width: int, factor: tuple[int, int]):
         super().__init__()
-        self.factor = factor
+        self.phases = [_phases(each) for each in factor]
         self.convolution = TimeConvolution(width, width, 3, padding=1)
 
     def forward(self, grid: Tensor, mask: Tensor | None) -> Tensor:
-        grid = grid.repeat_interleave(self.factor[0], dim=2)
-        if self.factor[1] > 1:
-            grid = grid.repeat_interleave(self.factor[1], dim=3)
-        return self.convolution(grid, mask)
+        """(B, C, T', S'), mask (B, T) float at full resolution, or None -> (B, C, factor T', factor S')."""
+        times, slots = self.phases
+        n_steps, n_slots = grid.shape[2:]
+        padded = F.pad(_masked(grid, mask), (1, 1, 1, 1))
+        made = []
+        for (top, rows), (left, columns) in itertools.product(times, slots):
+            kernel = _summed(_summed(self.convolution.weight, rows, 2), columns, 3)
+            height, width = n_steps + len(rows) - 1, n_slots + len(columns) - 1
+            seen = padded[:, :, top : top + height, left : left + width]
+            made.append(F.conv2d(seen, kernel, self.convolution.bias))
+        phases = torch.stack(made).unflatten(0, (len(times), len(slots)))
+        return phases.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)
+
+
+def _phases(factor: int) -> list[tuple[int, list[slice]]]:
+    """For each phase of an axis: the first row that it sees of the grid padded by one, and the taps of each row."""
+    found = []
+    for phase in range(factor):
+        seen = [(phase + tap) // factor for tap in (-1, 0, 1)]
+        ends = [0, *(tap for tap in (1, 2) if seen[tap] != seen[tap - 1]), 3]
+        found.append((seen[0] + 1, [slice(start, end) for start, end in itertools.pairwise(ends)]))
+    return found
+
+
+def _summed(kernel: Tensor, taps: list[slice], axis: int) -> Tensor:
+    return torch.cat([kernel[(slice(None),) * axis + (each,)].sum(axis, keepdim=True) for each in taps], dim=axis)
 
 
 def _residual_blocks(config: RVQConfig, deepest_first: bool) -> MaskedSequential:
