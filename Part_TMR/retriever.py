@@ -68,12 +68,16 @@ class Retriever:
         """
         from models.text_encoder import build_text_encoder
 
-        config = run.of_stage("tmr").model_config(PartTMRConfig, which)
+        config = run.of_stage("tmr").section("model", PartTMRConfig)
         trained = config.text_encoder in TRAINED_TEXT_ENCODERS
         shared = None if trained else text_encoder
         text_encoder = build_text_encoder(config.text_encoder, device, shared=shared)
-        model = RetrieverModel(config, run.format, text_encoder.dim, text_encoder=text_encoder if trained else None)
-        return cls(run.filled(model, which, device), text_encoder, run.name)
+        own = text_encoder if trained else None
+
+        def build() -> RetrieverModel:
+            return RetrieverModel(config, run.format, text_encoder.dim, text_encoder=own)
+
+        return cls(run.filled(config, build, which, device), text_encoder, run.name)
 
     @property
     def device(self) -> torch.device:

@@ -73,7 +73,8 @@ def load_run(
     if run.stage not in BUILDERS:
         raise UserError(f"{run.path}: there is no stage {run.stage!r}")
     schema, build = BUILDERS[run.stage]
-    return run.filled(build(run, run.model_config(schema, which)), which, device)
+    config = run.section("model", schema)
+    return run.filled(config, lambda: build(run, config), which, device)
 
 
 def load_library(

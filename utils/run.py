@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -83,17 +83,6 @@ class Run:
         """
         return from_dict(schema, self.config.get(name), f"{self.path}: {name}")
 
-    def model_config(self, schema: type[Schema], which: str | None = None) -> Schema:
-        """The model's sizes, which its weights must be able to fill: no memory is taken for others.
-
-        Raises:
-            UserError: as `section` and `checkpoint`, or the checkpoint is far too small.
-        """
-        config, path = self.section("model", schema), self.checkpoint(which)
-        if config.least_weights > path.stat().st_size:  # half precision is two bytes each
-            raise UserError(f"{self.path}: model has over {config.least_weights:.2g} weights, which {path} cannot hold")
-        return config
-
     def value(self, *keys: str) -> Any:
         """What the config says under these nested keys; None where it says nothing."""
         found: Any = self.config
@@ -143,8 +132,14 @@ class Run:
             return retriever_hash(self.config["model"], self.format.name, state)
         return weights_hash(state)
 
-    def filled(self, model: Model, which: str | None = None, device: torch.device | str = "cpu") -> Model:
+    def filled(
+        self, config: Any, build: Callable[[], Model], which: str | None = None, device: torch.device | str = "cpu"
+    ) -> Model:
         """The model with the weights of the checkpoint that `which` means, strictly; frozen, in evaluation mode.
+
+        Args:
+            config: the model's; sizes that the weights cannot fill take no memory.
+            build: makes the model.
 
         Raises:
             UserError: no such checkpoint, or one of another model.
@@ -152,7 +147,14 @@ class Run:
         from utils.checkpoint import load_state, read_model
 
         path = self.checkpoint(which)
-        load_state(model, read_model(path), path)
+        state = read_model(path)
+        there = sum(getattr(value, "nbytes", 0) for value in state.values())
+        if config.least_weights > there:  # half precision is two bytes each
+            raise UserError(
+                f"{self.path}: model has over {config.least_weights:.2g} weights, {path} has {there:,} bytes"
+            )
+        model = build()
+        load_state(model, state, path)
         return model.to(device).eval().requires_grad_(False)
 
 

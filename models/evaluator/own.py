@@ -120,9 +120,13 @@ class OwnEvaluator(Evaluator):
         """
         from models.text_encoder import build_text_encoder
 
-        config = run.of_stage("evaluator").model_config(EvaluatorConfig, which)
+        config = run.of_stage("evaluator").section("model", EvaluatorConfig)
         text_encoder = build_text_encoder(config.text_encoder, device, shared=text_encoder)
-        return cls(run.filled(EvaluatorNetwork(config, run.format, text_encoder.dim), which, device), text_encoder)
+
+        def build() -> EvaluatorNetwork:
+            return EvaluatorNetwork(config, run.format, text_encoder.dim)
+
+        return cls(run.filled(config, build, which, device), text_encoder)
 
     def embed_text(self, captions: Sequence[Caption]) -> np.ndarray:
         """See `Evaluator.embed_text`; only the sentences are read."""
