@@ -88,7 +88,7 @@ class Harness:
         limit = settings.max_epoch * self.steps_per_epoch
         self.total_steps = min(limit, settings.max_steps) if settings.max_steps else limit
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
-        self.best = Best({}, {}, [])
+        self.best = Best()
         self._epoch_end_due = False  # steps were taken since the last validation and summary line
         self.interruption = Interruption(self.world, self.device)
         self._stop = False  # some process was interrupted, and all know of it
@@ -157,11 +157,8 @@ class Harness:
             if state.content["trained"] and not settings.ema:
                 start[-1] += "; without --ema the average that it had is given up"
         if first:
-            self.best = read_best(self.run_dir, self.task.best, state.content["best"] if state else {})
+            self.best = read_best(self.run_dir, self.task.best, state.content["best"] if state else None)
             start += self.best.remarks
-            if state is None and self.best.values:
-                told = ", ".join(f"{name} {value:.4g}" for name, value in self.best.values.items())
-                start.append(f"starts anew; the best checkpoints stay until they are beaten ({told})")
         return (state.content["progress"] if state else {}), start
 
     def _train(self) -> None:
@@ -178,7 +175,7 @@ class Harness:
                     raise Interrupted
                 if self.step % settings.save_every == 0:
                     self._save_latest()
-            self._end_epoch(full=self.batch_in_epoch == len(batches))
+            self._end_epoch(full=self.batch_in_epoch >= len(batches))
 
     def _train_step(self, loaded: Iterator[Any], sizes: Sequence[int]) -> None:
         """One step of the optimiser, over the next pieces of its batch, which have so many samples."""
@@ -275,11 +272,7 @@ class Harness:
         for name, direction in self.task.best.items():
             if name not in metrics:
                 raise ValueError(f"{type(self.task).__name__} found no {name} in its validation")
-            value, sign = metrics[name], {"min": 1, "max": -1}[direction]
-            held = sign * self.best.values.get(name, sign * math.inf)
-            again = self.best.steps.get(name) == self.step  # a kill came before the state was saved
-            if math.isfinite(value) and (sign * value < held or (again and sign * value == held)):
-                self.best.values[name], self.best.steps[name] = value, self.step
+            if self.best.takes(name, direction, metrics[name], self.step):
                 improved.append(name)
                 self._save_model(best_name(name), metrics)
         return improved

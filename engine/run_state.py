@@ -7,6 +7,7 @@ import errno
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,30 +167,48 @@ def _are_numbers(values: Any) -> bool:
     )
 
 
-class Best(NamedTuple):
-    """What the best checkpoints of a run say: by metric its value, and the step that it was found at."""
+@dataclass
+class Best:
+    """What is to be beaten: what the best checkpoints of a run say of themselves.
 
-    values: dict[str, float]
-    steps: dict[str, int]
-    remarks: list[str]
+    Attributes:
+        values: by metric.
+        steps: by metric, when it was found.
+        remarks: lines about files that are not as they should be.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def takes(self, metric: str, direction: str, value: float, step: int) -> bool:
+        """Notes a value, and says whether its checkpoint has to be written."""
+        sign = {"min": 1, "max": -1}[direction]
+        ours, held = sign * value, sign * self.values.get(metric, sign * math.inf)
+        again = self.steps.get(metric) == step  # a kill came before the state was saved
+        if not math.isfinite(value) or not (ours < held or (again and ours == held)):
+            return False
+        self.values[metric], self.steps[metric] = value, step
+        return True
 
 
-def read_best(run_dir: Path, watched: Mapping[str, str], known: Mapping[str, float]) -> Best:
+def read_best(run_dir: Path, watched: Mapping[str, str], known: Mapping[str, float] | None) -> Best:
     """What is to be beaten. The files decide, whatever became of the state: none is overwritten by a worse one.
 
     Args:
         run_dir: the run's folder.
         watched: see `Task.best`.
-        known: what the state says. Where the file is gone or damaged the next validation writes it anew.
+        known: what the state says; None: there is none. Where a file is gone or damaged the next validation writes it
+            anew.
 
     Raises:
         UserError: a file cannot be read, or does not say how good it is.
     """
-    best = Best({}, {}, [])
+    best = Best()
     for metric in watched:
         path = run_dir / "model" / best_name(metric)
         if not path.is_file():
-            if metric in known:
+            if metric in (known or {}):
                 best.remarks.append(f"{path} is missing: the next validation writes it anew")
             continue
         try:
@@ -204,6 +223,9 @@ def read_best(run_dir: Path, watched: Mapping[str, str], known: Mapping[str, flo
         if not isinstance(value, float) or not math.isfinite(value) or not isinstance(step, int):
             raise UserError(f"{path} does not tell its {metric}: move it away, so that it is not overwritten")
         best.values[metric], best.steps[metric] = value, step
+    if known is None and best.values:
+        told = ", ".join(f"{name} {value:.4g}" for name, value in best.values.items())
+        best.remarks.append(f"starts anew; the best checkpoints stay until they are beaten ({told})")
     return best
 
 

@@ -42,11 +42,12 @@ def alone(folder: Path) -> Iterator[Callable[[], None]]:
     if int(os.environ.get("RANK", 0)) > 0:
         yield lambda: None
         return
+    for place in (folder, folder / "model", folder / "events"):
+        remove_abandoned(place)  # before anything else: the disk may be full of them
     with result_folder(folder), FolderLock(folder) as lock:
-        if lock.remark:
-            print(lock.remark, flush=True)
-        for place in (folder, folder / "model", folder / "events"):
-            remove_abandoned(place)
-        for left in folder.glob("model/.*.tar"):  # nobody else writes there, on other machines neither
+        for left in folder.glob("model/.*.tar"):  # of other machines and former versions; nobody else writes there
             left.unlink()
+        if lock.remark:
+            with contextlib.suppress(OSError):
+                print(lock.remark, flush=True)
         yield lock.check

@@ -57,8 +57,9 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        if self._read() == self._content:
-            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, UserError):
+            if self._read() == self._content:
+                self.path.unlink()
 
     def check(self) -> None:
         """To be called before a write.
