@@ -17,10 +17,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import Popen
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it comments on every connection that ends
 from torch.distributed import DistError
-from torch.distributed.elastic.agent.server.api import RunResult, WorkerGroup, WorkerState
+from torch.distributed.elastic.agent.server.api import DEFAULT_ROLE, RunResult, WorkerGroup, WorkerState
 from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.rendezvous.api import RendezvousError
@@ -33,11 +34,30 @@ HEARD = 1.0  # seconds for the other nodes to hear that all is over, before the 
 POLL = 0.1
 LAST_WORDS = 30  # lines
 MISTAKE, INTERRUPTED = TOLD_BY_ALL = (2, 130)  # exit codes that starting again would not change
+LOST = (RendezvousError, DistError)  # the node where the others are met
 OVER = "over"  # in the store that the nodes share: the exit code of all
 
 
 class Agent(LocalElasticAgent):
     """Watches the processes of one node. Raises `SystemExit` with their code where it is over for all nodes."""
+
+    def _invoke_run(self, role: str = DEFAULT_ROLE) -> RunResult:
+        try:
+            return super()._invoke_run(role)
+        except LOST:
+            # The node where all meet may be gone because all is over: these processes will tell.
+            processes, deadline = self._processes(), time.monotonic() + GRACE
+            while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+                time.sleep(POLL)
+            codes = {process.poll() for process in processes}
+            if len(codes) == 1 and codes <= {0, *TOLD_BY_ALL}:
+                raise SystemExit(codes.pop()) from None
+            raise
+
+    def _processes(self) -> list[Popen[bytes]]:
+        """By their local rank."""
+        handlers = self._pcontext.subprocess_handlers if self._pcontext else {}
+        return [handlers[rank].proc for rank in sorted(handlers)]
 
     def _monitor_workers(self, group: WorkerGroup) -> RunResult:
         failed = self._first_failed()
@@ -50,10 +70,9 @@ class Agent(LocalElasticAgent):
 
     def _first_failed(self) -> int | None:
         """Local rank of a process that failed; the others have had time to end by themselves, and are ended."""
-        processes = {rank: handler.proc for rank, handler in self._pcontext.subprocess_handlers.items()}
-        failed = next((rank for rank, process in processes.items() if process.poll()), None)
-        deadline = time.monotonic() + GRACE
-        while failed is not None and any(process.poll() is None for process in processes.values()):
+        processes, deadline = self._processes(), time.monotonic() + GRACE
+        failed = next((rank for rank, process in enumerate(processes) if process.poll()), None)
+        while failed is not None and any(process.poll() is None for process in processes):
             if time.monotonic() > deadline:
                 self._pcontext.close(timeout=GRACE)
             time.sleep(POLL)
@@ -61,7 +80,7 @@ class Agent(LocalElasticAgent):
 
     def _report(self, group: WorkerGroup, failed: int) -> None:
         """Says what the first process does not; raises `SystemExit` unless all are to be started again."""
-        codes = {rank: handler.proc.returncode for rank, handler in self._pcontext.subprocess_handlers.items()}
+        codes = [process.returncode for process in self._processes()]
         code = codes[failed]
         if failed and not (code == codes[0] and code in TOLD_BY_ALL):
             worker = group.workers[failed]
@@ -109,7 +128,7 @@ def launch(words: Sequence[str]) -> int:
             api.elastic_launch(config, entry)(*command)
         except (SignalException, KeyboardInterrupt):
             return INTERRUPTED
-        except (RendezvousError, DistError) as error:
+        except LOST as error:
             print(f"error: the nodes lost each other ({' '.join(str(error).split()):.200})", file=sys.stderr)
             return 1
     return 0

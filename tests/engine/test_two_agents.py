@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def meet(port: int) -> int:
+    """The port, once the first node is there: the others are to find it."""
+    while True:
+        with socket.socket() as caller:
+            if caller.connect_ex(("127.0.0.1", port)) == 0:
+                return port
+        time.sleep(0.1)
+
+
 def agent(folder: Path, port: int, *arguments: str, max_restarts: int = 2) -> subprocess.Popen[str]:
     """A node's launcher with one process."""
     script = folder.parent / "script.py"
@@ -72,7 +82,7 @@ def agent(folder: Path, port: int, *arguments: str, max_restarts: int = 2) -> su
 def ended(*agents: subprocess.Popen[str]) -> list[tuple[int, str]]:
     """Exit code and complaints of each."""
     try:
-        said = [each.communicate(timeout=100)[1] for each in agents]
+        said = [each.communicate(timeout=180)[1] for each in agents]
     finally:
         for each in agents:
             each.kill()
@@ -83,7 +93,8 @@ def two(folder: Path, first: str = "", second: str = "") -> list[tuple[int, str]
     """Two nodes, each with its trouble."""
     folder.mkdir(exist_ok=True)
     port = free_port()
-    return ended(agent(folder, port, first), agent(folder, port, second))
+    one = agent(folder, port, first)
+    return ended(one, agent(folder, meet(port), second))
 
 
 def refusals(result: list[tuple[int, str]]) -> list[str]:
@@ -123,7 +134,8 @@ def replaced_agent(folder: Path) -> list[tuple[int, str]]:
     """Two nodes, of which the second is lost in the middle of a step, and another one takes its place."""
     folder.mkdir()
     port = free_port()
-    first, lost = agent(folder, port), agent(folder, port, "wait")
+    first = agent(folder, port)
+    lost = agent(folder, meet(port), "wait")
     while not (folder / "waiting").exists():
         assert first.poll() is None and lost.poll() is None
     lost.send_signal(signal.SIGKILL)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from tests.engine.test_two_agents import agent, ended, free_port, refusals, replaced_agent, same_end, two
+from tests.engine.test_two_agents import agent, ended, free_port, meet, refusals, replaced_agent, same_end, two
 
 
-def interrupted(folder: Path) -> list[tuple[int, str]]:
+def interrupted(folder: Path, first: str = "", second: str = "stop") -> list[tuple[int, str]]:
     """One launcher gets SIGTERM in the middle; then the same commands again."""
-    found = two(folder, second="stop")
+    found = two(folder, first, second)
     assert [code for code, _ in found] == [130, 130], found
     return two(folder)
 
@@ -24,7 +25,8 @@ def host_lost(folder: Path) -> list[tuple[int, str]]:
     """The launcher where the nodes meet is killed; then the same commands again."""
     folder.mkdir()
     port = free_port()
-    lost, other = agent(folder, port, "wait"), agent(folder, port)
+    lost = agent(folder, port, "wait")
+    other = agent(folder, meet(port))
     while not (folder / "waiting").exists():
         assert lost.poll() is None and other.poll() is None
     lost.kill()
@@ -44,7 +46,8 @@ def main() -> int:
             "the second node's process killed": lambda folder: two(folder, second="kill"),
             "the first node's process killed": lambda folder: two(folder, first="kill"),
             "the second launcher killed and replaced": replaced_agent,
-            "one launcher told to end, all started again": interrupted,
+            "the second launcher told to end, all started again": interrupted,
+            "the first launcher told to end, all started again": partial(interrupted, first="stop", second=""),
             "the meeting place lost, all started again": host_lost,
         }
         for number in range(int(sys.argv[1]) if len(sys.argv) > 1 else 1):
