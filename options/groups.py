@@ -19,6 +19,8 @@ FOLDER = Pattern(r"(?s).*\S.*", "name a folder")
 # No path can leave the folder of runs through such a name.
 FOLDER_NAME = Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}", "be a folder name of up to 100 letters, digits, . _ and -")
 
+SHARD = Pattern(r"\d+/\d+", "look like 1/8, up to 8/8")
+
 
 def canonical_dataset(name: str) -> str:
     """The dataset's own name for an alias; the path of a user's dataset folder stays.

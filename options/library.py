@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, RunOptions, checkpoint_option
+from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, SHARD, RunOptions, checkpoint_option
 from utils.errors import UserError
-from utils.schema import Pattern, option
+from utils.schema import option
 from utils.shares import Share, own_share
 
 
@@ -31,7 +31,7 @@ class BuildOptions:
         None,
         "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge; none: what torchrun (RANK,"
         " WORLD_SIZE) or SLURM (an array, or the tasks of srun) says; 1/1: all whatever they say",
-        pattern=Pattern(r"\d+/\d+", "look like 1/8, up to 8/8"),
+        pattern=SHARD,
     )
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(

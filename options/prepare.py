@@ -11,13 +11,15 @@ from typing import Any
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from data.prepare.settings import ClipSettings, SplitSettings
 from data.specs import ALIASES, LONGEST_CLIP, SPECS, usual_frames
+from options.groups import SHARD
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format, telling
 from utils.motion_format import MotionFormat
 from utils.schema import option, to_dict
+from utils.shares import Share, own_share
 
 # What may differ between a preparation and its continuation.
-FREE = ("workers", "restart", "contact_sheet")
+FREE = ("workers", "restart", "contact_sheet", "shard", "merge")
 PATHS = ("motion_dir", "text_dir", "captions", "out", "body_model", "split_dir")
 
 
@@ -72,6 +74,13 @@ class PrepareOptions:
     workers: int = option(0, "processes; 0: one a processor", minimum=0, maximum=1024)
     contact_sheet: int = option(12, "clips on the contact sheet; 0: none", minimum=0, maximum=100)
     restart: bool = option(False, "make all clips anew, even with other options than before")
+    shard: str | None = option(
+        None,
+        "make only the clips of the i-th of n shares, 1/n to n/n, for --merge; none: what torchrun (RANK, WORLD_SIZE)"
+        " or SLURM (an array, or the tasks of srun) says; 1/1: all whatever they say",
+        pattern=SHARD,
+    )
+    merge: bool = option(False, "make the dataset of the clips that the shards have made, without making any")
 
     def __post_init__(self) -> None:
         if self.text_dir is None and self.captions is None:
@@ -83,6 +92,10 @@ class PrepareOptions:
             )
         if Path(self.out).name.lower() in (*SPECS, *ALIASES):
             raise UserError(f"--out {self.out}: {Path(self.out).name} is the name of a dataset that the project knows")
+        if self.merge and (self.shard is not None or self.restart):
+            raise UserError("--merge takes what was made: give neither --shard nor --restart with it")
+        if self.shard is not None:
+            own_share(self.shard)
         _ = self.shares
         try:
             re.compile(self.take_pattern)
@@ -98,6 +111,11 @@ class PrepareOptions:
         """
         form = get_format(self.format)
         return form if self.fps is None else replace(form, fps=self.fps)
+
+    @property
+    def share(self) -> Share:
+        """What this process makes."""
+        return Share() if self.merge else own_share(self.shard)
 
     @property
     def frames(self) -> tuple[int, int]:

@@ -50,8 +50,16 @@ def prepare_dataset(options: PrepareOptions) -> int:
         command=command,
         workers=options.workers,
         restart=options.restart,
+        share=options.share,
+        merge=options.merge,
     )
     outcome = prepare(job)
+    if not job.share.whole:
+        print(
+            f"{job.out}: shard {job.share} ({job.share.source}) has {len(outcome.taken):,} clips, {outcome.made_now:,}"
+            " made now; --merge makes the dataset of all shards"
+        )
+        return 0
     sheet = bool(outcome.taken and options.contact_sheet)
     if sheet:
         draw_contact_sheet(outcome, options.contact_sheet)

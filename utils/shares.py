@@ -90,25 +90,38 @@ def share_name(prefix: str, share: Share) -> str:
     return f"{prefix}shard-{share.number}-of-{share.count}"
 
 
-def all_shares(folder: Path, prefix: str, whole: Path) -> dict[Share, Path]:
-    """The results of all shares of a whole, in order.
+def found_shares(folder: Path, prefix: str) -> dict[Share, Path]:
+    """The results of shares that are in a folder, in order.
 
     Args:
         folder, prefix: where they lie, and what their names begin with, see `share_name`.
 
     Raises:
-        UserError: there is none, some are missing (they are named), or there are those of several counts.
+        UserError: they are shares of several counts.
     """
     paths = {path.name: path for path in folder.glob(f"{glob.escape(prefix)}shard-*-of-*")}
-    pattern = re.compile(re.escape(prefix) + r"shard-(\d{1,9})-of-(\d{1,9})")
+    pattern = re.compile(re.escape(prefix) + r"shard-([1-9]\d{0,8})-of-([1-9]\d{0,8})")
     found = {Share(int(name[1]), int(name[2])): paths[name[0]] for name in map(pattern.fullmatch, paths) if name}
     counts = sorted({share.count for share in found})
-    if not counts:
-        raise UserError(f"there is no shard of {whole}: make them with --shard 1/n to n/n")
     if len(counts) > 1:
         told = " and of ".join(map(str, counts))
         raise UserError(f"{folder} holds shards of {told}: remove those that do not belong to the merge")
-    shares = [Share(number, counts[0]) for number in range(1, counts[0] + 1)]
-    if missing := [str(share) for share in shares if share not in found]:
+    return {share: found[share] for share in sorted(found, key=lambda share: share.number)}
+
+
+def all_shares(folder: Path, prefix: str, whole: Path) -> dict[Share, Path]:
+    """`found_shares`, of which none is missing.
+
+    Args:
+        whole: what they are shares of, for messages.
+
+    Raises:
+        UserError: there is none, some are missing (they are named), or there are those of several counts.
+    """
+    found = found_shares(folder, prefix)
+    if not found:
+        raise UserError(f"there is no shard of {whole}: make them with --shard 1/n to n/n")
+    count = next(iter(found)).count
+    if missing := [f"{number}/{count}" for number in range(1, count + 1) if Share(number, count) not in found]:
         raise UserError(f"{whole} lacks the shards {listed(missing, ', ', SHOWN)}")
-    return {share: found[share] for share in shares}
+    return found

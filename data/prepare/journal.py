@@ -31,6 +31,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.folder = out / FOLDER
+        self.title = str(out)
         self.records: dict[str, Record] = {}
 
     @contextlib.contextmanager
@@ -45,23 +46,24 @@ class Journal:
             UserError: the folder holds something else, was prepared with other settings, is in use by another process,
                 or cannot be written.
         """
-        if self.out.exists() and (not self.out.is_dir() or (any(self.out.iterdir()) and not self.folder.is_dir())):
-            raise UserError(f"{self.out} exists and was not made by prepare_dataset.py: choose another --out")
+        self.check_place()
         writable_folder(self.folder)
-        with open(self.folder / "lock", "w", encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(f"another process is preparing {self.out}") from error
+        with locked(self.folder / "lock", self.title):
             if restart:
                 self.forget()
-            self._check(settings)
-            self._read()
+            self.check(settings)
+            self.read()
             for name in FOLDERS:
                 writable_folder(self.out / name)
             for place in (self.folder, self.out, *map(self.out.joinpath, FOLDERS)):
                 remove_abandoned(place)
             yield self
+
+    def check_place(self) -> None:
+        """Raises `UserError` if the folder holds something else."""
+        made_here = (self.out / FOLDER).is_dir()
+        if self.out.exists() and (not self.out.is_dir() or (any(self.out.iterdir()) and not made_here)):
+            raise UserError(f"{self.out} exists and was not made by prepare_dataset.py: choose another --out")
 
     def forget(self) -> None:
         """Removes everything that preparations made here."""
@@ -69,10 +71,18 @@ class Journal:
             shutil.rmtree(self.out / name, ignore_errors=True)
         for name in (*MADE, *(f"{split}.txt" for split in SPLITS)):
             (self.out / name).unlink(missing_ok=True)
+        for path in self.folder.glob("shard-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        self.forget_records()
+
+    def forget_records(self) -> None:
+        """Removes the journal's own files."""
+        self.records.clear()
         for name in ("settings.json", "axes.json", "records.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _check(self, settings: dict[str, Any]) -> None:
+    def check(self, settings: dict[str, Any]) -> None:
+        """Notes the settings; raises `UserError` if others are noted already."""
         path = self.folder / "settings.json"
         settings = parse_json(json.dumps(settings).encode(), path)  # as they come back
         if not path.is_file():
@@ -82,21 +92,31 @@ class Journal:
         for key in {**settings, **before}:
             if settings.get(key) != before.get(key):
                 raise UserError(
-                    f"{self.out} was prepared with --{key} {_shown(before.get(key))}, not {_shown(settings.get(key))}: "
-                    "give the same options, another --out, or --restart to make all clips anew"
+                    f"{self.title} was prepared with --{key} {_shown(before.get(key))}, not "
+                    f"{_shown(settings.get(key))}: give the same options, another --out, or --restart to make all "
+                    "clips anew"
                 )
 
     def remembered_axes(self, found: dict[str, Axis]) -> dict[str, Axis]:
         """The upward axes that this dataset was begun with, with those of new kinds of files added."""
+        axes = {**found, **self.axes()}
+        write_json(self.folder / "axes.json", axes)
+        return axes
+
+    def axes(self) -> dict[str, Axis]:
+        """The upward axes that are noted.
+
+        Raises:
+            UserError: something else is noted.
+        """
         path = self.folder / "axes.json"
         known = _entries(path) if path.is_file() else {}
         if not all(axis in get_args(Axis) for axis in known.values()):
             raise UserError(f"{path} holds something else than axes: {AGAIN}")
-        axes = {**found, **known}
-        write_json(path, axes)
-        return axes
+        return known
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Reads what is done."""
         path = self.folder / "records.jsonl"
         if not path.is_file():
             return
@@ -144,6 +164,21 @@ def _entries(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold an object, not {type(content).__name__}: {AGAIN}")
     return content
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: Path | str, shared: bool = False) -> Iterator[None]:
+    """Holds a lock, which ends with the process however that ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with open(path, "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another process is preparing {what}") from error
+        yield
 
 
 def _shown(value: Any) -> str:

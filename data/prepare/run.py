@@ -23,6 +23,7 @@ from data.prepare.captions import CaptionSet, caption_line, tag
 from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, reader_of, usable_captions
 from data.prepare.journal import Journal
 from data.prepare.settings import ClipSettings, SplitSettings
+from data.prepare.shards import ShardJournal, check_complete, forget_shards, holds, take_shards
 from data.prepare.sources import Refusal, Source, find_motions
 from data.prepare.splits import read_splits, split_by_hash
 from data.specs import SPLITS
@@ -31,6 +32,7 @@ from utils.errors import UserError
 from utils.files import atomic_path, write_json
 from utils.formats import telling
 from utils.representation import feature_statistics
+from utils.shares import Share
 
 FORMAT_VERSION = 1
 AHEAD = 64  # clips a worker that are handed out at a time
@@ -51,6 +53,8 @@ class Preparation:
         command: as typed.
         workers: processes; 0: one a processor.
         restart: makes all clips anew.
+        share: what this process makes; the rest is left to others, and what needs all clips to the merge.
+        merge: takes over what the shards made, and makes no clip.
     """
 
     motions: Path
@@ -64,6 +68,8 @@ class Preparation:
     command: str = ""
     workers: int = 0
     restart: bool = False
+    share: Share = Share()
+    merge: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Outcome:
 
 
 def prepare(job: Preparation) -> Outcome:
-    """Makes the dataset, or goes on making it. `dataset.json`, which makes the folder a dataset, is written last.
+    """Makes the dataset, or goes on making it. `dataset.json`, which makes the folder a dataset, is written last; of a
+    share only the clips are made.
 
     Raises:
         UserError: a folder or a setting is wrong. If only no clip is usable, the outcome has no `taken` clips.
@@ -114,12 +121,19 @@ def prepare(job: Preparation) -> Outcome:
             refused.append(Refusal(source.name, str(source.path.relative_to(job.motions)), f"no caption: {why}"))
     for name, lines in problems.items():
         remarks += [(name if name in names else "", f"caption left out: {line}") for line in lines]
-    with Journal(job.out).opened(dict(job.identity), job.restart) as journal:
+    own = Journal(job.out) if job.share.whole else ShardJournal(job.out, job.share)
+    with own.opened(dict(job.identity), job.restart) as journal:
+        if job.merge:
+            take_shards(journal, dict(job.identity))
         reader = reader_of(job.clips, job.bodies).agreed(source.path for source in described)
         axes = journal.remembered_axes(dict(reader.axes))
         settings = replace(job.clips, up=tuple(sorted(axes.items())))
         made = _make_clips(job, settings, described, journal)
-        records = [journal.records[source.name] for source in described]
+        records = [journal.records[source.name] for source in described if holds(job.share, source.name)]
+        if not job.share.whole:
+            journal.compact()
+            taken = [record for record in records if not record.reason]
+            return Outcome(job.out, taken, refused, [], {}, {}, settings, job.max_frames, made)
         records = _without_twins(records, journal)
         taken = [record for record in records if not record.reason]
         refused += [Refusal(record.name, record.file, record.reason) for record in records if record.reason]
@@ -134,6 +148,8 @@ def prepare(job: Preparation) -> Outcome:
         if taken:
             _finish(job, outcome)
         journal.compact()
+        if job.merge:
+            forget_shards(journal)
     return outcome
 
 
@@ -141,11 +157,14 @@ def _make_clips(job: Preparation, settings: ClipSettings, sources: Sequence[Sour
     """Makes what is not done yet; the number of clips made now."""
     names = {source.name for source in sources}
     journal.remove(set(journal.records) - names)
+    sources = [source for source in sources if holds(job.share, source.name)]
     # The clip that a twin was refused for may be gone.
     journal.remove({record.name for record in journal.records.values() if record.twin and record.twin not in names})
     captions = job.captions.by_clip
     marks = {source.name: _fingerprint(source, captions[source.name]) for source in sources}
     todo = [source for source in sources if not journal.is_done(source.name, marks[source.name])]
+    if job.merge:
+        check_complete(journal, [source.name for source in todo])
     if not todo:
         return 0
     (job.out / "dataset.json").unlink(missing_ok=True)
