@@ -16,7 +16,15 @@ from data.prepare.clip import FOLDERS, Record
 from data.prepare.sources import clip_name
 from data.specs import SPLITS
 from utils.errors import UserError
-from utils.files import parse_json, read_bytes, read_json, remove_abandoned, writable_folder, write_json
+from utils.files import (
+    atomic_path,
+    parse_json,
+    read_bytes,
+    read_json,
+    remove_abandoned,
+    writable_folder,
+    write_json,
+)
 from utils.limits import LARGEST_JSON
 from utils.schema import from_dict
 
@@ -118,7 +126,7 @@ class Journal:
     def read(self) -> None:
         """Reads what is done."""
         path = self.folder / "records.jsonl"
-        if not path.is_file():
+        if not path.exists():
             return
         for line in read_bytes(path, LARGEST_JSON).splitlines():
             # The last line may be cut off; a clip of which nothing is known is made anew.
@@ -154,9 +162,8 @@ class Journal:
     def compact(self) -> None:
         """Writes the journal anew, one line a clip."""
         lines = [json.dumps(asdict(self.records[name]), ensure_ascii=False) for name in sorted(self.records)]
-        temporary = self.folder / "records.jsonl.new"
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        temporary.replace(self.folder / "records.jsonl")
+        with atomic_path(self.folder / "records.jsonl") as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _entries(path: Path) -> dict[str, Any]:

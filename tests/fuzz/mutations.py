@@ -49,7 +49,7 @@ def truncate(rng: random.Random, content: bytes) -> bytes:
 def splice(rng: random.Random, content: bytes) -> bytes:
     """Moves, doubles or drops a piece, or puts noise in its place."""
     first, last = sorted(rng.randrange(len(content) + 1) for _ in range(2))
-    place, piece = rng.randrange(len(content) + 1), content[first:last]
+    place, piece = rng.randrange(len(content) + 1), content[first:last][: 1 << 16]
     new = rng.choice((b"", piece, piece * rng.choice((2, 50)), rng.randbytes(rng.randrange(40))))[: 1 << 20]
     return rng.choice((content[:place] + new + content[place:], content[:first] + new + content[last:]))
 
