@@ -82,7 +82,7 @@ STAGES = (
         "database",
         f"{ROOT}/build_rag_database.py --name tmr --vq_name vq --output database {_RUNS}",
         ("database",),
-        6,
+        3,
         "database/data/manifest.json",
     ),
     _training("mtrans", f"{ROOT}/train_mask_transformer.py", _TOKENS),
