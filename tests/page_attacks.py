@@ -17,7 +17,7 @@ GOOD = ["a person waves", True, 3, True, 0, 2, 2]
 CLOSED = 0  # in the place of a status: the server hung up without a word
 
 
-def raw(port: int, data: bytes, seconds: float = 30.0, trickle: bytes = b"") -> int:
+def raw(port: int, data: bytes, seconds: float = 240.0, trickle: bytes = b"") -> int:
     """Sends bytes as they are, then `trickle` byte by byte, one a second; the status of the answer or `CLOSED`.
 
     Raises:
@@ -143,7 +143,7 @@ def slow_requests(port: int) -> dict[str, tuple[bytes, bytes]]:
 def send_all(port: int, requests: dict[str, tuple[bytes, bytes]], workers: int) -> dict[str, int]:
     """Sends them all, `workers` at a time; their statuses."""
     with ThreadPoolExecutor(workers) as pool:
-        futures = {name: pool.submit(raw, port, at_once, 30.0, slowly) for name, (at_once, slowly) in requests.items()}
+        futures = {name: pool.submit(raw, port, data, trickle=slowly) for name, (data, slowly) in requests.items()}
         return {name: future.result() for name, future in futures.items()}
 
 

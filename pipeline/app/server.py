@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+<<<<<<< HEAD
+=======
+import contextlib
+import json
+>>>>>>> setup
 import os
 import re
 import signal
@@ -33,7 +38,8 @@ from utils.errors import UserError  # noqa: E402
 from utils.files import parse_json  # noqa: E402
 
 MAX_BODY = 64 * 1024  # bytes of a request; the largest prompt is 2,000 characters
-MAX_STREAMS = 100  # a page listens on two: whether its session is alive, and for the answer that it waits for
+MAX_PAGES = 100  # open at once, by the stream that tells each that its session is alive
+MAX_STREAMS = 4  # of one session that waits for an answer
 MAX_CONNECTIONS = 300  # more are told so; a process may have a thousand files open
 PATIENCE = 5.0  # seconds for all of a request's headers, and for all of its body
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -46,7 +52,7 @@ OPEN_PATHS = {
     ),
     "POST": re.compile(r"/gradio_api/(queue/join|reset|cancel)/?"),
 }
-STREAMS = re.compile(r"/gradio_api/(queue/data|heartbeat/\w+)/?")
+STREAM = re.compile(r"/gradio_api/(queue/data|heartbeat)\b.*")
 NAME = re.compile(r"[\w-]{1,64}", re.ASCII)  # of a session or an event
 # What a POST must hold; Gradio answers some others with a traceback. The number of an event is checked besides.
 FIELDS: dict[str, dict[str, type]] = {
@@ -98,21 +104,20 @@ class Guard:
             else:
                 refusal = self._bad_body(scope, body)
                 receive = _replay(body, receive)
-        is_stream = refusal is None and bool(STREAMS.fullmatch(scope["path"]))
-        if is_stream and self.visitors.streams >= MAX_STREAMS:
-            refusal = PlainTextResponse("too many pages are open: try again later", 503)
-        elif is_stream and "queue" in scope["path"] and not self.is_waiting(_session(scope)):
+        stream = STREAM.fullmatch(scope["path"]) if refusal is None else None
+        waits = stream is not None and stream[1] == "queue/data"
+        name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0] if waits else ""
+        if waits and not self.is_waiting(name):
             refusal = PlainTextResponse("this session waits for nothing", 404)
+        elif stream and self.visitors.count(name) >= (MAX_STREAMS if waits else MAX_PAGES):
+            refusal = PlainTextResponse("too many pages are open: try again later", 503)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         if scope["path"] == "/":
             scope = {**scope, "query_string": b""}  # Gradio would load the state that a deep link names
         send = _with_headers(scope, send)
-        if not is_stream:
-            await self.app(scope, receive, send)
-            return
-        with self.visitors.stream(_session(scope)):
+        with self.visitors.stream(name) if stream else contextlib.nullcontext():
             await self.app(scope, receive, send)
 
     def _bad_body(self, scope: Scope, body: bytes) -> Response | None:
@@ -154,10 +159,6 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:  # a bad IPv6 address
         return None
-
-
-def _session(scope: Scope) -> str:
-    return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
 
 
 async def _read(receive: Receive) -> bytes:

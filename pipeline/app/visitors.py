@@ -20,10 +20,9 @@ class Visitors:
         self.grace, self._clock = grace, clock
         self._open: Counter[str] = Counter()
 
-    @property
-    def streams(self) -> int:
-        """How many are open."""
-        return sum(self._open.values())
+    def count(self, name: str) -> int:
+        """How many a session has open."""
+        return self._open[name]
 
     @contextmanager
     def stream(self, name: str) -> Iterator[None]:

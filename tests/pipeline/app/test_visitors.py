@@ -19,13 +19,13 @@ def test_a_visitor_is_gone_when_no_stream_was_open_for_the_grace() -> None:
     with visitors.stream("a"), visitors.stream("a"), visitors.stream("b"):
         now[0] = 100.0
         check()
-        assert visitors.streams == 3
+        assert (visitors.count("a"), visitors.count("b")) == (2, 1)
     now[0] = 105.0
     check()
     now[0] = 105.1
     with pytest.raises(VisitorLeft):
         check()
-    assert visitors.streams == 0
+    assert visitors.count("a") == 0
     with visitors.stream("b"), pytest.raises(VisitorLeft):
         check()
 
