@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
-=======
 import contextlib
-import json
->>>>>>> setup
 import os
 import re
 import signal
