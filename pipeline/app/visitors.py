@@ -16,9 +16,11 @@ class Visitors:
     """The open streams by the name of their session. A page opens one after it has sent its request."""
 
     def __init__(self, grace: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """`grace`: seconds that a visitor may be without a stream: a request comes before its stream."""
+        """`grace`: seconds that a visitor may be without a stream: a request comes before its stream. One second is
+        enough for who had one and closed it."""
         self.grace, self._clock = grace, clock
         self._open: Counter[str] = Counter()
+        self._closed: dict[str, float] = {}  # name -> time, oldest first
 
     def count(self, name: str) -> int:
         """How many a session has open."""
@@ -34,17 +36,19 @@ class Visitors:
             self._open[name] -= 1
             if not self._open[name]:
                 del self._open[name]
+                self._closed.pop(name, None)
+                self._closed[name] = self._clock()
+                if len(self._closed) > 1000:
+                    del self._closed[next(iter(self._closed))]
 
     def watch(self, name: str) -> Callable[[], None]:
-        """A function that raises `VisitorLeft` when the session has had no stream for longer than the grace."""
-        seen = self._clock()
+        """A function that raises `VisitorLeft` when the session listens no more, or did not begin to."""
+        asked = self._clock()
 
         def check() -> None:
-            nonlocal seen
-            now = self._clock()
-            if name in self._open:
-                seen = now
-            elif now - seen > self.grace:
+            closed = self._closed.get(name, asked)
+            last = closed + 1.0 if closed > asked else asked + self.grace
+            if name not in self._open and self._clock() > last:
                 raise VisitorLeft
 
         return check

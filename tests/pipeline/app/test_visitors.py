@@ -20,13 +20,20 @@ def test_a_visitor_is_gone_when_no_stream_was_open_for_the_grace() -> None:
         now[0] = 100.0
         check()
         assert (visitors.count("a"), visitors.count("b")) == (2, 1)
-    now[0] = 105.0
+    visitors.watch("a")()
+    now[0] = 101.0
     check()
-    now[0] = 105.1
+    now[0] = 101.1
     with pytest.raises(VisitorLeft):
         check()
     assert visitors.count("a") == 0
     with visitors.stream("b"), pytest.raises(VisitorLeft):
+        check()
+    check = visitors.watch("never")
+    now[0] = 106.1
+    check()
+    now[0] = 106.2
+    with pytest.raises(VisitorLeft):
         check()
 
 
