@@ -14,6 +14,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from engine.schedule import seed_everything
 from models.vq.quantizer import Codebook
 
 CODES, WIDTH, CLUSTERS = 256, 16, 400
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--ratios", type=int, nargs="+", default=[1, 3, 12, 35, 96, 200, 1000], help="vectors a code")
     parser.add_argument("--spread", type=float, default=1.0, help="of the cluster centres")
     options = parser.parse_args()
-    torch.manual_seed(0)
+    seed_everything(0)
     first = options.spread * torch.randn(CLUSTERS, WIDTH)
     second = torch.cat([first[: CLUSTERS // 2], options.spread * torch.randn(CLUSTERS // 2, WIDTH)])
     phases = []

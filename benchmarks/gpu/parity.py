@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.gpu.report import Row
 from benchmarks.gpu.stages import STAGES, build_stage
+from engine.schedule import seed_everything
 from engine.task import Task
 from models.configs import SamplingSettings
 from models.transformer.sampling import Noise, sample_base, sample_residual
@@ -134,7 +135,7 @@ def losses_of(task: Task, batch: dict[str, Any], device: torch.device) -> dict[s
     task = copy.deepcopy(task).to(device).train()
     if (conditions := getattr(task, "conditions", None)) is not None and conditions.database is not None:
         conditions.database, conditions.pool = conditions.database.to(device), conditions.pool.to(device)
-    torch.manual_seed(1)
+    seed_everything(1)
     with SameRandomNumbers():
         losses = task(send_to_device(batch, device))
     total = sum(weight * losses[name] for name, weight in task.loss_weights.items())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.gpu.stages import STAGES, build_stage
+from engine.schedule import seed_everything
 from engine.task import Task
 from models.text.encoder import Tower
 
@@ -23,7 +24,7 @@ def losses_and_task(name: str, precision: str) -> tuple[dict[str, torch.Tensor],
         if isinstance(module, Tower):  # it has a dropout of its own
             module.eval()
     for _ in range(2):
-        torch.manual_seed(1)
+        seed_everything(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             losses = task(batch)
         task.after_step()
