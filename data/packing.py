@@ -44,7 +44,9 @@ def file_stats(folder: Path, suffix: str) -> dict[str, os.stat_result]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as files:
-        found = [file for file in files if file.name.endswith(suffix) and file.is_file()]
+        named = [file for file in files if file.name.endswith(suffix)]
+        # Of a link to itself DirEntry.is_file raises.
+        found = [file for file in named if file.is_file(follow_symlinks=False) or os.path.isfile(file)]
         return {file.name.removesuffix(suffix): file.stat() for file in found}
 
 
