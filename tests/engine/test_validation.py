@@ -16,6 +16,7 @@ import torch
 from data.collate import collate_motions
 from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
+from engine.schedule import seed_everything
 from engine.settings import VQLossWeights
 from engine.task import Task
 from engine.token_tasks import MaskedTask, ResidualTask
@@ -60,7 +61,7 @@ def stages() -> dict[str, tuple[Task, list[dict[str, Any]]]]:
     evaluator.validation_texts.captions = evaluator.validation_texts.captions[:COUNT]
     retriever.validation_texts.clips = np.arange(COUNT)
     retriever.validation_texts.captions = retriever.validation_texts.captions[:COUNT]
-    torch.manual_seed(0)
+    seed_everything(0)
     vq = RVQVAE(
         RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
         get_format("humanml3d"),

@@ -18,6 +18,7 @@ from models.rag.entries import Entries, Texts
 from models.rag.pool import training_pool
 from models.rag.search import MotionRows
 from utils.errors import UserError
+from utils.files import read_json, write_json
 
 D, MOTIONS = 32, 3000
 FACTS = {"retriever": {"name": "tmr", "hash": "abc"}, "dataset": "mini"}
@@ -172,6 +173,11 @@ def test_entries_that_do_not_fit_are_refused(name: str) -> None:
 def test_codes_of_other_rows_are_refused(large: RAGDatabase, tmp_path: Path) -> None:
     RAGDatabase(embedded(2500), FACTS | {"tokenizer": {"name": "vq", "hash": "v"}}).save(tmp_path / "other")
     (tmp_path / "other" / "codes.safetensors").rename(tmp_path / "large" / "codes.safetensors")
+    with pytest.raises(UserError, match="does not fit its checksum"):
+        RAGDatabase.load(tmp_path / "large")
+    manifest = read_json(tmp_path / "large" / "manifest.json")
+    del manifest["files"]  # as former ones are
+    write_json(tmp_path / "large" / "manifest.json", manifest)
     with pytest.raises(UserError, match="do not belong together"):
         RAGDatabase.load(tmp_path / "large")
 

@@ -141,19 +141,19 @@ def test_tokens_stay_apart_through_a_new_stack(block: str) -> None:
 
 def test_corruption_masks_whole_steps_first_and_only_valid_cells() -> None:
     model = make_masked()
-    tokens = torch.randint(CODES, (64, 12, PARTS))
-    mask = torch.ones(64, 12, dtype=torch.bool)
-    mask[:32, 8:] = False
-    corrupted = model.corrupt(tokens, mask, Draws(64, tokens.device))
-    assert not corrupted.chosen[:32, 8:].any()
+    tokens = torch.randint(CODES, (512, 12, PARTS))
+    mask = torch.ones(512, 12, dtype=torch.bool)
+    mask[:256, 8:] = False
+    corrupted = model.corrupt(tokens, mask, Draws(512, tokens.device))
+    assert not corrupted.chosen[:256, 8:].any()
     assert corrupted.chosen.flatten(1).any(dim=1).all(), "a sample has no loss"
     untouched = torch.where(corrupted.chosen, tokens, corrupted.tokens)
     assert torch.equal(untouched, tokens)
     assert corrupted.chosen.all(dim=2).any() and (corrupted.chosen.any(dim=2) & ~corrupted.chosen.all(dim=2)).any()
     # Of half of the cells or fewer, single ones alone would hardly ever fill a step.
-    share, whole = corrupted.chosen[32:].float().mean(dim=(1, 2)), corrupted.chosen[32:].all(dim=2).sum(dim=1)
+    share, whole = corrupted.chosen[256:].float().mean(dim=(1, 2)), corrupted.chosen[256:].all(dim=2).sum(dim=1)
     few = share < 0.5
-    assert (whole * PARTS / corrupted.chosen[32:].sum(dim=(1, 2)))[few].mean() > 0.2
+    assert (whole * PARTS / corrupted.chosen[256:].sum(dim=(1, 2)))[few].mean() > 0.2
     kept = (corrupted.tokens == tokens)[corrupted.chosen].float().mean()
     masked = (corrupted.tokens == model.mask_id)[corrupted.chosen].float().mean()
     assert masked.item() == pytest.approx(0.9 * 0.88, abs=0.04) and kept.item() == pytest.approx(0.11, abs=0.04)
