@@ -87,8 +87,8 @@ class Journal:
             if settings.get(key) != before.get(key):
                 raise UserError(
                     f"{self.title} was prepared with --{key} {_shown(before.get(key))}, not "
-                    f"{_shown(settings.get(key))}: give the same options, another --out, or --restart to make all clips "
-                    "anew"
+                    f"{_shown(settings.get(key))}: give the same options, another --out, or --restart to make all "
+                    "clips anew"
                 )
 
     def remembered_axes(self, found: dict[str, Axis]) -> dict[str, Axis]:

@@ -51,10 +51,14 @@ class ShardJournal(Journal):
         self.forget_records()
 
     def read(self) -> None:
-        """The dataset's records of this share's clips, and those that were made since."""
+        """The dataset's records of this share's clips, which know what a merge found out (that a clip is the twin of
+        another), and those that were made since."""
         self.whole.read()
-        self.records = {name: record for name, record in self.whole.records.items() if holds(self.share, name)}
+        before = {name: record for name, record in self.whole.records.items() if holds(self.share, name)}
         super().read()
+        same = {name: each for name, each in before.items()
+                if name not in self.records or self.records[name].fingerprint == each.fingerprint}  # fmt: skip
+        self.records |= same
         if strangers := [name for name in self.records if not holds(self.share, name)]:
             raise UserError(
                 f"{self.folder} holds {strangers[0]} of another shard than {self.share}: it was copied or renamed"

@@ -115,32 +115,66 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     assert found("--motion", "other.npy")[0]["id"] != "other"
 
 
-def test_shards_make_the_same_database(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_shards_make_the_same_database(tiny_dataset: Path, run: Callable[..., Outcome], monkeypatch) -> None:
     folder, dataset = tiny_dataset.parent, ["--dataset_name", "tiny"]
     succeeded(run("Part_TMR.scripts.train", *SMALL.split(), *dataset))
-    succeeded(run("build_rag_database", *dataset))
-    whole = folder / "database" / "tiny"
-    shutil.rmtree(tiny_dataset / "cache")  # the shards make their own embeddings
-
-    def build(*arguments: str) -> str:
-        return succeeded(run("build_rag_database", *dataset, "--output", "other", *arguments))
-
-    none = run("build_rag_database", *dataset, "--output", "other", "--merge")
+    other = [*dataset, "--output", "other"]
+    none = run("build_rag_database", *other, "--merge")
     assert none.code == 2 and "no shard" in none.stderr
-    for number in (1, 3):
-        assert "4 motions" in build("--shard", f"{number}/3")
-    gap = run("build_rag_database", *dataset, "--output", "other", "--merge")
-    assert gap.code == 2 and "lacks the shards 2/3" in gap.stderr
-    build("--shard", "2/3")
-    assert "12 motions, 24 captions" in build("--merge")
-    built = folder / "other" / "tiny"
-    assert (built / "entries.json").read_bytes() == (whole / "entries.json").read_bytes()
+    encode, calls = Retriever.encode_motion, []
+
+    def killed_once(self, motions):
+        calls.append(len(motions))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, motions)
+
+    monkeypatch.setattr(Retriever, "encode_motion", killed_once)
+    assert "4 motions" in succeeded(run("build_rag_database", *other, "--shard", "1/3"))
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "3")):  # as torchrun says it
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KeyboardInterrupt):
+        build_library(parse(BuildOptions, other))
+    gap = run("build_rag_database", *other, "--merge")
+    assert gap.code == 2 and "lacks the shards 2/3, 3/3" in gap.stderr
+    told = succeeded(run("build_rag_database", *other))
+    assert "shard 2/3 (RANK): motions 5 to 8" in told and "4 motions" in told
+    monkeypatch.delenv("RANK")
+    for name, value in (("ID", "7"), ("MIN", "5"), ("COUNT", "3")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert "shard 3/3 (SLURM_ARRAY_TASK_ID)" in succeeded(run("build_rag_database", *other))
+    assert "12 motions, 24 captions" in succeeded(run("build_rag_database", *other, "--merge"))
+    built, whole = folder / "other" / "tiny", folder / "database" / "tiny"
+    succeeded(run("build_rag_database", *dataset, "--shard", "1/1"))
+    assert contents(built) == contents(whole), "of what was computed once"
+    assert (built / "embeddings.safetensors").stat().st_mode & 0o044, "only the owner can read it"
+
+    shutil.rmtree(tiny_dataset / "cache")
+    succeeded(run("build_rag_database", *dataset, "--shard", "1/1"))
     ours, expected = (load_file(place / "embeddings.safetensors") for place in (built, whole))
-    assert ours.keys() == expected.keys() and ours["row_motion"].tolist() == expected["row_motion"].tolist()
     for name in ("text", "motion", "parts"):
         # Sums of other batches may round otherwise: by a step of half precision at most.
         torch.testing.assert_close(ours[name], expected[name], rtol=2**-10, atol=2**-14)
-    assert (built / "embeddings.safetensors").stat().st_mode & 0o044, "only the owner can read it"
+
+    second, third = (folder / "other" / f"tiny.shard-{number}-of-3" for number in (2, 3))
+    shutil.move(third, folder / "kept")
+    shutil.copytree(second, third)
+    doubled = run("build_rag_database", *other, "--merge")
+    assert doubled.code == 2 and "holds the shard 2/3, not 3/3" in doubled.stderr
+    shutil.rmtree(third)
+    shutil.move(folder / "kept", third)
+    (tiny_dataset / "texts" / "000005.txt").write_text("a person does something else#a/DET#0.0#0.0\n")
+    succeeded(run("build_rag_database", *other, "--shard", "2/3"))
+    changed = run("build_rag_database", *other, "--merge")
+    assert changed.code == 2 and "shard-2-of-3 has another source than" in changed.stderr
+    succeeded(run("build_rag_database", *other, "--shard", "1/2"))
+    mixed = run("build_rag_database", *other, "--merge")
+    assert mixed.code == 2 and "shards of 2 and of 3" in mixed.stderr
+    assert len(json.loads(contents(built)["entries.json"])) == 12, "the former one stays"
 
 
 def test_an_interrupted_build_goes_on_and_another_computes_nothing(
