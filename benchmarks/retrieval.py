@@ -1,13 +1,16 @@
-"""What retrieval costs: `python -m benchmarks.retrieval` prints times, and their ratios to a plain matrix product."""
+"""What retrieval costs: `python -m benchmarks.retrieval` prints times, and their ratios to a plain matrix product;
+with `--rows 1000 1000000` what libraries of such sizes cost, see `benchmarks.library_size`."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from benchmarks import library_size
 from benchmarks.figures import median_seconds
 from engine.retriever_task import CaptionTexts, RetrieverTask
 from models.configs import PartTMRConfig
@@ -118,6 +121,8 @@ def training() -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
+    if len(sys.argv) > 1:
+        sys.exit(library_size.main())
     search()
     building()
     training()
