@@ -52,6 +52,7 @@ class Agent(LocalElasticAgent):
             codes = {process.poll() for process in processes}
             if len(codes) == 1 and codes <= {0, *TOLD_BY_ALL}:
                 raise SystemExit(codes.pop()) from None
+            print(f"exit codes of this node's processes (None: at work): {sorted(map(str, codes))}", file=sys.stderr)
             raise
 
     def _processes(self) -> list[Popen[bytes]]:
