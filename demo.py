@@ -16,8 +16,8 @@ def main() -> None:
     from pipeline.demo_output import DemoRun
     from pipeline.prompts import read_requests
     from pipeline.text_to_motion import TextToMotion
+    from storage.files import result_folder
     from utils.device import choose_device
-    from utils.files import result_folder
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with result_folder(f"{options.output_dir}/{options.ext}") as folder:

@@ -30,8 +30,8 @@ def main() -> None:
     path = find_body_model(options.body_model, options.gender)
 
     from pipeline.fit_output import fit_folder
+    from storage.files import result_folder
     from utils.device import choose_device
-    from utils.files import result_folder
 
     with result_folder(options.save_folder) as folder:
         model = load_body_model(path, options.num_betas).to(choose_device(options.gpu_id))

@@ -20,11 +20,11 @@ from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
 from models.rag.database import Embedded, Entry, pad_tokens
 from Part_TMR.retriever import TEXTS_AT_ONCE, Retriever
-from utils.arrays import read_array
+from storage.arrays import read_array
+from storage.row_store import Row, RowStore, digest, identity
 from utils.batches import Batches
 from utils.errors import UserError
 from utils.representation import canonicalize, joints_to_features
-from utils.row_store import Row, RowStore, digest, identity
 
 BASE_LEVEL = 0
 MOTIONS_AT_ONCE = 4096  # of a block that is held in memory

@@ -17,9 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from models.configs import PartTMRConfig
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
+from storage.row_store import Row
 from utils.batches import Batches, checked_motion, length_mask
 from utils.fingerprint import retriever_hash
-from utils.row_store import Row
 from utils.run import Run
 from utils.threads import map_on_cores
 

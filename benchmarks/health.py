@@ -24,8 +24,8 @@ from data.specs import get_spec
 from options.command_line import parse
 from options.groups import dataset_option, device_option
 from options.library import BuildOptions
+from storage.files import write_json
 from utils.errors import run_script
-from utils.files import write_json
 from utils.schema import option
 
 BEFORE = {"vq": (), "tmr": (), "mtrans": ("vq", "tmr"), "rtrans": ("vq", "tmr")}

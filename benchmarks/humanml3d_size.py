@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks.figures import table
 from benchmarks.humanml3d_set import make_set
 from benchmarks.start_probe import STARTS_ONLY
+from storage.files import read_json, write_json
 from utils.errors import run_script
-from utils.files import read_json, write_json
 
 STEPS = 5
 TRAINED = {

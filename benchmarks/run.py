@@ -17,8 +17,8 @@ from benchmarks.commands import Preset
 from benchmarks.figures import table
 from options.command_line import parse
 from options.groups import device_option
+from storage.files import read_json, write_json
 from utils.errors import run_script
-from utils.files import read_json, write_json
 from utils.schema import option
 
 RESULTS = Path(__file__).parent / "results"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.files import write_json
+from storage.files import write_json
 from utils.motion_format import MotionFormat
 from utils.representation import feature_statistics
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.loading import DeviceLoader
-from utils.files import write_json
+from storage.files import write_json
 
 STARTS_ONLY = "REMOMASK_STARTS_ONLY"  # set: the script ends when a second loader is asked for a batch
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.files import read_text
+from storage.limits import LATEST_SECOND, LONGEST_LINE, MOST_CAPTIONS
 from utils.errors import UserError
-from utils.files import read_text
-from utils.limits import LATEST_SECOND, LONGEST_LINE, MOST_CAPTIONS
 
 OTHER = "OTHER"
 _TOKENS = re.compile(r"\s*[^\s/#]+/[A-Z]+(\s+[^\s/#]+/[A-Z]+)*\s*")  # word/POS word/POS ...

@@ -14,12 +14,12 @@ import numpy as np
 from data.captions import Caption, read_captions
 from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
-from utils.arrays import read_array
+from storage.arrays import read_array
+from storage.files import read_text
+from storage.limits import LONGEST_ID
+from storage.row_store import Row
 from utils.errors import UserError
-from utils.files import read_text
-from utils.limits import LONGEST_ID
 from utils.progress import progress_bar
-from utils.row_store import Row
 
 LOGGER = logging.getLogger(__name__)
 # A tag may end so much after its clip: published tags are rounded, and features have a frame less than joints.

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from data.specs import DatasetSpec
-from utils.arrays import read_array
+from storage.arrays import read_array
+from storage.row_store import Row, RowStore, digest
 from utils.errors import UserError
-from utils.row_store import Row, RowStore, digest
 
 
 def pack_motions(spec: DatasetSpec, ids: Sequence[str]) -> dict[str, Row | str]:

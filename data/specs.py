@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 from utils.format_reading import FASTEST
 from utils.formats import ALIASES, HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat

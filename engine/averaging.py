@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from utils.checkpoint import misfit
+from storage.checkpoint import misfit
 from utils.errors import UserError
 
 

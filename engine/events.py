@@ -14,7 +14,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from utils.files import atomic_path
+from storage.files import atomic_path
 
 HEAD, TAIL = struct.Struct("<QI"), 4  # of a record: length and its checksum; behind the content another checksum
 

@@ -28,10 +28,10 @@ from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed
 from engine.settings import TrainSettings
 from engine.task import Task
 from engine.validation import validate, validation_batches
-from utils.checkpoint import load_state, save_checkpoint
-from utils.checkpoint_names import LATEST, PREVIOUS
+from storage.checkpoint import load_state, save_checkpoint
+from storage.checkpoint_names import LATEST, PREVIOUS
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 from utils.schema import to_dict
 
 INTERRUPTED_EXIT_CODE = 130

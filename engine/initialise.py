@@ -13,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from engine.differences import MISSING, differences, format_difference
-from utils.checkpoint import fitting, load_state, read_model
-from utils.checkpoint_names import resolve_checkpoint
+from storage.checkpoint import fitting, load_state, read_model
+from storage.checkpoint_names import resolve_checkpoint
+from storage.files import file_hash
 from utils.errors import UserError, listed
-from utils.files import file_hash
 from utils.run import Run
 
 RECORD = "initialised_from"  # in the config

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.checkpoint import misfit
+from storage.checkpoint import misfit
 from utils.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

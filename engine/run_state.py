@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from engine.differences import differences, format_difference
 from engine.initialise import RECORD, start_record
-from utils.checkpoint import model_of, read_checkpoint
-from utils.checkpoint_names import LATEST, PREVIOUS
+from storage.checkpoint import model_of, read_checkpoint
+from storage.checkpoint_names import LATEST, PREVIOUS
+from storage.files import write_json
 from utils.errors import UserError, listed
-from utils.files import write_json
 from utils.run import Run
 
 # A run may go on with other values of these: they do not change what a step computes but for rounding and the draws of

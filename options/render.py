@@ -14,8 +14,8 @@ from typing import Literal
 from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from options.command_line import flags_of, parse
 from options.groups import rate_option
+from storage.files import read_text
 from utils.errors import UserError
-from utils.files import read_text
 from utils.schema import option
 
 _LINE = re.compile(r"""(?P<name>\w+)\s*:(?:\s+(?P<value>"[^"]*"|'[^']*'|[^#]*?))?\s*(?:\s#.*)?""")

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from storage.files import atomic_path, parse_json, remove_abandoned, slugify
 from utils.errors import UserError
-from utils.files import atomic_path, parse_json, remove_abandoned, slugify
 
 INDEX, JOURNAL = "result.json", "result.jsonl"
 INDEX_SHARE = 0.01  # of a run's time may go into its index; the journal knows what the index does not know yet

@@ -14,12 +14,12 @@ from tqdm import tqdm
 from options.demo import DemoOptions
 from pipeline.demo_folder import DemoFolder
 from pipeline.text_to_motion import Motion, TextToMotion
-from utils.arrays import write_array
+from storage.arrays import write_array
+from storage.files import remove_abandoned
+from storage.row_store import digest
 from utils.errors import UserError
-from utils.files import remove_abandoned
 from utils.formats import telling
 from utils.progress import progress_bar
-from utils.row_store import digest
 from utils.schema import to_dict
 from visualization.captioned import CaptionedMotion
 from visualization.formats import FORMATS, MOST_COMPARED, ExportSettings, write_comparison, write_motion

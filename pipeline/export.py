@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.checkpoint import model_of, read_checkpoint, save_safetensors
-from utils.checkpoint_names import EXPORT_SUFFIX
+from storage.checkpoint import model_of, read_checkpoint, save_safetensors
+from storage.checkpoint_names import EXPORT_SUFFIX
+from storage.files import write_json
 from utils.errors import UserError
-from utils.files import write_json
 from utils.run import Run
 
 EXPORTED = "exported"

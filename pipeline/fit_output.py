@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from utils.arrays import write_array
+from storage.arrays import write_array
+from storage.files import MESH_SUFFIX, SMPL_SUFFIX, atomic_path
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX, atomic_path
 from visualization.smpl_fit import SmplMotion, fit_motion, mesh_of
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Any
 from models.rag.manifest import MANIFEST, check_files, library_format, read_manifest
 from options.command_line import parse
 from options.inspect import InspectOptions
+from storage.checkpoint_names import EXPORT_SUFFIX, list_checkpoints
+from storage.tensor_files import CHECKED_BYTES, count_numbers, read_header, verify
 from utils import fits
-from utils.checkpoint_names import EXPORT_SUFFIX, list_checkpoints
 from utils.errors import UserError, run_script
 from utils.run import Run
-from utils.tensor_files import CHECKED_BYTES, count_numbers, read_header, verify
 
 WORDS = {
     "vq": "2D RVQ-VAE",
@@ -118,7 +118,7 @@ def _weights(path: Path) -> Facts:
             if path.stat().st_size <= CHECKED_BYTES:
                 verify(path, header)
             return found | {"numbers": count_numbers(header)}
-        from utils.checkpoint import model_of, read_checkpoint
+        from storage.checkpoint import model_of, read_checkpoint
 
         content = read_checkpoint(path, values=path.stat().st_size <= CHECKED_BYTES)
         numbers = sum(value.numel() for value in model_of(content, path).values())

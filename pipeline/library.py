@@ -25,12 +25,12 @@ from Part_TMR.retriever import Retriever
 from pipeline.loader import load_run
 from pipeline.motions import read_bodies
 from pipeline.runs import Runs, runs_of
-from utils.arrays import read_array
+from storage.arrays import read_array
+from storage.files import remove_abandoned
+from storage.row_store import digest
 from utils.device import choose_device
 from utils.errors import UserError
-from utils.files import remove_abandoned
 from utils.fingerprint import weights_hash
-from utils.row_store import digest
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
 

@@ -15,9 +15,9 @@ from data.prepare.run import Outcome, Preparation, prepare
 from options.command_line import own_command
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
-from utils.arrays import read_array
+from storage.arrays import read_array
+from storage.files import atomic_path, file_hash, write_json
 from utils.errors import UserError
-from utils.files import atomic_path, file_hash, write_json
 from visualization.sequence import render_sequence
 
 TILE = (480, 300)  # pixels of a clip on the contact sheet

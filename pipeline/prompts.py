@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from data.captions import one_line
+from storage.files import is_text, read_text
+from storage.limits import LONGEST_LINE
 from utils.errors import UserError
-from utils.files import is_text, read_text
-from utils.limits import LONGEST_LINE
 
 MAX_PROMPT_CHARACTERS = 2000
 MOST_MOTIONS = 1_000_000  # that one command makes

@@ -14,8 +14,8 @@ from data.motions.folder import format_of_motions, motion_paths
 from data.motions.reader import MotionReader
 from options.render import RenderOptions
 from pipeline.motions import read_all, read_bodies
+from storage.files import MESH_SUFFIX, atomic_path, writable_folder
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, atomic_path, writable_folder
 from visualization.body_mesh import Figure, figure_of_joints, frame_times, read_mesh
 from visualization.encode import H264, run_ffmpeg
 from visualization.shot import basis_of, choose_azimuth, frame_points, sequence_offsets, sequence_times

@@ -7,8 +7,8 @@ from pathlib import Path
 from data.specs import DatasetSpec, get_spec
 from models.rag.manifest import MANIFEST, library_format, read_manifest
 from options.groups import DatasetOptions, RunOptions
+from storage.limits import LONGEST_ID
 from utils.errors import UserError
-from utils.limits import LONGEST_ID
 from utils.run import Run
 
 USUAL_DATABASE = "database"

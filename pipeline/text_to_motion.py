@@ -32,11 +32,11 @@ from options.stages import TokenInputs
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_library, load_run
 from pipeline.runs import Runs
+from storage.row_store import digest, identity
 from utils.errors import UserError
 from utils.fingerprint import weights_hash
 from utils.fits import check_text_encoders, check_tokens
 from utils.representation import features_to_joints
-from utils.row_store import digest, identity
 from utils.run import Run
 
 ESTIMATED_AT_ONCE = 256  # prompts whose lengths are estimated together

@@ -10,8 +10,8 @@ from pathlib import Path
 from options.command_line import parse
 from options.presets import PRESETS
 from pipeline.runs import runs_of
-from utils.files import remove_abandoned, result_folder
-from utils.lock import FolderLock
+from storage.files import remove_abandoned, result_folder
+from storage.lock import FolderLock
 from utils.slurm import adopt_slurm
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from storage.files import write_json
 from tests.data.prepare.bodies import Body, write_bvh
-from utils.files import write_json
 from utils.formats import format_of
 from utils.motion_format import MotionFormat
 

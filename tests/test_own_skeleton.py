@@ -17,11 +17,11 @@ from data.motions.settings import ReadSettings
 from data.motions.smpl import BodyShape
 from data.specs import SPLITS, get_spec
 from pipeline.runs import Runs
+from storage.files import read_json, write_json
 from tests.data.prepare.bodies import write_bvh
 from tests.own_skeleton import STUDIO, body, content, write_studio
 from utils.bvh import read_bvh
 from utils.errors import UserError
-from utils.files import read_json, write_json
 from utils.formats import HUMANML3D, format_of, get_format
 from utils.motion_format import MotionFormat
 

@@ -1,1 +1,1 @@
-"""Foundations: skeletons, representation, files, errors. Imports nothing of ours."""
+"""Foundations: skeletons, representation, runs, errors. Of ours it imports nothing but what reads files."""

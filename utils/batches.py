@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from storage.row_store import Row, RowStore
 from utils.errors import UserError
-from utils.row_store import Row, RowStore
 from utils.threads import map_on_cores
 
 Result = TypeVar("Result")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.files import read_bytes
+from storage.limits import CELLS, CELLS_TIMES, LARGEST_BVH, MOST_NODES
 from utils import quaternion
 from utils.errors import UserError
-from utils.files import read_bytes
-from utils.limits import CELLS, CELLS_TIMES, LARGEST_BVH, MOST_NODES
 from utils.rig import RigMotion
 
 LARGEST = 1e7  # of any number: ten kilometres in millimetres

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.checkpoint_names import EXPORT_SUFFIX
+from storage.checkpoint_names import EXPORT_SUFFIX
 
 LENGTH = 16  # hexadecimal digits
 UNHASHED = ".code_use"  # state that says nothing about tokens, and that files of former versions lack
@@ -55,9 +55,9 @@ def read_arrays(path: Path) -> dict[str, Any]:
         UserError: damaged, or no checkpoint of a run.
     """
     if path.suffix != EXPORT_SUFFIX:
-        from utils.checkpoint import read_model
+        from storage.checkpoint import read_model
 
         return dict(read_model(path))
-    from utils.tensor_files import read_tensors
+    from storage.tensor_files import read_tensors
 
     return read_tensors(path, "np")[0]

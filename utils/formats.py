@@ -28,8 +28,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 from utils.format_reading import FormatReading
 from utils.motion_format import MotionFormat
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from utils.checkpoint_names import resolve_checkpoint
+from storage.checkpoint_names import resolve_checkpoint
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 from utils.formats import format_of, published
 from utils.motion_format import MotionFormat
 from utils.schema import Schema, from_dict, option
@@ -144,7 +144,7 @@ class Run:
         Raises:
             UserError: no such checkpoint, or one of another model.
         """
-        from utils.checkpoint import load_state, read_model
+        from storage.checkpoint import load_state, read_model
 
         path = self.checkpoint(which)
         state = read_model(path)

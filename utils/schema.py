@@ -18,9 +18,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, Union
 
+from storage.files import is_text
+from storage.limits import LARGEST_REAL, LARGEST_WHOLE, LONGEST_LINE, MOST_VALUES
 from utils.errors import UserError
-from utils.files import is_text
-from utils.limits import LARGEST_REAL, LARGEST_WHOLE, LONGEST_LINE, MOST_VALUES
 
 Schema = TypeVar("Schema")
 
@@ -46,7 +46,7 @@ def option(
 
     Args:
         help: for --help.
-        minimum, maximum: inclusive limits; else those of `utils.limits`.
+        minimum, maximum: inclusive limits; else those of `storage.limits`.
         zero_or: what values other than zero, which stands for something, are at least.
         pattern: of a text.
         means: what the command line replaces the value by, e.g. an alias by the name.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.arrays import read_array, read_arrays
+from storage.files import MESH_SUFFIX, SMPL_SUFFIX
 from utils import quaternion
-from utils.arrays import read_array, read_arrays
 from utils.errors import UserError
 from utils.facing import heading
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX
 from utils.motion_format import MotionFormat
 from utils.rig import Times
 from visualization.body import COLOURS, get_body

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from storage.files import atomic_path
 from utils import quaternion
 from utils.errors import UserError
-from utils.files import atomic_path
 from utils.formats import HUMANML3D
 from utils.motion_format import SIDES, MotionFormat
 from visualization.checks import check_fps, check_joints

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from storage.files import atomic_path
 from utils.errors import UserError
-from utils.files import atomic_path
 
 SUFFIXES = (".mp4", ".gif")
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart")  # 4:2:0 plays everywhere

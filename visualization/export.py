@@ -17,7 +17,7 @@ def main() -> None:
     from data.motions.folder import format_of_motions, motion_paths
     from data.motions.reader import MotionReader
     from pipeline.motions import read_bodies, read_motion_folder
-    from utils.files import result_folder
+    from storage.files import result_folder
     from visualization.formats import ExportSettings, export_folder
 
     bodies = read_bodies(options.body_model)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from storage.files import atomic_path
 from utils import quaternion
-from utils.files import atomic_path
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, Body, Capsule, get_body

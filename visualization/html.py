@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from storage.files import atomic_path
 from utils.errors import UserError
-from utils.files import atomic_path
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, get_body

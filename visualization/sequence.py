@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from storage.files import atomic_path
 from utils.errors import UserError
-from utils.files import atomic_path
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.body import get_body

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.arrays import read_arrays
+from storage.arrays import read_arrays
+from storage.files import read_bytes
+from storage.pickles import MOST_BYTES, Built, read_pickle, reason_of
 from utils.errors import UserError
-from utils.files import read_bytes
-from utils.pickles import MOST_BYTES, Built, read_pickle, reason_of
 
 if TYPE_CHECKING:
     import smplx

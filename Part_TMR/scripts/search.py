@@ -19,8 +19,8 @@ def main() -> None:
     from pipeline.loader import load_run
     from pipeline.motions import read_bodies
     from pipeline.runs import runs_of
+    from storage.files import write_json
     from utils.device import choose_device
-    from utils.files import write_json
     from utils.representation import features_to_joints
     from visualization.encode import check_suffix
     from visualization.video import render_video

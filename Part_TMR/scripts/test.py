@@ -16,8 +16,8 @@ def main() -> None:
     from Part_TMR.evaluation import evaluate, format_neighbours, format_table
     from pipeline.loader import load_run
     from pipeline.runs import runs_of
+    from storage.files import write_json
     from utils.device import choose_device
-    from utils.files import write_json
 
     runs, device = runs_of(options.run), choose_device(options.run.gpu_id)
     spec, run = runs.spec, runs.open(options.run.name, "tmr")

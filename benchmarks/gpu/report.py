@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import table
-from utils.files import atomic_path, write_json
+from storage.files import atomic_path, write_json
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from engine.harness import Harness
 from engine.schedule import seed_everything
 from engine.task import Task
 from options.command_line import parse
+from storage.files import read_json, write_json
 from utils.device import choose_device
 from utils.errors import run_script
-from utils.files import read_json, write_json
 from utils.schema import option
 
 ROOT = Path(__file__).parents[2]

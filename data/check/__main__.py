@@ -12,7 +12,7 @@ def main() -> int:
     from data.check.folder import check_folder
     from data.check.report import format_report
     from data.specs import get_spec, moved
-    from utils.files import write_json
+    from storage.files import write_json
 
     spec = get_spec(options.dataset_name)
     if options.dataset_root is not None:

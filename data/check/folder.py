@@ -24,9 +24,9 @@ from data.check.report import Found, Report, SplitSummary, grouped
 from data.clips import Clip, Skipped, cut_file, read_split, read_statistics, split_lines, take_of
 from data.packing import file_stats
 from data.specs import DATASET_KEYS, SPLITS, DatasetSpec, moved, require_files
+from storage.files import parse_json, read_json
+from storage.row_store import RowStore, digest
 from utils.errors import UserError
-from utils.files import parse_json, read_json
-from utils.row_store import RowStore, digest
 
 DESCRIPTION = "dataset.json"
 # Keys that tools write to say where a folder comes from.
@@ -192,7 +192,7 @@ def _check_clips(spec: DatasetSpec, ids: Collection[str], training: Collection[s
 def _code() -> bytes:
     """What decides besides the dataset: the code that reads, cuts and checks."""
     root = Path(__file__).parents[2]
-    modules = [path for name in ("data", "utils") for path in sorted((root / name).rglob("*.py"))]
+    modules = [path for name in ("data", "storage", "utils") for path in sorted((root / name).rglob("*.py"))]
     return digest(*(path.read_bytes() for path in modules))  # ours
 
 

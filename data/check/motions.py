@@ -13,7 +13,7 @@ import numpy as np
 
 from data.check.report import Found
 from data.specs import DatasetSpec
-from utils.arrays import read_array
+from storage.arrays import read_array
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
 from utils.representation import features_to_joints

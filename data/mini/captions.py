@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.files import read_json
+from storage.files import read_json
 
 Segment = Mapping[str, str]
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from data.mini.captions import captions
 from data.mini.motion import make_clip
+from storage.files import read_json, replaced_folder, write_json
 from utils.errors import UserError
-from utils.files import read_json, replaced_folder, write_json
 from utils.formats import get_format
 from utils.representation import feature_statistics, joints_to_features
 

@@ -16,7 +16,7 @@ from data.mini import actions as act
 from data.mini import gestures as gesture
 from data.mini.body import LEFT, RIGHT, SIDES, SIGN, STAND_HEIGHT, Pose, forward_of, left_of, pose_joints
 from data.mini.gait import Gait, GaitSpan, Travel, feet_of, scaled, travel
-from utils.files import read_json
+from storage.files import read_json
 from utils.representation import canonicalize
 
 FPS = 20

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from storage.files import MESH_SUFFIX, SMPL_SUFFIX, read_json
 from utils.errors import UserError
-from utils.files import MESH_SUFFIX, SMPL_SUFFIX, read_json
 from utils.formats import HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from storage.files import read_json
+from storage.limits import LARGEST_WHOLE
 from utils.errors import UserError
-from utils.files import read_json
 from utils.formats import HUMANML3D
-from utils.limits import LARGEST_WHOLE
 from utils.motion_format import MotionFormat
 
 SHIPPED = Path(__file__).parent / "joint_maps"

@@ -18,11 +18,11 @@ from data.motions.folder import demo_sample
 from data.motions.joint_maps import JointMap, guess_joint_map, load_joint_map
 from data.motions.settings import METRES, Axis, ReadSettings
 from data.motions.smpl import LARGEST, BodyShape, smpl_motion
-from utils.arrays import read_arrays
+from storage.arrays import read_arrays
+from storage.limits import CELLS, CELLS_TIMES
 from utils.bvh import BVH, read_bvh
 from utils.errors import UserError
 from utils.formats import HUMANML3D, told_format
-from utils.limits import CELLS, CELLS_TIMES
 from utils.motion_format import MotionFormat
 from utils.rig import RigMotion, resample_joints
 

@@ -17,8 +17,8 @@ import numpy as np
 from data.clips import Clip
 from data.oracle.rules import RULES, Finding
 from data.oracle.signals import Signals, is_body, read_signals
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 from utils.formats import HUMANML3D
 from utils.rig import resample_joints
 

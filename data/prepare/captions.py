@@ -12,9 +12,9 @@ from typing import Any
 
 from data.captions import OTHER, Caption, caption_lines, one_line, parse_caption, seconds
 from data.prepare.sources import Refusal, clip_name, files_below
+from storage.files import read_json, read_text
+from storage.limits import LONGEST_LINE, MOST_CAPTIONS
 from utils.errors import UserError, readable
-from utils.files import read_json, read_text
-from utils.limits import LONGEST_LINE, MOST_CAPTIONS
 from utils.mirror import mirror_caption
 
 TABLE_SUFFIXES = (".csv", ".json")

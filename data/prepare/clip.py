@@ -18,9 +18,9 @@ from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.prepare.sources import Source
 from data.specs import DatasetSpec
-from utils.arrays import write_array
+from storage.arrays import write_array
+from storage.files import atomic_path
 from utils.errors import UserError
-from utils.files import atomic_path
 from utils.mirror import mirror_joints
 from utils.representation import canonicalize, joints_to_features
 

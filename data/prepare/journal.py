@@ -15,8 +15,7 @@ from data.motions.settings import Axis
 from data.prepare.clip import FOLDERS, Record
 from data.prepare.sources import clip_name
 from data.specs import SPLITS
-from utils.errors import UserError
-from utils.files import (
+from storage.files import (
     atomic_path,
     parse_json,
     read_bytes,
@@ -25,7 +24,8 @@ from utils.files import (
     writable_folder,
     write_json,
 )
-from utils.limits import LARGEST_JSON
+from storage.limits import LARGEST_JSON
+from utils.errors import UserError
 from utils.schema import from_dict
 
 FOLDER = ".preparation"

@@ -27,9 +27,9 @@ from data.prepare.shards import ShardJournal, check_complete, forget_shards, hol
 from data.prepare.sources import Refusal, Source, find_motions
 from data.prepare.splits import read_splits, split_by_hash
 from data.specs import SPLITS
-from utils.arrays import read_array, write_array
+from storage.arrays import read_array, write_array
+from storage.files import atomic_path, write_json
 from utils.errors import UserError
-from utils.files import atomic_path, write_json
 from utils.formats import telling
 from utils.representation import feature_statistics
 from utils.shares import Share

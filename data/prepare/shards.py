@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from data.prepare.journal import Journal, locked
+from storage.files import writable_folder
 from utils.errors import UserError, listed
-from utils.files import writable_folder
 from utils.shares import Share, all_shares, found_shares, share_name
 
 SHOWN = 3  # clips in a message

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from storage.row_store import Row, RowStore, identity
 from utils.batches import Batches, checked_motion
 from utils.errors import UserError
 from utils.fingerprint import weights_hash
-from utils.row_store import Row, RowStore, identity
 
 if TYPE_CHECKING:
     from data.clips import Caption

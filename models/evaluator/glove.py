@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.arrays import read_array
+from storage.arrays import read_array
+from storage.files import read_bytes
+from storage.pickles import read_pickle
 from utils.errors import UserError
-from utils.files import read_bytes
-from utils.pickles import read_pickle
 
 PREFIX = "our_vab"
 MAX_TOKENS = 20  # of a caption, without the two that mark its ends

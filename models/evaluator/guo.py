@@ -17,8 +17,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
 from models.evaluator.base import FRAMES_PER_STEP, MOTIONS_AT_ONCE, TEXTS_AT_ONCE, Evaluator
 from models.evaluator.glove import POS_TAGS, WordVectors, vocabulary_files
-from utils.arrays import read_array
-from utils.checkpoint import load_state, read_checkpoint
+from storage.arrays import read_array
+from storage.checkpoint import load_state, read_checkpoint
 from utils.errors import UserError
 from utils.normalizer import Normalizer
 

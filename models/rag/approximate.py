@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from models.rag.search import READ_AT_ONCE, MotionRows, SearchResult, distinct
+from storage.files import atomic_path
 from utils.errors import UserError
-from utils.files import atomic_path
 
 IndexKind = Literal["hnsw", "ivfpq"]
 

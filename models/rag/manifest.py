@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from storage.files import read_json
+from storage.tensor_files import CHECKED_BYTES, checksum
 from utils.errors import UserError
-from utils.files import read_json
 from utils.formats import format_of
 from utils.motion_format import MotionFormat
-from utils.tensor_files import CHECKED_BYTES, checksum
 
 MANIFEST = "manifest.json"
 FORMATS = (1, 2)  # with entries as JSON, and in arrays

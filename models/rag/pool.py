@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.rag.database import RAGDatabase
-from utils.row_store import RowStore, digest
+from storage.row_store import RowStore, digest
 
 QUERIES_AT_ONCE = 1024
 

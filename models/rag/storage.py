@@ -19,10 +19,10 @@ from torch import Tensor
 
 from models.rag.entries import ARRAYS, Entries, Entry
 from models.rag.manifest import FORMATS, MANIFEST, check_files, checksums, read_manifest
-from utils.checkpoint import is_finite
+from storage.checkpoint import is_finite
+from storage.files import read_json, replaced_folder, write_json
+from storage.tensor_files import CHECKED_BYTES, read_tensors
 from utils.errors import UserError
-from utils.files import read_json, replaced_folder, write_json
-from utils.tensor_files import CHECKED_BYTES, read_tensors
 
 ENTRIES, LARGE_ENTRIES = "entries.json", "entries.safetensors"
 EMBEDDINGS, CODES, INDEX = "embeddings.safetensors", "codes.safetensors", "index.faiss"

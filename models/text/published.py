@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from models.text.encoder import TextEncoder, Tower
-from utils.checkpoint import is_finite
+from storage.checkpoint import is_finite
+from storage.files import read_json
+from storage.pickles import reason_of
 from utils.errors import UserError
-from utils.files import read_json
-from utils.pickles import reason_of
 
 # Name -> folder looked at first, name on the Hugging Face hub.
 PUBLISHED = {

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.vq.rvq import RVQVAE
+from storage.row_store import Row, RowStore, identity
 from utils.batches import Batches, length_mask
 from utils.fingerprint import weights_hash
 from utils.progress import with_bar
-from utils.row_store import Row, RowStore, identity
 
 MOTIONS_AT_ONCE = 16
 FRAMES_AT_ONCE = 16 * 200  # of a batch with its padding: neither long motions nor many cores should fill the memory

@@ -30,8 +30,8 @@ from pipeline.app.page import build_page, make_theme  # noqa: E402
 from pipeline.app.results import FILES  # noqa: E402
 from pipeline.app.session import AppSession  # noqa: E402
 from pipeline.app.visitors import Visitors  # noqa: E402
+from storage.files import parse_json  # noqa: E402
 from utils.errors import UserError  # noqa: E402
-from utils.files import parse_json  # noqa: E402
 
 MAX_BODY = 64 * 1024  # bytes of a request; the largest prompt is 2,000 characters
 MAX_PAGES = 100  # open at once, by the stream that tells each that its session is alive

@@ -16,7 +16,7 @@ from pipeline.evaluation.run import Evaluation
 from pipeline.loader import load_run
 from pipeline.runs import Runs, runs_of
 from pipeline.text_to_motion import TextToMotion
-from utils.checkpoint_names import EVERY_CHECKPOINT, matching_checkpoints
+from storage.checkpoint_names import EVERY_CHECKPOINT, matching_checkpoints
 from utils.device import choose_device
 from utils.schema import to_dict
 

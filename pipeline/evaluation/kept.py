@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from storage.files import file_hash, read_json, write_json
+from storage.row_store import digest
 from utils.errors import UserError
-from utils.files import file_hash, read_json, write_json
-from utils.row_store import digest
 
 ROOT = Path(__file__).parents[2]
 # Numbers of one code are never mixed with those of another.
-CODE = ("data", "models", "Part_TMR", "pipeline", "utils")
+CODE = ("data", "models", "Part_TMR", "pipeline", "storage", "utils")
 
 Numbers = dict[str, float]
 

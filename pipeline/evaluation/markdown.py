@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.evaluation.report import COLUMNS, Rows, summarise, table_cells
-from utils.files import atomic_path
+from storage.files import atomic_path
 
 # What a picture shows, as far as the table has it.
 CURVES = ("fid", "r_precision_top3", "semantic_accuracy")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.files import atomic_path, write_json
+from storage.files import atomic_path, write_json
 
 Rows = Mapping[str, Mapping[str, Sequence[float]]]  # every repeat's value, by protocol and metric
 # What a reader looks at first comes first; metres are shown in centimetres.

@@ -28,11 +28,11 @@ from pipeline.evaluation.protocols import Fixed, Generated
 from pipeline.evaluation.report import format_table, save_report
 from pipeline.evaluation.samples import Sample, draw_samples
 from pipeline.evaluation.scores import Measured, Scorer
+from storage.row_store import identity
 from utils.device import describe_device
 from utils.errors import UserError
 from utils.formats import HUMANML3D
 from utils.progress import progress_bar
-from utils.row_store import identity
 
 # Each draw of a repeat has a random stream of its own: that of the captions has no salt.
 SCORING_SALT = 1

@@ -17,7 +17,7 @@ from models.text.encoder import Tower
 from models.text_encoder import TextEncoder, TextFeatures, pad_features
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import Retriever
-from utils.files import write_json
+from storage.files import write_json
 from utils.formats import get_format
 from utils.normalizer import Normalizer
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from Part_TMR.retriever import ACTIVATION_AT_ONCE, Retriever
-from utils.checkpoint import save_safetensors
+from storage.checkpoint import save_safetensors
 from utils.errors import UserError
 from utils.run import Run
 

@@ -20,7 +20,7 @@ from options.library import BuildOptions
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import Retriever
 from pipeline.library import build_library
-from utils import row_store
+from storage import row_store
 from utils.batches import Batches
 from utils.errors import run_script
 

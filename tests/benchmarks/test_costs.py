@@ -8,8 +8,8 @@ from torch import nn
 
 from benchmarks.costs import count, matrix_peak, synchronised
 from benchmarks.run import RESULTS, main, measure, row
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 
 CPU = torch.device("cpu")
 TOLERANCE = 0.1

@@ -16,7 +16,7 @@ from data.check import folder as checking
 from data.check.folder import check_folder
 from data.check.report import KINDS, Report, format_report
 from data.specs import DatasetSpec, get_spec, moved
-from utils import row_store
+from storage import row_store
 from utils.errors import UserError, run_script
 from utils.formats import get_format
 from utils.mirror import mirror_features

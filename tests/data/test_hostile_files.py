@@ -19,9 +19,9 @@ from data.motions.reader import MotionReader
 from data.motions.smpl import BodyShape
 from data.oracle.scores import read_attributes
 from data.specs import get_spec
+from storage.limits import LONGEST_LINE, MOST_CAPTIONS
 from tests.data.prepare.bodies import named_like, walking_body, write_bvh
 from utils.errors import UserError
-from utils.limits import LONGEST_LINE, MOST_CAPTIONS
 
 BODY = BodyShape(np.cumsum(np.ones((22, 3)), axis=0) / 10, np.ones((22, 3, 4)) / 50)
 

@@ -15,7 +15,7 @@ from data.clips import load_split
 from data.datasets import MotionTextDataset, WindowDataset
 from data.packing import pack_motions
 from data.specs import DatasetSpec, get_spec
-from utils.row_store import Row
+from storage.row_store import Row
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_complete_cache_is_used_by_those_who_cannot_write_it(
     write(spec, "000004", 4)[0, 0] = np.nan
     (spec.features_dir / "000002.npy").write_bytes(b"cut")
     found = pack_motions(spec, ["000001", "000002"])
-    monkeypatch.setattr("utils.row_store.RowStore._alone", lambda store: pytest.fail("the cache is written"))
+    monkeypatch.setattr("storage.row_store.RowStore._alone", lambda store: pytest.fail("the cache is written"))
     again = pack_motions(spec, ["000001", "000002"])
     assert np.array_equal(again["000001"], found["000001"]) and again["000002"] == found["000002"] == "unreadable"
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from data.collate import collate_motions
 from engine.harness import Harness
 from engine.settings import TrainSettings
+from storage.checkpoint import read_checkpoint
 from tests.engine.test_evaluator_task import make_task as make_evaluator
 from tests.engine.test_harness import SETTINGS, Crash, Fit, Points, same_state, train
 from tests.engine.test_retriever_task import make_task as make_retriever
 from tests.engine.test_validation import launched, stages
-from utils.checkpoint import read_checkpoint
 from utils.errors import UserError
 
 IN_PIECES = replace(SETTINGS, accumulate=3)  # of 1, 1 and 2 samples

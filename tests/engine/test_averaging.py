@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from engine.validation import validate
+from storage.checkpoint import read_checkpoint
 from tests.engine.test_harness import SETTINGS, Crash, Fit, Points, same_state, train
-from utils.checkpoint import read_checkpoint
 
 EMA = replace(SETTINGS, ema=0.8)
 

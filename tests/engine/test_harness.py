@@ -21,7 +21,7 @@ from engine.harness import Harness
 from engine.run_state import prepare_run
 from engine.settings import TrainSettings
 from engine.task import Task
-from utils.checkpoint import read_checkpoint, save_checkpoint
+from storage.checkpoint import read_checkpoint, save_checkpoint
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

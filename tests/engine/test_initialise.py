@@ -15,11 +15,11 @@ from engine.initialise import initialise, start_record
 from engine.run_state import prepare_run
 from engine.settings import TrainSettings
 from pipeline.loader import load_run
+from storage.checkpoint import read_model
+from storage.files import file_hash, read_json
 from tests.engine.test_harness import SETTINGS, Fit, same_state, train
 from tests.engine.test_retriever_task import make_task
-from utils.checkpoint import read_model
 from utils.errors import UserError
-from utils.files import file_hash, read_json
 from utils.run import Run
 from utils.schema import to_dict
 

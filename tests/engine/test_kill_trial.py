@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from storage.checkpoint import read_checkpoint, save_checkpoint
 from tests.long.kill_trial import STAGES, differences, trial
-from utils.checkpoint import read_checkpoint, save_checkpoint
 
 
 def test_a_killed_command_ends_with_the_same_bits(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine import progress
 from engine.events import EventLog, read_records
+from storage import faults
+from storage.checkpoint import read_checkpoint, save_checkpoint
 from tests.engine.test_harness import SETTINGS, Crash, Fit, train
-from utils import faults
-from utils.checkpoint import read_checkpoint, save_checkpoint
 from utils.errors import UserError
 
 STATES = ("latest.tar", "previous.tar")

@@ -10,9 +10,9 @@ from engine.run_state import best_name, prepare_run
 from options.command_line import parse
 from options.presets import PRESETS
 from options.stages import MaskedOptions, ResidualOptions, RetrieverOptions
-from utils.checkpoint import save_checkpoint
+from storage.checkpoint import save_checkpoint
+from storage.files import read_json, write_json
 from utils.errors import UserError
-from utils.files import read_json, write_json
 from utils.formats import get_format
 from utils.schema import to_dict
 

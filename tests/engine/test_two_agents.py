@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.checkpoint import read_checkpoint
 from tests.engine.test_harness import SETTINGS, same_state
-from utils.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 # What this process is told to do apart from the other: "NODE STEP ACTION", e.g. "1 6 kill", or other data or settings.

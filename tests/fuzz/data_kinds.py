@@ -41,13 +41,13 @@ from options.stages import (
     run_config,
 )
 from pipeline.prompts import read_requests
+from storage.arrays import read_arrays
+from storage.files import read_bytes, write_json
 from tests.data.prepare.bodies import SKELETON, named_like, walking_body, write_bvh
 from tests.fuzz.kinds import Kind
 from tests.fuzz.mutations import BYTES, JSON, NPY, NPZ, TEXT
 from tests.own_skeleton import content as studio
-from utils.arrays import read_arrays
 from utils.errors import UserError
-from utils.files import read_bytes, write_json
 from utils.formats import read_format
 from utils.representation import canonicalize, feature_statistics, joints_to_features
 from utils.run import LibraryFacts, Run, TokenShape

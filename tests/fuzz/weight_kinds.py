@@ -29,6 +29,7 @@ from models.text_encoder import build_text_encoder
 from pipeline.inspect import inspect
 from pipeline.inspect import lines as inspected_lines
 from pipeline.loader import load_run
+from storage.checkpoint import save_checkpoint, save_safetensors
 from tests.engine.test_harness import SETTINGS, Fit, Points
 from tests.fuzz.kinds import Kind, Mutator
 from tests.fuzz.mutations import BYTES, JSON, NPY, NPZ, flip, other_json
@@ -36,7 +37,6 @@ from tests.models import tiny_text_encoders
 from tests.models.evaluator.conftest import published_state, write_words
 from tests.models.test_rag_database import database, queries
 from tests.test_fit import body_arrays
-from utils.checkpoint import save_checkpoint, save_safetensors
 from utils.run import Run
 from visualization.smpl_model import read_body_model
 

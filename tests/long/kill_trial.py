@@ -3,8 +3,8 @@
 python -m tests.long.kill_trial --kills 20
 
 makes a small set, runs all stages on it, and runs them again in another folder where SIGKILL strikes: inside writes (by
-`utils.faults`, at every place of a write), between steps, and while a command starts. What both folders hold in the end
-is compared bit by bit.
+`storage.faults`, at every place of a write), between steps, and while a command starts. What both folders hold in the
+end is compared bit by bit.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Any
 import torch
 
 from engine.events import read_records
-from utils.checkpoint import read_checkpoint
-from utils.faults import PLACES, VARIABLE
-from utils.files import TEMPORARY
+from storage.checkpoint import read_checkpoint
+from storage.faults import PLACES, VARIABLE
+from storage.files import TEMPORARY
 
 ROOT = Path(__file__).parents[2]
 N_CLIPS = 80

@@ -12,7 +12,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, distributed
 
 from models.vq.quantizer import Codebook, ResidualQuantizer
-from utils.checkpoint import load_state
+from storage.checkpoint import load_state
 
 CODES, WIDTH = 128, 8
 Source = Callable[[int], Tensor]

@@ -18,8 +18,8 @@ from models.configs import (
     RVQConfig,
 )
 from pipeline.loader import load_run
+from storage.files import read_json, write_json
 from utils.errors import UserError
-from utils.files import read_json, write_json
 from utils.run import Run
 from utils.schema import field_types, from_dict, to_dict
 

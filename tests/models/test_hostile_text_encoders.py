@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from models.text import minilm
+from storage.checkpoint import read_checkpoint
 from tests.models import tiny_text_encoders as tiny
 from tests.models.test_text_encoder import load
-from utils.checkpoint import read_checkpoint
 from utils.errors import UserError
 
 

@@ -17,8 +17,8 @@ from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from models.rag.entries import Entries, Texts
 from models.rag.pool import training_pool
 from models.rag.search import MotionRows
+from storage.files import read_json, write_json
 from utils.errors import UserError
-from utils.files import read_json, write_json
 
 D, MOTIONS = 32, 3000
 FACTS = {"retriever": {"name": "tmr", "hash": "abc"}, "dataset": "mini"}

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from models.text.encoder import CACHE_SIZE, CHUNK_SIZE, TextEncoder, TextFeatures, Tower
 from models.text.minilm import load_minilm
 from models.text_encoder import TextFeatureStore, build_text_encoder
+from storage.checkpoint import load_state
 from tests.models import tiny_text_encoders as tiny
-from utils.checkpoint import load_state
 from utils.errors import UserError
 
 TEXTS = ["a person walks", "walks", "a person turns fast . a person walks fast", "", "turns turns"]
@@ -278,7 +278,7 @@ def test_store_encodes_a_caption_once_and_never_takes_another_encoders(tmp_path:
 
 
 def test_encoding_goes_on_where_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.row_store.CHUNK_BYTES", 1)
+    monkeypatch.setattr("storage.row_store.CHUNK_BYTES", 1)
     captions = [f"{number:05d}" for number in range(3 * CHUNK_SIZE)]
 
     class Dying(Counting):

@@ -19,8 +19,8 @@ from options.demo import DemoOptions
 from pipeline import TextToMotion
 from pipeline.demo_folder import DemoFolder
 from pipeline.demo_output import DemoRun
+from storage.files import read_json
 from utils.errors import UserError
-from utils.files import read_json
 
 ROOT = Path(__file__).parents[2]
 REQUESTS = [(f"a person {what}", length, 0) for what, length in zip("abcdefghijk", [None, 44, 60] * 4, strict=False)]

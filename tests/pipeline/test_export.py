@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from pipeline.export import export_run
-from utils.checkpoint import load_state, read_checkpoint, save_checkpoint
-from utils.checkpoint_names import resolve_checkpoint
+from storage.checkpoint import load_state, read_checkpoint, save_checkpoint
+from storage.checkpoint_names import resolve_checkpoint
+from storage.files import write_json
 from utils.errors import UserError
-from utils.files import write_json
 from utils.run import Run
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ import pytest
 
 from pipeline.inspect import inspect, lines
 from pipeline.loader import load_run
-from utils.checkpoint import read_model, save_checkpoint, save_safetensors
+from storage.checkpoint import read_model, save_checkpoint, save_safetensors
+from storage.files import read_json, write_json
 from utils.errors import UserError
-from utils.files import read_json, write_json
 from utils.formats import get_format
 from utils.run import Run
 

@@ -15,7 +15,7 @@ from data.specs import DatasetSpec, get_spec
 from engine.judge import FrechetJudge
 from models.evaluator.base import Evaluator
 from pipeline import stages
-from utils import row_store
+from storage import row_store
 
 CPU = torch.device("cpu")
 

@@ -20,7 +20,7 @@ from options.presets import PRESETS
 from options.stages import EvaluatorOptions, LengthOptions, MaskedOptions, ResidualOptions, RetrieverOptions, VQOptions
 from pipeline.library import build_library
 from pipeline.stages import harness
-from utils.checkpoint import read_checkpoint
+from storage.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 TOKENS = "--latent_dim 16 --n_heads 2 --ff_size 16 --n_layers 1 --num_workers 1"

@@ -10,7 +10,7 @@ import pytest
 
 from data.specs import get_spec
 from pipeline.runs import Runs
-from utils.checkpoint_names import list_checkpoints, matching_checkpoints, resolve_checkpoint
+from storage.checkpoint_names import list_checkpoints, matching_checkpoints, resolve_checkpoint
 from utils.errors import UserError
 from utils.run import Run
 

@@ -13,9 +13,9 @@ from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from pipeline import Motion, TextToMotion
 from pipeline.loader import token_config
-from utils.checkpoint import save_checkpoint
+from storage.checkpoint import save_checkpoint
+from storage.files import read_json, write_json
 from utils.errors import UserError
-from utils.files import read_json, write_json
 from utils.run import TokenShape
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"

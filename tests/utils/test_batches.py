@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from storage.row_store import RowStore, digest
 from utils.batches import Batches
-from utils.row_store import RowStore, digest
 
 CPU = torch.device("cpu")
 SIZES = [5, 1, 9, 3, 3, 30, 2]

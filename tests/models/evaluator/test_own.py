@@ -18,8 +18,8 @@ from models.evaluator.own import EvaluatorNetwork, OwnEvaluator
 from models.text.encoder import Tower
 from models.text_encoder import TextEncoder, TextFeatures, pad_features
 from pipeline.export import export_run
+from storage.files import write_json
 from utils.errors import UserError
-from utils.files import write_json
 from utils.formats import get_format
 from utils.mirror import mirror_features
 from utils.normalizer import Normalizer

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from storage.owner import MACHINE, birth
 from utils.errors import UserError
-from utils.owner import MACHINE, birth
 
 LOCK = "lock.json"
 BEAT = 60.0  # seconds between two signs of life

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from utils.checkpoint_names import EXPORT_SUFFIX
+from storage.checkpoint_names import EXPORT_SUFFIX
+from storage.files import atomic_path
+from storage.pickles import MOST_NAME, reason_of
+from storage.tensor_files import read_tensors, write_tensors
+from storage.torch_files import read_torch
 from utils.errors import UserError, listed
-from utils.files import atomic_path
-from utils.pickles import MOST_NAME, reason_of
-from utils.tensor_files import read_tensors, write_tensors
-from utils.torch_files import read_torch
 
 HALF_LIMIT = torch.finfo(torch.float16).max
 LISTED_NAMES, MOST_LISTED = 6, 100

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from utils import faults
-from utils.errors import LONGEST_MESSAGE, UserError, run_script
-from utils.files import (
+from storage import faults
+from storage.files import (
     atomic_path,
     give_usual_mode,
     parse_json,
@@ -24,7 +23,8 @@ from utils.files import (
     result_folder,
     write_json,
 )
-from utils.owner import MACHINE
+from storage.owner import MACHINE
+from utils.errors import LONGEST_MESSAGE, UserError, run_script
 
 GONE, OURS, AFAR = f"4194309-{MACHINE}", f"{os.getpid()}-{MACHINE}", "7-00000000"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from utils.checkpoint import load_state, read_checkpoint, save_checkpoint, save_safetensors
+from storage.checkpoint import load_state, read_checkpoint, save_checkpoint, save_safetensors
+from storage.torch_files import KINDS
 from utils.errors import UserError
-from utils.torch_files import KINDS
 
 SHARED, MANY = torch.arange(24.0), torch.zeros(10_000)
 

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from safetensors import safe_open
 
+from storage.files import atomic_path, parse_json
+from storage.pickles import INT64, MOST_NAME, reason_of
 from utils.errors import UserError
-from utils.files import atomic_path, parse_json
-from utils.pickles import INT64, MOST_NAME, reason_of
 
 CHECKSUM = "crc32"
 NO_CHECKSUM = "0" * 8

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils.checkpoint import (
+from storage.checkpoint import (
     fitting,
     load_state,
     read_checkpoint,

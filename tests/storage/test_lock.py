@@ -18,13 +18,15 @@ from typing import Any
 import pytest
 
 from pipeline.train import alone
-from utils import lock
+from storage import lock
+from storage.lock import LOCK, SILENCE, FolderLock
+from storage.owner import MACHINE, birth
 from utils.errors import UserError
-from utils.lock import LOCK, SILENCE, FolderLock
-from utils.owner import MACHINE, birth
 
 ROOT = Path(__file__).parents[2]
-HOLD = "import sys, time; from utils.lock import FolderLock; FolderLock(sys.argv[1]).__enter__(); print(1, flush=True)"
+HOLD = (
+    "import sys, time; from storage.lock import FolderLock; FolderLock(sys.argv[1]).__enter__(); print(1, flush=True)"
+)
 
 
 @contextmanager

@@ -26,8 +26,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from storage.files import atomic_path, remove_abandoned
 from utils.errors import UserError
-from utils.files import atomic_path, remove_abandoned
 from utils.progress import with_bar
 
 LOGGER = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.pickles import no_objects, read_pickle
+from storage.pickles import no_objects, read_pickle
 
 # Modules and names as they stand in the files.
 KINDS = {

@@ -15,9 +15,9 @@ from typing import IO
 
 import numpy as np
 
+from storage.files import atomic_path, opened
+from storage.limits import LARGEST_ARRAYS, LONGEST_HEADER, MOST_ARRAYS, UNPACKED, UNPACKED_TIMES
 from utils.errors import UserError
-from utils.files import atomic_path, opened
-from utils.limits import LARGEST_ARRAYS, LONGEST_HEADER, MOST_ARRAYS, UNPACKED, UNPACKED_TIMES
 
 MAGIC = b"\x93NUMPY"
 BLOCK = 1 << 20  # bytes that are read at a time

@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from utils import faults
+from storage import faults
+from storage.limits import JSON_DEPTH, JSON_DIGITS, LARGEST_JSON, LARGEST_TEXT
+from storage.owner import MACHINE, birth, own_mark
 from utils.errors import UserError
-from utils.limits import JSON_DEPTH, JSON_DIGITS, LARGEST_JSON, LARGEST_TEXT
-from utils.owner import MACHINE, birth, own_mark
 
 MESH_SUFFIX, SMPL_SUFFIX = "_mesh.npy", "_smpl.npz"  # what fit.py makes of a motion
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage.arrays import read_array, read_arrays
 from tests.fuzz.mutations import np_file
-from utils.arrays import read_array, read_arrays
 from utils.errors import UserError
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from utils import row_store
+from storage import row_store
+from storage.row_store import RowStore, digest, identity
 from utils.errors import UserError
-from utils.row_store import RowStore, digest, identity
 
 KEYS = [digest(str(number)) for number in range(6)]
 ROWS = {key: np.full((number + 1, 2), number, np.float32) for number, key in enumerate(KEYS)}

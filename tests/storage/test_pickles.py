@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage.pickles import MOST_STEPS, read_pickle
 from utils.errors import UserError
-from utils.pickles import MOST_STEPS, read_pickle
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +98,7 @@ def test_hostile_pickles_are_refused(name: str) -> None:
 def test_no_hostile_pickle_takes_more_than_it_holds() -> None:
     """In a process of little memory, where what Python's reader does with them would end it."""
     script = (
-        "import tests.utils.test_pickles as t\nfrom utils.errors import UserError\n"
+        "import tests.storage.test_pickles as t\nfrom utils.errors import UserError\n"
         "for content in t.HOSTILE.values():\n"
         "    try:\n        t.read_pickle(content, 'x')\n    except UserError:\n        pass\n"
     )
