@@ -231,6 +231,12 @@ class SamplingSettings:
     retrieval_scale: float | None = option(
         None, "guidance scale of the retrieval beyond the text, base tokens; none: cond_scale for both", minimum=0
     )
+    guided_every: int = option(
+        1,
+        "of the passes every so many-th is guided, from the first on; the others cost half",
+        minimum=1,
+        maximum=10_000,
+    )
     res_cond_scale: float = option(2.0, "guidance scale of the residual tokens; 1: no guidance", minimum=0)
     temperature: float = option(
         0.6, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0

@@ -59,10 +59,12 @@ class Guidance:
         )
         self.model = model
         self.passes = [(weight, seen, self._project(seen)) for weight, seen in passes if weight]
+        self.whole = [(1.0, *first) for _, *first in self.passes[:1]] if retrieval_scale else self.passes
 
-    def logits(self, *inputs: Tensor) -> Tensor:
-        """The model's inputs (B, ...) before the condition -> guided logits (B, ...)."""
-        return sum(weight * self.model(*inputs, *seen) for weight, *seen in self.passes)
+    def logits(self, *inputs: Tensor, guided: bool = True) -> Tensor:
+        """The model's inputs (B, ...) before the condition -> logits (B, ...), guided or of the whole condition."""
+        passes = self.passes if guided else self.whole
+        return sum(weight * self.model(*inputs, *seen) for weight, *seen in passes)
 
     def _project(self, condition: Condition) -> ProjectedMemory | None:
         projected = self.model.project(condition)
@@ -116,12 +118,13 @@ def sample_base(
     tokens = torch.where(valid, model.mask_id, 0)
     certainty = torch.zeros(tokens.shape, device=device)
     guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale)
-    for number in schedules.unbind(dim=1):
+    for index, number in enumerate(schedules.unbind(dim=1)):
         # Fixed cells have certainty infinity, so the `number` least certain are among the others.
         ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
         masked = (ranked < number[:, None]).view_as(tokens) & valid
         masked_tokens = torch.where(masked, model.mask_id, tokens)
-        logits = keep_top(guidance.logits(masked_tokens, step_mask), settings.topkr)
+        guided = index % settings.guided_every == 0
+        logits = keep_top(guidance.logits(masked_tokens, step_mask, guided=guided), settings.topkr)
         drawn = _draw(logits, settings.temperature, noise)
         probability = logits.softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
         tokens = torch.where(masked, drawn, tokens)

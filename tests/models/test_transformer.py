@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.costs import count
 from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
 from models.transformer.blocks import SpatioTemporalTransformer
 from models.transformer.condition import Condition, ConditionDims, Retrieved
@@ -225,6 +226,23 @@ def test_guidance_weighs_what_each_pass_sees() -> None:
     torch.testing.assert_close(guided(3.0, 3.0), guided(3.0))
     torch.testing.assert_close(guided(3.0, 5.0), neither + 3 * (text - neither) + 5 * (both - text))
     torch.testing.assert_close(guided(3.0, 5.0, given=condition.withheld(retrieval=True)), 3 * text - 2 * neither)
+    for scales in ((3.0,), (1.0, 4.0)):
+        torch.testing.assert_close(Guidance(model, condition, *scales).logits(tokens, mask, guided=False), both)
+    torch.testing.assert_close(Guidance(model, condition, 0.0).logits(tokens, mask, guided=False), neither)
+
+
+def test_passes_between_the_guided_ones_cost_half() -> None:
+    model, condition, steps = make_masked("tokens"), make_condition(2), torch.tensor([6, 5])
+
+    def drawn(**settings: float) -> tuple[torch.Tensor, float]:
+        chosen, found = SamplingSettings(time_steps=6, **settings), []
+        spent = count(lambda: found.append(sample_base(model, condition, steps, Noise([1, 2], steps), chosen)))
+        return found[0], spent.gflop
+
+    (alone, plain), (always, twice), (seldom, less) = drawn(cond_scale=1.0), drawn(), drawn(guided_every=3)
+    assert plain < less < twice and less - plain == pytest.approx((twice - plain) / 3, rel=0.2)
+    assert not torch.equal(seldom, always) and not torch.equal(seldom, alone)
+    assert torch.equal(drawn(guided_every=1)[0], always)
 
 
 def test_top_logits_are_kept() -> None:
