@@ -21,7 +21,7 @@ from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
 from engine.optimizer_state import checked_moments, checked_scale
-from engine.processes import agree, join_processes, part_together
+from engine.processes import agree, agree_on_data, join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import Best, best_name, check_position, epoch_name, read_best, read_state
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
@@ -32,7 +32,6 @@ from storage.checkpoint import load_state, save_checkpoint
 from storage.checkpoint_names import LATEST, PREVIOUS
 from storage.files import read_json
 from utils.errors import UserError
-from utils.schema import to_dict
 
 INTERRUPTED_EXIT_CODE = 130
 
@@ -73,7 +72,7 @@ class Harness:
         self.accelerator = join_processes(task.distributed, settings.mixed_precision, device)
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
-        self._agree_on_data()
+        agree_on_data(settings, {"training": train_dataset, "validation": val_dataset})
         if not len(train_dataset):
             raise UserError("the training set is empty: no clip of the train split can be used")
         try:
@@ -294,16 +293,6 @@ class Harness:
     def _set_epoch(dataset: Any, epoch: int) -> None:
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
-
-    def _agree_on_data(self) -> None:
-        """Raises `UserError` where the processes have other settings or data, all of which is read for that."""
-        facts: dict[str, Any] = {"train": to_dict(self.settings)}
-        for split, dataset in (("training", self.train_dataset), ("validation", self.val_dataset)):
-            if dataset is not None and self.world > 1:
-                facts[f"the number of {split} samples"] = len(dataset)
-                if hasattr(dataset, "digest"):
-                    facts[f"the fingerprint of the {split} data"] = dataset.digest()
-        agree(facts)
 
     # State
 

@@ -20,6 +20,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from engine.differences import differences
 from utils.errors import UserError, listed
 from utils.processes import place
+from utils.schema import to_dict
 
 PATIENCE = timedelta(minutes=30)  # of a process for the others: a slow start, a batch of validation, a checkpoint
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
@@ -79,6 +80,20 @@ def agree(facts: Mapping[str, Any]) -> None:
         words = f"{{}} is {{:.60}} in process 0 ({first}) and {{:.60}} in process {rank} ({host})"
         if found := list(differences(wanted, others, OWN, words=words)):
             raise UserError(f"the processes do not train the same: {listed(found)}")
+
+
+def agree_on_data(settings: Any, datasets: Mapping[str, Any]) -> None:
+    """Called by all processes together: raises `UserError` in all where some have other settings or data.
+
+    Several processes read all of their data for that.
+    """
+    facts: dict[str, Any] = {"train": to_dict(settings)}
+    for split, dataset in datasets.items():
+        if dataset is not None and place()[1] > 1:
+            facts[f"the number of {split} samples"] = len(dataset)
+            if hasattr(dataset, "digest"):
+                facts[f"the fingerprint of the {split} data"] = dataset.digest()
+    agree(facts)
 
 
 def decided_by_first(action: Callable[[], None]) -> None:
