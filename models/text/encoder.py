@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from utils.batches import length_mask
+from utils.errors import UserError
 from utils.threads import map_on_cores
 
 CHUNK_SIZE = 64  # texts a forward pass
@@ -94,6 +95,27 @@ class Tower(nn.Module):
         raise NotImplementedError
 
 
+Tokenize = Callable[[Sequence[str]], list[list[int]]]
+
+
+def known_words(name: str, tokenize: Tokenize, n_words: int) -> Tokenize:
+    """A tokenizer whose files are somebody's: what it gives is looked at before a tower of `n_words` words reads it.
+
+    Raises:
+        UserError: when it is called: it makes nothing of a text, or words that the tower does not have.
+    """
+
+    def checked(texts: Sequence[str]) -> list[list[int]]:
+        rows = tokenize(texts)
+        for text, row in zip(texts, rows, strict=True):
+            if not row or min(row) < 0 or max(row) >= n_words:
+                told = f"its tokenizer makes of {text[:40]!r} what its weights do not know"
+                raise UserError(f"text encoder {name}: {told}")
+        return rows
+
+    return checked
+
+
 class TextEncoder:
     """A tower and its tokenizer. Features are computed without gradients, in chunks of similar lengths, and those of
     recent texts are remembered while the tower is frozen.
@@ -107,7 +129,7 @@ class TextEncoder:
         dim: channels D of its features.
     """
 
-    def __init__(self, name: str, module: Tower, tokenize: Callable[[Sequence[str]], list[list[int]]]) -> None:
+    def __init__(self, name: str, module: Tower, tokenize: Tokenize) -> None:
         self.name, self.module, self.tokenize, self.dim = name, module, tokenize, module.width
         self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
         self._cache_revision = 0

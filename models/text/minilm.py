@@ -6,6 +6,7 @@ Letters: B texts, L tokens, D channels.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.text.encoder import TextEncoder, Tower
+from models.text.encoder import TextEncoder, Tower, known_words
 from storage.checkpoint import is_finite, read_checkpoint
 from storage.files import file_hash, read_bytes, read_json
 from storage.pickles import reason_of
@@ -150,7 +151,11 @@ def _read_folder(folder: Path) -> TextEncoder:
         raise UserError(f"text encoder minilm: the vocabulary in {folder} is another model's")
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(_longest(folder / "sentence_bert_config.json"), tower.n_positions))
-    return TextEncoder("minilm", tower, lambda texts: [row.ids for row in tokenizer.encode_batch(list(texts))])
+
+    def tokenize(texts: Sequence[str]) -> list[list[int]]:
+        return [row.ids for row in tokenizer.encode_batch(list(texts))]
+
+    return TextEncoder("minilm", tower, known_words("minilm", tokenize, len(tower.weights["token weight"])))
 
 
 def _longest(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.text.encoder import TextEncoder, Tower
+from models.text.encoder import TextEncoder, Tower, known_words
 from storage.checkpoint import is_finite
 from storage.files import read_json
 from storage.pickles import reason_of
@@ -123,7 +123,8 @@ def load_published(name: str) -> TextEncoder:
     def tokenize(texts: Any) -> list[list[int]]:
         return tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
 
-    return TextEncoder(name, PublishedTower(model, projection).requires_grad_(False).eval(), tokenize)
+    tower = PublishedTower(model, projection).requires_grad_(False).eval()
+    return TextEncoder(name, tower, known_words(name, tokenize, n_rows))
 
 
 def _files_of(source: str) -> dict[str, Path]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from models.text import minilm
+from models.text.encoder import known_words
 from storage.checkpoint import read_checkpoint
 from tests.models import tiny_text_encoders as tiny
 from tests.models.test_text_encoder import load
@@ -147,3 +148,10 @@ def test_the_package_is_known_by_its_hashes(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(UserError, match="model.safetensors is not the published file: .*--force-reinstall"):
         minilm.load_minilm()
+
+
+@pytest.mark.parametrize("ids", [[], [3, 12], [-1]])
+def test_tokens_that_the_weights_do_not_have_are_refused(ids: list[int]) -> None:
+    assert known_words("mine", lambda texts: [[0, 11]] * len(texts), 12)(["a", "b"]) == [[0, 11]] * 2
+    with pytest.raises(UserError, match="mine: its tokenizer makes of 'waves'"):
+        known_words("mine", lambda texts: [[1], ids], 12)(["walks", "waves"])
