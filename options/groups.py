@@ -56,6 +56,16 @@ def checkpoint_option(of: str = "run") -> Any:
     return option(None, f"checkpoint of the {of}: {CHECKPOINT_HELP}")
 
 
+def shard_option(what: str) -> Any:
+    """Which share of a work, see `utils.shares`."""
+    return option(
+        None,
+        f"{what}, 1/n to n/n, for --merge; none: what torchrun (RANK, WORLD_SIZE) or SLURM (an array, or the tasks of"
+        " srun) says; 1/1: all whatever they say",
+        pattern=SHARD,
+    )
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Which run, of which dataset, on which device. The run's folder is checkpoints_dir/dataset_name/name."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, SHARD, RunOptions, checkpoint_option
+from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, RunOptions, checkpoint_option, shard_option
 from utils.errors import UserError
 from utils.schema import option
 from utils.shares import Share, own_share
@@ -27,12 +27,7 @@ class BuildOptions:
     index: Literal["exact", "hnsw", "ivfpq"] = option(
         "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
     )
-    shard: str | None = option(
-        None,
-        "build only the i-th of n equal shares of the motions, 1/n to n/n, for --merge; none: what torchrun (RANK,"
-        " WORLD_SIZE) or SLURM (an array, or the tasks of srun) says; 1/1: all whatever they say",
-        pattern=SHARD,
-    )
+    shard: str | None = shard_option("build only the i-th of n equal shares of the motions")
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(
         None,

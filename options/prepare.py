@@ -11,7 +11,7 @@ from typing import Any
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from data.prepare.settings import ClipSettings, SplitSettings
 from data.specs import ALIASES, LONGEST_CLIP, SPECS, usual_frames
-from options.groups import SHARD
+from options.groups import shard_option
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format, telling
 from utils.motion_format import MotionFormat
@@ -74,12 +74,7 @@ class PrepareOptions:
     workers: int = option(0, "processes; 0: one a processor", minimum=0, maximum=1024)
     contact_sheet: int = option(12, "clips on the contact sheet; 0: none", minimum=0, maximum=100)
     restart: bool = option(False, "make all clips anew, even with other options than before")
-    shard: str | None = option(
-        None,
-        "make only the clips of the i-th of n shares, 1/n to n/n, for --merge; none: what torchrun (RANK, WORLD_SIZE)"
-        " or SLURM (an array, or the tasks of srun) says; 1/1: all whatever they say",
-        pattern=SHARD,
-    )
+    shard: str | None = shard_option("make only the clips of the i-th of n shares")
     merge: bool = option(False, "make the dataset of the clips that the shards have made, without making any")
 
     def __post_init__(self) -> None:

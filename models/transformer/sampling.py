@@ -17,6 +17,7 @@ from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from utils.batches import length_mask
+from utils.processes import gumbel
 
 
 def mask_schedule(n_cells: int, time_steps: int) -> list[int]:
@@ -89,8 +90,7 @@ class Noise:
         """Gumbel noise (B, N, J, V); sample b draws for its own steps only."""
         noise = torch.zeros(shape)
         for row, (generator, steps) in enumerate(zip(self.generators, self.steps, strict=True)):
-            uniform = torch.rand(steps, *shape[2:], generator=generator).clamp_(min=1e-20)
-            noise[row, :steps] = -torch.log((-torch.log(uniform)).clamp_(min=1e-20))
+            noise[row, :steps] = gumbel(torch.rand(steps, *shape[2:], generator=generator))
         return noise.to(device)
 
 

@@ -8,7 +8,7 @@ import random
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.fuzz.kinds import Mutator
@@ -200,12 +200,27 @@ def other_header(rng: random.Random, content: bytes) -> bytes:
     return _MAGIC + bytes(content[6:8]) + struct.pack("<H", len(packed)) + packed + data
 
 
-def other_member(rng: random.Random, content: bytes) -> bytes:
-    """Another member of an archive: its header or its bytes, its name, its packing; or one more."""
+def members_of(content: bytes) -> dict[str, bytes] | None:
+    """The members of an archive; None: an earlier mutation damaged it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-    except Exception:  # an archive that an earlier mutation damaged
+            return {name: archive.read(name) for name in archive.namelist()}
+    except Exception:  # of any kind
+        return None
+
+
+def archive_of(members: Mapping[str, bytes], packing: int) -> bytes:
+    """An archive of these members."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w", packing) as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return result.getvalue()
+
+
+def other_member(rng: random.Random, content: bytes) -> bytes:
+    """Another member of an archive: its header or its bytes, its name, its packing; or one more."""
+    if (members := members_of(content)) is None:
         return flip(rng, content)
     if not members:
         return content
@@ -225,11 +240,7 @@ def other_member(rng: random.Random, content: bytes) -> bytes:
     else:
         members |= {f"{name}{number}": members[name] for number in range(rng.choice((1, 30, 400)))}
     packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
-    result = io.BytesIO()
-    with zipfile.ZipFile(result, "w", packing) as archive:
-        for each, value in members.items():
-            archive.writestr(each, value)
-    return result.getvalue()
+    return archive_of(members, packing)
 
 
 def np_file(descr: str, shape: str, data: bytes) -> bytes:
