@@ -8,10 +8,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,13 +111,24 @@ class Generator:
         device: where they run.
         tiny: the tiny sizes of the GPU check instead.
         frames: of every motion; the tiny ones are shorter.
+        flags: more flags, a stage.
     """
 
-    def __init__(self, preset: str, most: int, device: torch.device, tiny: bool = False, frames: int = FRAMES) -> None:
-        flags = ["--batch_size", str(most)]
+    def __init__(
+        self,
+        preset: str,
+        most: int,
+        device: torch.device,
+        tiny: bool = False,
+        frames: int = FRAMES,
+        flags: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        def stage(name: str, size: int, **sizes: Any) -> Stage:
+            return build_stage(name, tiny, flags=["--batch_size", str(size), *flags.get(name, ())], **sizes)
+
         sizes = {"preset": preset, "frames": None if tiny else frames}
-        stages = [build_stage(name, tiny, flags=flags, **sizes) for name in ("mtrans", "rtrans")]
-        self.vq = build_stage("vq", tiny, flags=["--batch_size", "1"], preset=preset).task.model.to(device).eval()
+        stages = [stage(name, most, **sizes) for name in ("mtrans", "rtrans")]
+        self.vq = stage("vq", 1, preset=preset).task.model.to(device).eval()
         self.tasks, self.device = [stage.task.to(device).eval() for stage in stages], device
         for task in self.tasks:
             conditions = task.conditions

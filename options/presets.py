@@ -113,12 +113,42 @@ _SMALL_EVALUATOR: Preset = {
     "lr": 5e-4,
 }
 
+# What one would train on HumanML3D today: a thirteenth of the published cost, see docs/costs.md.
+_BASE_RUN: Preset = {"batch_size": 64, "warm_up_iter": 2000, "schedule": "cosine", "gamma": 0.02, "grad_clip": 1.0}
+_BASE_TRANSFORMER: Preset = {
+    **_BASE_RUN,
+    **_CHOICES,
+    "text_encoder": "minilm",
+    "latent_dim": 256,
+    "n_layers": 3,
+    "n_heads": 8,
+    "ff_size": 512,
+    "dropout": 0.1,
+    "weight_decay": 0.01,
+    "milestones": (50_000,),
+    "lr": 5e-4,
+    "max_epoch": 500,
+    "eval_every_e": 10,
+}
+
 PRESETS: dict[str, dict[str, Preset]] = {
     "vq": {
         "paper": {},
         # Parts merged at the first convolution: 2-3 times quicker at equal width. On two cores 4.5 cm of joint error
         # after 4 minutes at width 128, against 4.9 cm at width 64 without it. Not measured at width 512.
         "tuned": {**_DRIFT, "merge_parts": "early", "grad_clip": 1.0},
+        "base": {
+            **_BASE_RUN,
+            **_DRIFT,
+            "merge_parts": "early",
+            "width": 256,
+            "depth": 2,
+            "code_dim2d": 256,
+            "nb_code2d": 512,
+            "num_quantizers": 6,
+            "lr": 5e-4,
+            "max_epoch": 50,
+        },
         "mini": {
             **_MINI_RUN,
             **_SMALL_VQ,
@@ -143,24 +173,44 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "mtrans": {
         "paper": {},
         "tuned": {**_CHOICES, "retrieved": "tokens", "grad_clip": 1.0},  # the database needs tokens: --vq_name
+        "base": {**_BASE_TRANSFORMER, "retrieved": "tokens"},
         "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80},
         "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 30},
     },
     "rtrans": {
         "paper": {},
         "tuned": {**_CHOICES, "share_weight": True, "grad_clip": 1.0},
+        "base": {**_BASE_TRANSFORMER, "share_weight": True},
         "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40},
         "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 20},
     },
     "length": {
         "paper": {},
         "tuned": {},  # the paper takes its estimator from elsewhere: all of it is ours
+        "base": {"text_encoder": "minilm"},
         "mini": {**_MINI_RUN, **_SMALL_LENGTH, "max_epoch": 20},
         "small": {**_SMALL_RUN, **_SMALL_LENGTH, "max_epoch": 30},
     },
     "tmr": {
         "paper": {},
         "tuned": {**_RETRIEVER, "warm_up_iter": 1000, "gamma": 0.01, "grad_clip": 1.0},  # not measured at this size
+        "base": {
+            **_RETRIEVER,
+            **_BASE_RUN,
+            "text_encoder": "minilm",
+            "part_dim": 192,
+            "motion_layers": 2,
+            "motion_heads": 4,
+            "motion_ff_size": 384,
+            "patch_frames": 4,
+            "embed_dim": 256,
+            "text_dim": 256,
+            "motion_lr_factor": 1.0,
+            "text_lr_factor": 0.1,
+            "head_lr_factor": 1.0,
+            "lr": 5e-4,
+            "batch_size": 128,
+        },
         "mini": {
             **_MINI_RUN,
             **_SMALL_RETRIEVER,
@@ -185,6 +235,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "evaluator": {
         "paper": {},
         "tuned": {},  # ours, for datasets that have none
+        "base": {},
         "mini": {**_MINI_RUN, **_SMALL_EVALUATOR, "latent_dim": 192, "motion_layers": 2},
         "small": {**_SMALL_RUN, **_SMALL_EVALUATOR, "latent_dim": 256, "motion_layers": 3},
     },
