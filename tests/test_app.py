@@ -321,6 +321,9 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
         )
         assert page.locator("video").count() == 0
 
+        page.get_by_role("button", name="Words that are known").click()
+        expect(page.locator(".words")).to_contain_text("walks")
+
         prompt.fill("a person walks <b>forward</b>")
         button.click()
         video = page.locator("video")
@@ -356,6 +359,11 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
                 name.startswith("a_person_walks_b_forward_b_0") and starts[kind] in (tmp_path / name).read_bytes()[:32]
             )
         assert len(list(tmp_path.iterdir())) == 6
+
+        assert page.locator(".remark").count() == 0
+        prompt.fill("a <i>backflip</i>")
+        button.click()
+        expect(page.locator(".result .remark")).to_contain_text("I do not know: backflip")
 
         for width in (1280, 400):
             page.set_viewport_size({"width": width, "height": 900})
