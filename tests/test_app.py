@@ -298,7 +298,7 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
 
     said: list[str] = []
     asked: list[str] = []
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=FLAGS, viewport={"width": 1280, "height": 900}
         )

@@ -100,7 +100,8 @@ def grouped(counts: Mapping[str, int]) -> dict[str, list[tuple[str, int]]]:
 
 def is_without_motion(word: str) -> bool:
     """Whether a word tells who, where, how or how often, or is a small one."""
-    return word in _GROUPS or stem(word) in _STEMMED or (len(word) > 4 and word.endswith("ly"))
+    letter = len(word) == 1 and not SINGLE_LETTERS.fullmatch(word)  # an s shape, a t pose, markup
+    return letter or word in _GROUPS or stem(word) in _STEMMED or (len(word) > 4 and word.endswith("ly"))
 
 
 _FAMILIES = {stem(word): stem(row.split()[0]) for row in LISTS["alike"] for word in row.split()}

@@ -57,7 +57,9 @@ def test_words_of_other_motions_weigh(word: str, vocabulary: Vocabulary) -> None
     assert vocabulary.unknown(f"the figure {word} slightly")[word] > 0.9
 
 
-@pytest.mark.parametrize("text", ["The figure hopped carefully towards the camera 3 times.", "strolls", "", "?! 7"])
+@pytest.mark.parametrize(
+    "text", ["He hopped carefully towards the camera 3 times", "strolls", "<b>walks</b> in an s", "", "?! 7"]
+)
 def test_words_that_change_nothing_and_synonyms_do_not(text: str, vocabulary: Vocabulary) -> None:
     assert sum(vocabulary.unknown(text).values()) < 0.3
 
