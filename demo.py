@@ -13,20 +13,26 @@ def main() -> None:
 
     import signal
 
-    from pipeline.demo_output import DemoRun
+    from pipeline.demo_output import DemoRun, known_words
     from pipeline.prompts import read_requests
     from pipeline.text_to_motion import TextToMotion
     from storage.files import result_folder
     from utils.device import choose_device
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    run, device = options.run, choose_device(options.run.gpu_id)
+
+    def load() -> TextToMotion:
+        return TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
+
+    if options.list_words:
+        print(known_words(load()))
+        return
     with result_folder(f"{options.output_dir}/{options.ext}") as folder:
         requests = read_requests(
             options.text_prompt, options.text_path, options.motion_length, options.repeat_times, options.seed
         )
-        run, device = options.run, choose_device(options.run.gpu_id)
-        t2m = TextToMotion.load(run.checkpoints_dir, run.dataset_name, device=device, **vars(options.models))
-        DemoRun(folder, t2m, requests, options).run()
+        DemoRun(folder, load(), requests, options).run()
 
 
 if __name__ == "__main__":

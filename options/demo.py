@@ -19,6 +19,7 @@ class DemoOptions:
 
     text_prompt: str | None = option(None, "what to generate")
     text_path: str | None = option(None, "file with one `prompt` or `prompt=frames` a line; # starts a comment")
+    list_words: bool = option(False, "print the words that the library's captions hold, and make nothing")
     motion_length: int = option(0, "length in frames, made a multiple of 4; 0: estimated from the text", minimum=0)
     repeat_times: int = option(1, "motions a prompt", minimum=1)
     seed: int = option(
@@ -43,6 +44,8 @@ class DemoOptions:
     sampling: SamplingSettings = SamplingSettings()
 
     def __post_init__(self) -> None:
+        if self.list_words:
+            return
         if (self.text_prompt is None) == (self.text_path is None):
             raise UserError("give either --text_prompt or --text_path")
         if self.text_prompt is not None and not self.text_prompt.strip():

@@ -7,12 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tqdm import tqdm
 
+from models.vocabulary.words import grouped
 from options.demo import DemoOptions
-from pipeline.demo_folder import DemoFolder
+from pipeline.demo_folder import INDEX, DemoFolder
 from pipeline.text_to_motion import Motion, TextToMotion
 from storage.arrays import write_array
 from storage.files import remove_abandoned
@@ -29,6 +31,20 @@ DECISIVE = ("no_retrieval", "deterministic_length", "sampling", "foot_lock")  # 
 SORTED_AT_ONCE = 1024  # prompts
 MOST_LISTED = 16  # motions that are named at the end
 MOST_FAILURES = 10  # in a row: then it is not the motions that are at fault
+
+
+def known_words(t2m: TextToMotion) -> str:
+    """The words of the library's captions with their counts, a paragraph a kind.
+
+    Raises:
+        UserError: there is no library.
+    """
+    if t2m.remarks is None:
+        raise UserError("--list_words: these models have no library whose captions could be read")
+    rows = grouped(t2m.remarks.vocabulary.counts)
+    return "\n\n".join(
+        f"{name}:\n" + fill(", ".join(f"{word} {count}" for word, count in words), 110) for name, words in rows.items()
+    )
 
 
 class DemoRun:
@@ -164,6 +180,8 @@ class DemoRun:
             ],
             "files": files,
         }
+        if motion.remark is not None:
+            told["remark"] = motion.remark.to_json()
         self.lies.add(key, told)
 
     def _comparison(self) -> dict[str, str]:
@@ -177,6 +195,17 @@ class DemoRun:
             head["comparison"] = comparison
         self.lies.write_index(head, self.common, now)
 
+    def _tell_remarks(self) -> None:
+        """What lies outside of what the models know, a line a prompt; of many prompts the first and how many more."""
+        told = {}
+        for key in self.keys:
+            if key in self.lies.made and "remark" in (content := self.lies.made[key].content):
+                told[content["prompt"]] = content["remark"]["text"]
+        for remark in list(told.values())[:MOST_LISTED]:
+            print(f"note: {remark}", file=sys.stderr)
+        if len(told) > MOST_LISTED:
+            print(f"note: {self.folder / INDEX}: `remark` of all {len(told)} such prompts", file=sys.stderr)
+
     def _report(self) -> None:
         """A line a motion, of the first few: its first file, prompt, length, and the captions that helped."""
         made = [self.lies.made[key] for key in self.keys if key in self.lies.made]
@@ -187,6 +216,7 @@ class DemoRun:
             print(f"{shown}: {sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else ""))
         if len(made) > MOST_LISTED:
             print(f"{self.folder / 'result.json'}: all {self._count()}")
+        self._tell_remarks()
         for file in self._comparison().values():
             note = f", the first {MOST_COMPARED} of {len(self.keys)} motions" if len(self.keys) > MOST_COMPARED else ""
             print(f"{self.folder / file}: side by side{note}")

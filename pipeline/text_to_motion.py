@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,14 @@ from models.transformer.condition import Condition
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
+from models.vocabulary.known import Remark
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions
 from options.groups import RetrievalOptions
 from options.stages import TokenInputs
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_library, load_run
+from pipeline.remarks import Remarks
 from pipeline.runs import Runs
 from storage.row_store import digest, identity
 from utils.errors import UserError
@@ -55,6 +58,7 @@ class Motion:
         joints: (T, J, 3) float32, metres, y up.
         retrieved: (motion id, caption, score) of the motions that helped, best first.
         seed: what to pass to `generate` to get this motion again.
+        remark: what lies outside of the library in the prompt, `str` of it is one line; None: nothing does.
     """
 
     text: str
@@ -63,6 +67,7 @@ class Motion:
     joints: np.ndarray
     retrieved: RetrievedMotions
     seed: int
+    remark: Remark | None = None
 
 
 @dataclass(eq=False)
@@ -159,6 +164,13 @@ class TextToMotion:
         """K, of the transformer that reads most retrieved motions."""
         configs = [model.config for model in (self.masked, self.residual) if model is not None]
         return max((config.n_retrieved for config in configs if config.retrieved != "none"), default=0)
+
+    @cached_property
+    def remarks(self) -> Remarks | None:
+        """Says of prompts what they hold that the library does not; None without a library."""
+        if self.retriever is None or self.database is None:
+            return None
+        return Remarks(self.database, self.retriever, self.text_encoder)
 
     @property
     def fingerprint(self) -> str:
@@ -313,9 +325,10 @@ class TextToMotion:
         if self.residual is not None:
             codes = sample_residual(self.residual, base, condition, steps, settings)
         features = decode_motions(self.vq, codes, steps)
+        remarks = self.remarks.of(texts) if self.remarks else [None] * len(texts)
         return [
-            Motion(text, self.spec.format.fps, rows, features_to_joints(rows, self.spec.format), found, seed)
-            for text, rows, found, seed in zip(texts, features, described, seeds, strict=True)
+            Motion(text, self.spec.format.fps, rows, features_to_joints(rows, self.spec.format), found, seed, remark)
+            for text, rows, found, seed, remark in zip(texts, features, described, seeds, remarks, strict=True)
         ]
 
     @staticmethod

@@ -298,7 +298,7 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
 
     said: list[str] = []
     asked: list[str] = []
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         context = playwright.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=FLAGS, viewport={"width": 1280, "height": 900}
         )
@@ -320,6 +320,9 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
             "The prompt has 501 characters, at most 500 are read: shorten it."
         )
         assert page.locator("video").count() == 0
+
+        page.get_by_role("button", name="Words that are known").click()
+        expect(page.locator(".words")).to_contain_text("walks")
 
         prompt.fill("a person walks <b>forward</b>")
         button.click()
@@ -356,6 +359,11 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
                 name.startswith("a_person_walks_b_forward_b_0") and starts[kind] in (tmp_path / name).read_bytes()[:32]
             )
         assert len(list(tmp_path.iterdir())) == 6
+
+        assert page.locator(".remark").count() == 0
+        prompt.fill("a <i>backflip</i>")
+        button.click()
+        expect(page.locator(".result .remark")).to_contain_text("I do not know: backflip")
 
         for width in (1280, 400):
             page.set_viewport_size({"width": width, "height": 900})

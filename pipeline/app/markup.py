@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
+from models.vocabulary.known import Remark
+from models.vocabulary.words import grouped
 from pipeline.app.session import Neighbour, Result
 from utils.errors import UserError
 
@@ -15,6 +18,7 @@ DOWNLOADS = (  # file, what it is, how the downloaded file's name ends
     ("features.npy", "Features", "_features.npy"),
     ("viewer.html", "3D page", ".html"),
 )
+MOST_WORDS = 120  # of a kind that are shown
 EMPTY = """
 <div class="empty">
   <svg viewBox="0 0 48 48" aria-hidden="true"><circle cx="26" cy="8" r="4.5"/>
@@ -42,7 +46,7 @@ def show_result(result: Result) -> str:
     shown = sum(each.joints is not None for each in result.neighbours)
     return f"""
 <article class="result">
-  <header><h2>{escape(motion.text)}</h2><p>{" · ".join(facts)}</p></header>
+  <header><h2>{escape(motion.text)}</h2><p>{" · ".join(facts)}</p></header>{show_remark(motion.remark)}
   <iframe class="viewer{" with-others" if shown else ""}" title="3D view" sandbox="allow-scripts"
     src="{result_url(result, "viewer.html")}"></iframe>
   <div class="below">
@@ -52,6 +56,25 @@ def show_result(result: Result) -> str:
       <h3>Downloads</h3><nav class="downloads">{links}</nav></section>
   </div>
 </article>"""
+
+
+def show_remark(remark: Remark | None) -> str:
+    """What the models do not know of the prompt."""
+    if remark is None:
+        return ""
+    text = str(remark)
+    return f'<p class="remark" role="note">{escape(text[:1].upper() + text[1:])}</p>'
+
+
+def show_words(counts: Mapping[str, int]) -> str:
+    """The words that the library's captions hold, those of one kind together."""
+    kinds = (f"<h4>{escape(kind)}</h4><p>{_words(words)}</p>" for kind, words in grouped(counts).items())
+    return f'<div class="words">{"".join(kinds)}</div>'
+
+
+def _words(words: list[tuple[str, int]]) -> str:
+    shown = ", ".join(escape(word.split("/")[0]) for word, _ in words[:MOST_WORDS])
+    return f"{shown} and {len(words) - MOST_WORDS:,} more" if len(words) > MOST_WORDS else shown
 
 
 def show_error(error: UserError) -> str:

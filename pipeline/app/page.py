@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from models.configs import SamplingSettings
-from pipeline.app.markup import EMPTY, show_error, show_result
+from pipeline.app.markup import EMPTY, show_error, show_result, show_words
 from pipeline.app.requests import MAX_SEED
 from pipeline.app.session import AppSession
 from pipeline.app.visitors import VisitorLeft
@@ -117,6 +117,9 @@ def build_page(session: AppSession) -> gr.Blocks:
                     label="Length in seconds",
                     visible=not estimates,
                 )
+                if session.t2m.remarks is not None:
+                    with gr.Accordion("Words that are known", open=False, elem_id="words"):
+                        gr.HTML(show_words(session.t2m.remarks.vocabulary.counts))
                 with gr.Accordion("Sampling", open=False):
                     retrieval = gr.Checkbox(True, label="Use retrieved motions")
                     seed = gr.Number(

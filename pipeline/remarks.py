@@ -1,0 +1,80 @@
+"""What the models do not know of a prompt: their library's words, and its captions that are nearest in meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from models.rag.database import RAGDatabase
+from models.text.encoder import TextEncoder
+from models.text_encoder import build_text_encoder
+from models.vocabulary.known import Remark, Vocabulary
+from models.vocabulary.words import count_words
+from Part_TMR.retriever import Retriever
+from utils.errors import UserError
+
+MOTIONS, CAPTIONS = 8, 6  # that the retriever finds nearest, and of their captions those that are looked at closely
+MOST_COUNTED = 1 << 16  # captions, evenly spread; what is rarer than one in so many was hardly learned
+
+
+class Remarks:
+    """Says of prompts what lies outside of a library. It only informs: nothing is refused.
+
+    Args:
+        database: the library.
+        retriever: that embedded it.
+        text_encoder: taken if it is MiniLM, in whose space texts are compared; else that is loaded when it is needed.
+    """
+
+    def __init__(self, database: RAGDatabase, retriever: Retriever, text_encoder: TextEncoder) -> None:
+        self.database, self.retriever, self._given = database, retriever, text_encoder
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of the library's captions, or of as many of a very large one's as are counted at once."""
+        encoder = build_text_encoder("minilm", self._given.device, shared=self._given)
+        captions = self.database.entries.captions
+        counted = range(0, len(captions), -(-len(captions) // MOST_COUNTED))
+        return Vocabulary(count_words(captions[number] for number in counted), encoder)
+
+    def of(self, prompts: Sequence[str]) -> list[Remark | None]:
+        """A remark a prompt; None where all of it is known, or MiniLM, which compares texts, is missing."""
+        try:
+            _ = self.vocabulary
+        except UserError:
+            return [None] * len(prompts)
+        return [
+            self.vocabulary.remark(prompt, *near) for prompt, near in zip(prompts, self.nearest(prompts), strict=True)
+        ]
+
+    def nearest(self, prompts: Sequence[str]) -> list[tuple[str, float]]:
+        """The nearest caption of each prompt and their similarity, 1: the same.
+
+        The retriever, whose rows of all captions are there, finds candidates; the frozen space decides among them.
+        """
+        queries = self.retriever.encode_text(prompts)
+        found = self.database.search(queries, MOTIONS, by="text").indices.tolist()
+        candidates = [self._captions_near(query, motions) for query, motions in zip(queries, found, strict=True)]
+        # Encoded anew for every batch: a vector depends, to rounding, on its company, and a remark must not.
+        texts = list(dict.fromkeys([*prompts, *chain.from_iterable(candidates)]))
+        vectors = dict(zip(texts, self.vocabulary.encoder.encode(texts).cpu(), strict=True))
+        best = []
+        for prompt, texts in zip(prompts, candidates, strict=True):
+            similarity, place = (torch.stack([vectors[text] for text in texts]) @ vectors[prompt]).max(0)
+            best.append((texts[int(place)], float(similarity)))
+        return best
+
+    def _captions_near(self, query: Tensor, motions: list[int]) -> list[str]:
+        """The captions (of some motions) that the retriever finds nearest to a query (D,)."""
+        entries = self.database.entries
+        rows = [
+            row
+            for end, count in zip(entries.ends[motions], entries.counts[motions], strict=True)
+            for row in range(end - count, end)
+        ]
+        scores = self.database.embedded.text[rows].float() @ query.to(self.database.device)
+        return [entries.captions[rows[place]] for place in scores.topk(min(CAPTIONS, len(rows))).indices.tolist()]
