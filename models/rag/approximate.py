@@ -21,8 +21,7 @@ from utils.errors import UserError
 IndexKind = Literal["hnsw", "ivfpq"]
 
 HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 200, 128
-ROWS_PER_LIST = 64  # IVF: rows of one inverted list, on average, in a library of up to 65,536 rows
-LISTS_PER_ROOT = 4  # of larger ones the lists grow as the root of the rows, and learning them as the rows
+ROWS_PER_LIST = 64  # IVF: rows of one inverted list, on average
 TRAINING_ROWS_PER_LIST = 64
 LISTS_PROBED = 0.1  # share of the lists that a search looks into
 BYTES_PER_ROW = 64  # PQ: what is left of a row
@@ -66,7 +65,7 @@ class ApproximateRows:
             index = faiss.IndexHNSWFlat(width, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction = HNSW_BUILD
         else:
-            lists = max(1, min(count // ROWS_PER_LIST, round(LISTS_PER_ROOT * math.sqrt(count))))
+            lists = max(1, count // ROWS_PER_LIST)
             if count < 256 * 39:
                 raise UserError(
                     f"ivfpq learns its codes from at least {256 * 39:,} rows, the database has {count:,}: hnsw"
