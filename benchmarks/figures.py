@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 def spent(job: Callable[[], object]) -> tuple[float, float]:
     """Seconds on the clock and of the processor, that of processes which ended within included, of one call."""
-    clock, before = time.perf_counter(), os.times()
+    clock, before = time.perf_counter(), _processor()
     job()
-    return time.perf_counter() - clock, sum(os.times()[:4]) - sum(before[:4])
+    return time.perf_counter() - clock, _processor() - before
+
+
+def _processor() -> float:
+    return time.process_time() + sum(os.times()[2:4])
 
 
 def median_seconds(job: Callable[[], object], repeats: int) -> float:

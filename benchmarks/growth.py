@@ -1,140 +1,138 @@
-"""How cost grows: `python -m benchmarks.growth --preset mini` prints tables and writes a picture.
+"""How cost grows: `python -m benchmarks.growth --curves frames batch rows clips --picture_dir docs/images`.
 
-Work against the frames of a motion, motions made at once, and rows of a library. Beside each row stands what theory
-says: the exponent between it and the row before, where 1 is proportional. Attention over all cells makes generation
-steeper than proportional in the frames, but never steeper than 2; a batch and a library may not exceed 1.
+Against the frames of a motion, motions made at once, rows of a library and clips of a data set. Beside each line stands
+the exponent over the last factor of ten, where 1 is proportional, and the one that theory allows. Seconds are those of
+the processor, in brackets on the clock: other programs may be busy.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from benchmarks.commands import Preset
-from benchmarks.figures import table
+from benchmarks.curves import Cost, Curve, median_cost, save_picture
+from benchmarks.figures import spent
 from options.command_line import parse
 from options.groups import device_option
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 from utils.schema import option
+
+CURVES = ("frames", "batch", "rows", "clips")
+# Attention over all cells, and all that is proportional; what is made at once is made one after the other.
+GENERATION_THEORY = {"frames": 2.0, "batch": 1.0}
 
 
 @dataclass(frozen=True)
 class GrowthOptions:
     """python -m benchmarks.growth"""
 
+    curves: tuple[str, ...] = option(("frames", "batch"), f"of {', '.join(CURVES)}")
     preset: Preset = option("mini", "whose sizes; paper: the README's commands")
     frames: tuple[int, ...] = option((40, 80, 120, 160, 196, 400, 800), "frames of one motion", minimum=4)
     batches: tuple[int, ...] = option((1, 2, 4, 8, 16, 32), "motions at once", minimum=1)
-    repeats: int = option(3, "timed calls a row; the median counts", minimum=1)
-    picture: str | None = option(None, "PNG with the curves; none: no picture")
+    rows: tuple[int, ...] = option((1000, 10_000, 100_000, 1_000_000), "motions of a library", minimum=64)
+    index: Literal["none", "hnsw", "ivfpq"] = option("none", "of libraries of 10,000 to 100,000 rows (needs FAISS)")
+    even: bool = option(False, "rows without any structure: the worst case of an exact search")
+    clips: tuple[int, ...] = option((100, 1000, 10_000), "clips of a data set", minimum=32)
+    repeats: int = option(3, "timed generations a size; the median counts", minimum=1)
+    folder: str | None = option(None, "where libraries and data sets are written, one at a time; none: a temporary one")
+    picture_dir: str | None = option(None, "gets growth_CURVE.png; none: no pictures")
     gpu_id: str = device_option()
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Cost against one size.
-
-    Attributes:
-        title, size: what grows, and in what.
-        sizes: (n,).
-        gflop: (n,) counted, or empty.
-        seconds: (n,) median.
-    """
-
-    title: str
-    size: str
-    sizes: tuple[int, ...]
-    gflop: tuple[float, ...]
-    seconds: tuple[float, ...]
-
-    def table(self) -> str:
-        """Markdown: sizes, work, seconds, and the exponents from row to row."""
-        rows = []
-        for number, size in enumerate(self.sizes):
-            counted = (
-                [f"{self.gflop[number]:.3g}", exponent(self.sizes, self.gflop, number)] if self.gflop else ["-", "-"]
-            )
-            rows.append(
-                [f"{size:,}", *counted, f"{self.seconds[number]:.3g}", exponent(self.sizes, self.seconds, number)]
-            )
-        return table((self.size, "GFLOP", "exponent", "seconds", "exponent"), rows)
-
-
-def exponent(sizes: Sequence[float], costs: Sequence[float], number: int) -> str:
-    """The power of the size by which the cost rose since the row before."""
-    if not number:
-        return ""
-    return f"{math.log(costs[number] / costs[number - 1]) / math.log(sizes[number] / sizes[number - 1]):.2f}"
-
-
-def curve(
-    title: str,
-    size: str,
-    sizes: Sequence[int],
-    job_of: Callable[[int], Callable[[], object]],
-    device: Any,
-    repeats: int,
+def measured(
+    title: str, size: str, theory: dict[str, float], sizes: Sequence[int], costs_of: Callable[[int], dict[str, Cost]]
 ) -> Curve:
-    """Counts and times a job of every size."""
-    import statistics
-
-    from benchmarks.costs import count, synchronised
-
-    gflop, seconds = [], []
+    """The curve of what `costs_of` finds at every size, which is printed as soon as it is found."""
+    sizes, costs = sorted(set(sizes)), []
     for each in sizes:
-        job = job_of(each)
-        gflop.append(count(job).gflop)
-        seconds.append(statistics.median(synchronised(job, device) for _ in range(repeats)))
-    return Curve(title, size, tuple(sizes), tuple(gflop), tuple(seconds))
+        costs.append(costs_of(each))
+        print(f"{each:,} {size}: " + "; ".join(f"{name} {cost}" for name, cost in costs[-1].items()), flush=True)
+    return Curve(title, size, theory, tuple(sizes), tuple(costs))
 
 
-def save_picture(path: Path, curves: Sequence[Curve]) -> None:
-    """The curves on logarithmic axes, each beside a proportional line through its first point."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5 * len(curves), 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, each in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
-        proportional = [each.seconds[0] * size / each.sizes[0] for size in each.sizes]
-        axes.loglog(each.sizes, each.seconds, "o-", label="measured")
-        axes.loglog(each.sizes, proportional, "k--", linewidth=1, label="proportional")
-        axes.set(title=each.title, xlabel=each.size, ylabel="seconds")
-        axes.grid(alpha=0.3, which="both")
-        axes.legend()
-    figure.savefig(path, dpi=120)
-
-
-def main() -> None:
-    """Options -> curves -> tables and picture."""
-    options = parse(GrowthOptions, description=__doc__.splitlines()[0])
-
-    from functools import partial
-
+def generation(name: str, options: GrowthOptions) -> Curve:
+    """What motions cost against their frames, or against how many are made at once."""
+    from benchmarks.costs import count, synchronised
     from benchmarks.workloads import Generator
     from engine.schedule import seed_everything
     from utils.device import choose_device
 
-    device = choose_device(options.gpu_id)
+    device, generators = choose_device(options.gpu_id), {}
 
-    def of_frames(frames: int) -> Callable[[], object]:
+    def costs_of(size: int) -> dict[str, Cost]:
         seed_everything(0)
-        return partial(Generator(options.preset, 1, device, frames=frames), 1)
+        key = size if name == "frames" else max(options.batches)
+        if key not in generators:
+            generators.clear()
+            generators[key] = (
+                Generator(options.preset, 1, device, frames=size)
+                if name == "frames"
+                else Generator(options.preset, key, device)
+            )
+        generator, motions = generators[key], 1 if name == "frames" else size
+        counts = count(lambda: generator(motions))
+        times = [spent(lambda: synchronised(lambda: generator(motions), device)) for _ in range(options.repeats)]
+        return {"work, GFLOP": Cost(counts.gflop), "time, s": median_cost(times), "memory, MB": Cost(1e3 * counts.peak)}
 
-    seed_everything(0)
-    together = Generator(options.preset, max(options.batches), device)
-    curves = [
-        curve("one motion", "frames", options.frames, of_frames, device, options.repeats),
-        curve("motions at once", "motions", options.batches, partial(partial, together), device, options.repeats),
-    ]
-    for each in curves:
-        print(f"{each.title}\n{each.table()}\n", flush=True)
-    if options.picture:
-        save_picture(Path(options.picture), curves)
-        print(f"written: {options.picture}")
+    theory = dict.fromkeys(("work, GFLOP", "time, s", "memory, MB"), GENERATION_THEORY[name])
+    if name == "frames":
+        return measured(f"one motion, {options.preset}", "frames", theory, options.frames, costs_of)
+    return measured(f"motions at once, {options.preset}", "motions", theory, options.batches, costs_of)
+
+
+def library(options: GrowthOptions) -> Curve:
+    """What a library costs against its rows."""
+    from benchmarks import library_size
+    from benchmarks.gpu.stages import stage_options
+
+    width = stage_options("tmr", False, preset=options.preset).model.embed_dim
+
+    def costs_of(rows: int) -> dict[str, Cost]:
+        with place(options) as folder:
+            return library_size.measure(folder / "library", rows, width, options.even, options.index)
+
+    return measured(f"library, {width} wide", "motions", library_size.THEORY, options.rows, costs_of)
+
+
+def data_set(options: GrowthOptions) -> Curve:
+    """What a data set costs against its clips."""
+    from benchmarks import set_size
+
+    def costs_of(clips: int) -> dict[str, Cost]:
+        with place(options) as folder:
+            return set_size.measure(folder, clips)
+
+    return measured("data set", "clips", set_size.THEORY, options.clips, costs_of)
+
+
+@contextlib.contextmanager
+def place(options: GrowthOptions) -> Iterator[Path]:
+    """A folder for what is measured, removed when the block ends."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    """Options -> curves -> tables and pictures."""
+    options = parse(GrowthOptions, description=__doc__.splitlines()[0])
+    if unknown := [name for name in options.curves if name not in CURVES]:
+        raise UserError(f"--curves {unknown[0]}: must be some of {', '.join(CURVES)}")
+    kinds = {"rows": library, "clips": data_set}
+    for name in options.curves:
+        curve = kinds[name](options) if name in kinds else generation(name, options)
+        print(f"{curve.title} (load {os.getloadavg()[0]:.1f})\n{curve.table()}\n", flush=True)
+        if options.picture_dir:
+            path = Path(options.picture_dir) / f"growth_{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_picture(path, curve)
+            print(f"written: {path}\n", flush=True)
 
 
 if __name__ == "__main__":

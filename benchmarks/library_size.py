@@ -1,29 +1,23 @@
-"""What a library costs as it grows: `python -m benchmarks.retrieval --rows 1000 10000 100000 1000000 [--width 512]`.
-
-Synthetic motions of one caption each, with parts and base tokens, are written to a folder, opened in a process of its
-own and searched: alone, 64 queries at once, with takes left out. What is found is compared with all similarities.
-Times are the best of some, a query, on the clock and (in brackets) of the processor: other programs may be busy.
+"""What a library costs as it grows: synthetic motions of one caption each, written, opened in a process of its own, and
+searched: with its files not in memory, alone, 64 queries at once, and through an index. What is found is compared with
+all similarities.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from benchmarks.curves import Cost, in_own_process, median_cost, memory
+from benchmarks.figures import spent
 from models.rag.database import Embedded, Entry, RAGDatabase
-from models.rag.entries import Entries
+from models.rag.entries import ARRAYS, WHOLE, Entries
 from models.rag.writing import write
 
 FACTS = {
@@ -31,30 +25,27 @@ FACTS = {
     "dataset": "humanml3d",
     "tokenizer": {"name": "vq", "hash": "synthetic"},
 }
+THEORY = {
+    "writing, s": 1.0,
+    "opening, s": 1.0,
+    "opening and one query of cold files, s": 1.0,
+    "one query, s": 1.0,
+    "64 queries, s": 1.0,
+    "index, building, s": 1.5,
+    "index, one query, s": 1.0,
+    "index, 64 queries, s": 1.0,
+    "files, MB": 1.0,
+    "own memory, MB": 1.0,
+}
 PARTS, STEPS, TOP, TOGETHER = 6, 49, 10, 64
 PART_WIDTH = {128: 96, 512: 512}  # of the mini retriever, and of the paper's
+COMPLETE_ROWS = 1_000_000  # larger libraries have neither parts nor tokens, which are most of the bytes
+FEWEST_INDEXED, MOST_INDEXED = 10_000, 100_000  # beyond, learning an index takes minutes
 AT_ONCE = 1 << 14
 REPEATS = 7
 COMPARED = 4  # queries that are compared with all similarities, one after the other
-WORDS = [
-    "a",
-    "person",
-    "walks",
-    "turns",
-    "left",
-    "right",
-    "jumps",
-    "kicks",
-    "waves",
-    "slowly",
-    "quickly",
-    "forward",
-    "then",
-    "sits",
-    "down",
-    "and",
-    "up",
-]
+WORDS = ["a", "person", "walks", "turns", "left", "right", "jumps", "kicks", "waves", "slowly", "then", "sits", "up"]
+DIGITS = 8
 
 
 class Rows:
@@ -82,111 +73,103 @@ class Rows:
         return functional.normalize(rows @ self.axes, dim=-1)
 
 
-def motions(count: int) -> Iterator[Entry]:
-    """Motions of two a take and of one caption."""
-    rng = np.random.default_rng(0)
-    for start in range(0, count, AT_ONCE):
-        words = rng.integers(0, len(WORDS), (min(AT_ONCE, count - start), 10)).tolist()
-        for number, chosen in enumerate(words, start=start):
-            yield Entry(f"{number:08d}", f"take{number // 2:08d}", (" ".join(WORDS[word] for word in chosen),))
+def motions(count: int) -> Entries:
+    """Motions of two a take and of one caption, made as arrays: so many objects would take longer than the library."""
+    words = np.random.default_rng(0).integers(0, len(WORDS), (AT_ONCE, 10)).tolist()
+    texts = [" ".join(WORDS[word] for word in chosen).encode() for chosen in words]
+    chosen = np.arange(count) % AT_ONCE
+    captions = b"".join(texts) * (count // AT_ONCE) + b"".join(texts[: count % AT_ONCE])
+    letters = {"id": _numbers(count), "take": _numbers(-(-count // 2)), "caption": np.frombuffer(captions, np.uint8)}
+    ends = {name: DIGITS * np.arange(1, len(letters[name]) // DIGITS + 1) for name in ("id", "take")}
+    ends["caption"] = np.array([*map(len, texts)])[chosen].cumsum()
+    arrays = {f"{name}_bytes": value for name, value in letters.items()}
+    arrays |= {f"{name}_ends": value for name, value in ends.items()}
+    arrays |= {"take": np.arange(count) // 2, "frames": np.full((count, 2), WHOLE)}
+    return Entries(
+        {name: arrays[name].astype(kind, copy=False) for name, kind in ARRAYS.items()}, np.arange(count, dtype=np.int32)
+    )
+
+
+def _numbers(count: int) -> np.ndarray:
+    """The letters of 00000000, 00000001, ..."""
+    return (np.arange(count)[:, None] // 10 ** np.arange(DIGITS - 1, -1, -1) % 10 + ord("0")).astype(np.uint8).ravel()
 
 
 def make(folder: Path, count: int, width: int, even: bool) -> None:
     """Writes a library."""
-    draw, entries = Rows(width, even).draw, Entries.of(motions(count))
-    parts = torch.randn(AT_ONCE, PARTS, PART_WIDTH.get(width, width)).half()
+    draw, complete = Rows(width, even).draw, count <= COMPLETE_ROWS
+    parts = torch.randn(AT_ONCE, PARTS, PART_WIDTH.get(width, width) if complete else 1).half()
     tokens = torch.randint(0, 256, (AT_ONCE, STEPS, PARTS), dtype=torch.int16)
 
     def blocks() -> Iterator[Embedded]:
         for start in range(0, count, AT_ONCE):
             n = min(AT_ONCE, count - start)
-            block = tuple(Entry("", "", ("",)) for _ in range(n))
-            steps = torch.full((n,), STEPS, dtype=torch.int16)
-            yield Embedded(block, draw(n), draw(n), parts[:n], tokens[:n], steps)
+            coded = (tokens[:n], torch.full((n,), STEPS, dtype=torch.int16)) if complete else ()
+            yield Embedded((Entry("", "", ("",)),) * n, draw(n), draw(n), parts[:n], *coded)
 
-    write(folder, FACTS, entries, blocks())
-
-
-def memory() -> tuple[float, float]:
-    """Megabytes of this process: its own, and pages of files, which the system takes back when it needs them."""
-    told = Path("/proc/self/status").read_text()
-    value = {line.split(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith("Rss")}
-    return int(value["RssAnon"]) / 1024, int(value["RssFile"]) / 1024
+    facts = FACTS if complete else {name: value for name, value in FACTS.items() if name != "tokenizer"}
+    write(folder, facts, motions(count), blocks())
 
 
-def best(job: Callable[[], object], queries: int = 1) -> str:
-    """The best of some calls, milliseconds a query on the clock and of the processor."""
-    clock, processor = [], []
-    for _ in range(REPEATS):
-        started, used = time.perf_counter(), time.process_time()
-        job()
-        clock.append(time.perf_counter() - started)
-        processor.append(time.process_time() - used)
-    return f"{1000 * min(clock) / queries:.2f} ({1000 * min(processor) / queries:.2f}) ms"
+def measure(folder: Path, count: int, width: int, even: bool, index: str) -> dict[str, Cost]:
+    """The costs of a library, which is written into a folder that is not there yet.
+
+    Args:
+        index: kind of the index that is built and searched too; `none`: none.
+    """
+    clock, processor = spent(lambda: make(folder, count, width, even))
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    costs = {"writing, s": Cost(processor, clock), "files, MB": Cost(size)}
+    costs |= in_own_process(_cold, folder, width, even)
+    kind = index if FEWEST_INDEXED <= count <= MOST_INDEXED else "none"
+    return costs | in_own_process(_ask, folder, width, even, kind)
 
 
-def ask(folder: Path, width: int, even: bool) -> dict[str, str]:
-    """Opens a library and searches it."""
-    before = memory()
-    started = time.perf_counter()
-    library = RAGDatabase.load(folder, "synthetic")
-    figures = {"opened in": f"{time.perf_counter() - started:.2f} s", "memory": grown(before)}
+def _queries(width: int, even: bool) -> torch.Tensor:
     rows = Rows(width, even)
     rows.generator.manual_seed(2)
-    queries = rows.draw(TOGETHER)
-    started = time.perf_counter()
-    library.search(queries[:1], TOP)
-    figures["first search"] = f"{1000 * (time.perf_counter() - started):.0f} ms"
-    for by in ("both", "motion", "text"):
-        library.search(queries[:1], TOP, by=by)
-        figures[f"alone, by {by}"] = best(lambda by=by: library.search(queries[:1], TOP, by=by))
+    return rows.draw(TOGETHER)
+
+
+def _cold(folder: Path, width: int, even: bool) -> dict[str, Cost]:
+    """Opens a library whose files the system has to read from the disk, and searches once."""
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    query = _queries(width, even)[:1]
+    clock, processor = spent(lambda: RAGDatabase.load(folder, "synthetic").search(query, TOP))
+    return {"opening and one query of cold files, s": Cost(processor, clock)}
+
+
+def _ask(folder: Path, width: int, even: bool, index: str) -> dict[str, Cost]:
+    """Opens a library and searches it."""
+    before, opened = memory()[0], []
+    clock, processor = spent(lambda: opened.append(RAGDatabase.load(folder, "synthetic")))
+    (library,) = opened
+    costs = {"opening, s": Cost(processor, clock), "own memory, MB": Cost(max(memory()[0] - before, 0.1))}
+    queries = _queries(width, even)
     found = library.search(queries, TOP)
-    figures["in 64"] = best(lambda: library.search(queries, TOP), TOGETHER)
-    takes = [library.entries[row].take for row in found.indices[:, 0].tolist()]
-    figures["in 64, best takes left out"] = best(lambda: library.search(queries, TOP, takes), TOGETHER)
-    figures["gather of 10"] = best(lambda: library.gather(found.indices[:1]))
-    figures["memory then"] = grown(before)
-    read = library.rows("both").read
-    starts = range(0, len(library), AT_ONCE)
-    scores = torch.cat([read(slice(start, start + AT_ONCE)) @ queries[:COMPARED].T for start in starts]).T.topk(TOP)
-    equal = (scores.values - found.scores[:COMPARED]).abs().max() < 1e-6
-    figures["as all similarities say"] = "yes" if equal else "NO"
-    return figures
+    read, starts = library.rows("both").read, range(0, len(library), AT_ONCE)
+    best = torch.full((COMPARED, TOP), -torch.inf)
+    for start in starts:
+        near = queries[:COMPARED] @ read(slice(start, start + AT_ONCE)).T
+        best = torch.cat([best, near], dim=1).topk(TOP, dim=1).values
+    if (best - found.scores[:COMPARED]).abs().max() > 1e-6:
+        raise SystemExit(f"{folder}: a search does not find what all similarities say")
 
+    def searched(library: RAGDatabase, name: str) -> dict[str, Cost]:
+        parts = {
+            "one query": partial(library.search, queries[:1], TOP),
+            "64 queries": partial(library.search, queries, TOP),
+        }
+        return {f"{name}{label}, s": median_cost([spent(job) for _ in range(REPEATS)]) for label, job in parts.items()}
 
-def grown(before: tuple[float, float]) -> str:
-    """What memory has grown by."""
-    own, mapped = (now - then for now, then in zip(memory(), before, strict=True))
-    return f"{own:.0f} MB own, {mapped:.0f} MB of files"
-
-
-def main() -> None:
-    """One row of the table a size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--even", action="store_true", help="rows without any structure: the worst case")
-    parser.add_argument("--folder", help="where the libraries are written; none: a temporary folder")
-    parser.add_argument("--ask", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.ask:
-        print(json.dumps(ask(Path(options.folder), options.width, options.even)))
-        return
-    print(f"{options.width} wide, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
-    for count in options.rows:
-        with tempfile.TemporaryDirectory(dir=options.folder) as place:
-            folder = Path(place) / "library"
-            started = time.perf_counter()
-            make(folder, count, options.width, options.even)
-            built = time.perf_counter() - started
-            size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-            command = [sys.executable, "-m", "benchmarks.library_size", "--ask", "--folder", str(folder)]
-            command += ["--width", str(options.width), *(["--even"] if options.even else [])]
-            figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{count:,} rows: {size:,.0f} MB written in {built:.1f} s, the process took {peak:,.0f} MB at most")
-        print("".join(f"    {name}: {value}\n" for name, value in figures.items()), end="", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    costs |= searched(library, "")
+    if index != "none":
+        built = []
+        clock, processor = spent(lambda: built.append(library.with_index(index)))
+        costs["index, building, s"] = Cost(processor, clock)
+        costs |= searched(built[0], "index, ")
+        print(f"{len(library):,} rows, {index}: recall of the first {TOP} {built[0].index.recall(queries, TOP):.3f}")
+    return costs

@@ -1,16 +1,15 @@
-"""What retrieval costs: `python -m benchmarks.retrieval` prints times, and their ratios to a plain matrix product;
-with `--rows 1000 1000000` what libraries of such sizes cost, see `benchmarks.library_size`."""
+"""What retrieval costs: `python -m benchmarks.retrieval` prints times, and their ratios to a plain matrix product.
+
+What libraries of other sizes cost: `python -m benchmarks.growth --curves rows`."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from benchmarks import library_size
 from benchmarks.figures import median_seconds
 from engine.retriever_task import CaptionTexts, RetrieverTask
 from models.configs import PartTMRConfig
@@ -121,8 +120,6 @@ def training() -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    if len(sys.argv) > 1:
-        sys.exit(library_size.main())
     search()
     building()
     training()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,5 +32,18 @@ def map_on_cores(function: Callable[[Item], Result], items: Sequence[Item], devi
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Within the block PyTorch works with this thread alone: cores that share many short operations wait for each other
+    after each, awake, and for milliseconds where another program has one of them.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)

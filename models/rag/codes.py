@@ -18,8 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.threads import one_core
+
 GROUP = 64  # rows that share the bounds of what their codes lost
-ROWS_AT_ONCE = 1 << 16  # a multiple of GROUP
+ROWS_AT_ONCE = 1 << 16  # that are encoded; a multiple of GROUP
+SCORES_AT_ONCE = 1 << 19  # products with codes held by one core: what stays in its cache
 SAMPLE = 1 << 16  # rows that decide the axes
 BEYOND = 0.015  # share of the rows' squared length that may lie beyond the axes
 AXES_STEP = 32
@@ -120,6 +123,10 @@ class Codes:
             needed: rows; at most G.
             excluded: rows that do not count, ascending, and for which query each.
         """
+        with one_core():
+            yield from self._candidates(queries, needed, excluded)
+
+    def _candidates(self, queries: Tensor, needed: int, excluded: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
         along = queries @ self.axes
         beyond = (queries - along @ self.axes.T).norm(dim=1)
         coarse, fine, unit, rest = _codes_of(along * self.steps)
@@ -128,8 +135,9 @@ class Codes:
         # Each query beside its second code, so that one pass through the rows serves both.
         both = torch.cat([coarse, fine]).T.contiguous()
         best = torch.empty(self.groups, len(queries))
-        for start in range(0, len(self.codes), ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, len(self.codes))
+        at_once = max(1, SCORES_AT_ONCE // both.shape[1] // GROUP) * GROUP
+        for start in range(0, len(self.codes), at_once):
+            stop = min(start + at_once, len(self.codes))
             near = self._near(self.codes[start:stop], both)
             here = slice(*torch.searchsorted(excluded[0], torch.tensor([start, stop])).tolist())
             near[excluded[0][here] - start, excluded[1][here]] = -torch.inf

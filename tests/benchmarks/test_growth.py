@@ -2,44 +2,100 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks.growth import Curve, curve, exponent, main, save_picture
+from benchmarks import library_size
+from benchmarks.curves import Cost, Curve, save_picture
+from benchmarks.growth import GrowthOptions, generation, main
+from models.rag import database, writing
+from models.rag.database import RAGDatabase
 
 
-def test_exponents() -> None:
-    assert [exponent((1, 2, 4), (3.0, 6.0, 24.0), number) for number in range(3)] == ["", "1.00", "2.00"]
+def of_squares(theory: float, *sizes: int) -> Curve:
+    """A cost that grows as the square of the size, and one that was measured once."""
+    costs = [{"work, s": Cost(3.0 * size**2, 1.0)} for size in sizes]
+    costs[0]["once, MB"] = Cost(1.0)
+    return Curve("squares", "rows", {"work, s": theory, "once, MB": 1.0}, sizes, tuple(costs))
 
 
-def test_counts_every_size() -> None:
-    def square(size: int):
-        matrix = torch.ones(size, size)
-        return lambda: matrix @ matrix
-
-    found = curve("product", "rows", (16, 32), square, torch.device("cpu"), repeats=1)
-    assert found.gflop == (2 * 16**3 / 1e9, 2 * 32**3 / 1e9)
-    assert "| 32 | 6.55e-05 | 3.00 |" in found.table()
+def test_exponents_over_the_last_factor_of_ten() -> None:
+    curve = of_squares(1.0, 1, 2, 30, 100)
+    assert curve.exponent("work, s") == pytest.approx(2)
+    assert np.isnan(curve.exponent("once, MB"))
+    early = Curve("late", "rows", {"a, s": 1.0}, (1, 10, 100), tuple({"a, s": Cost(cost)} for cost in (1.0, 5.0, 50.0)))
+    assert early.exponent("a, s") == pytest.approx(1)
 
 
-def test_writes_a_picture(tmp_path: Path) -> None:
-    save_picture(tmp_path / "growth.png", [Curve("a", "b", (1, 2), (), (1.0, 2.0))] * 2)
-    assert (tmp_path / "growth.png").stat().st_size > 1000
+def test_what_is_steeper_than_its_theory_is_told() -> None:
+    assert of_squares(1.0, 1, 2).steeper == ["work, s"] and "| **2.00** | 1 |" in of_squares(1.0, 1, 2).table()
+    assert not of_squares(2.0, 1, 2).steeper and "| 3 (1) | 12 (1) | 2.00 | 2 |" in of_squares(2.0, 1, 2).table()
 
 
-def test_generation_grows_by_theory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    sizes = ["--frames", "40", "80", "--batches", "1", "2"]
-    monkeypatch.setattr("sys.argv", ["growth", *sizes, "--repeats", "1"])
-    main()
-    one, together = capsys.readouterr().out.split("motions at once")[:2]
-    rows = [
-        [float(cell.strip() or 0) for cell in line.split("|")[1:4]]
-        for line in one.splitlines()
-        if line[:3] in ("| 4", "| 8")
-    ]
-    for (_, less, _), (_, more, power) in itertools.pairwise(rows):
-        assert less < more and 1 <= power < 1.6
-    assert "| 2 |" in together
+def test_writes_a_small_picture(tmp_path: Path) -> None:
+    save_picture(tmp_path / "growth.png", of_squares(1.0, 1, 2, 30))
+    assert 1000 < (tmp_path / "growth.png").stat().st_size < 60_000
+
+
+def test_generation_grows_by_theory() -> None:
+    options = GrowthOptions(frames=(40, 80, 120), batches=(1, 2), repeats=1, gpu_id="-1")
+    together = generation("batch", options)
+    assert together.exponent("work, GFLOP") == pytest.approx(1, abs=0.02)
+    alone = generation("frames", options)
+    work = [cost.amount for cost in alone.line("work, GFLOP")[1]]
+    assert 1 < alone.exponent("work, GFLOP") < 1.6
+    # Proportional and quadratic parts and nothing else: the third difference of four is that of a line through zero.
+    square, straight, _ = np.polyfit([0, *alone.sizes], [0, *work], 2)
+    assert square > 0 and straight > 0
+    assert np.allclose(np.outer(alone.sizes, [straight]).ravel() + square * np.square(alone.sizes), work, rtol=0.01)
+
+
+def test_a_row_of_a_library_takes_as_many_bytes_whatever_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (writing, database):
+        monkeypatch.setattr(module, "LARGE", 100)
+    bytes_a_row = []
+    for count in (2000, 8000):
+        folder = tmp_path / str(count)
+        library_size.make(folder, count, 16, even=False)
+        bytes_a_row.append(sum(path.stat().st_size for path in folder.iterdir()) / count)
+    assert bytes_a_row[0] == pytest.approx(bytes_a_row[1], rel=0.02)
+    assert RAGDatabase.load(tmp_path / "8000").in_files
+
+
+def test_made_entries_are_those_of_a_library() -> None:
+    entries = library_size.motions(library_size.AT_ONCE + 3)
+    last = entries[len(entries) - 1]
+    assert (last.id, last.take) == ("00016386", "00008193") and last.captions == entries[2].captions
+    assert entries.motions_of("00008193") == [16386]
+
+
+def test_searches_by_codes_leave_the_threads_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (writing, database):
+        monkeypatch.setattr(module, "LARGE", 100)
+    library_size.make(tmp_path / "library", 4000, 16, even=False)
+    library, threads = RAGDatabase.load(tmp_path / "library"), torch.get_num_threads()
+    used = []
+    near = type(library.rows("both").codes)._near
+    monkeypatch.setattr(
+        "models.rag.codes.Codes._near",
+        staticmethod(lambda *given: used.append(torch.get_num_threads()) or near(*given)),
+    )
+    torch.set_num_threads(3)
+    try:
+        library.search(library_size.Rows(16, False).draw(1), 1)
+        assert used and set(used) == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from utils.errors import UserError
+
+    monkeypatch.setattr("sys.argv", ["growth", "--curves", "heights"])
+    with pytest.raises(UserError, match="--curves heights: must be some of frames, batch, rows, clips"):
+        main()
