@@ -12,7 +12,8 @@ from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 
-MOTION_SUFFIXES = (".npy", ".npz", ".bvh")  # of files with one name the first is the motion, others are exports of it
+# Of files with one name the first is the motion, others are exports of it.
+MOTION_SUFFIXES = (".npy", ".npz", ".amc", ".bvh")
 NOT_MOTIONS = ("features.npy", "Mean.npy", "Std.npy")  # lie beside joints in our own and in published folders
 INDEX = "result.json"  # what the demo says of its motions
 
@@ -24,7 +25,7 @@ def is_motion(path: Path) -> bool:
 
 
 def motion_paths(folder: Path | str, meshes: bool = False) -> dict[str, Path]:
-    """The motion files of a folder by a name of their own: every .npy, .npz and .bvh in it, every joints.npy below it.
+    """The motion files of a folder by a name of their own: those in it, and every joints.npy below it.
 
     Args:
         folder: where they lie.
