@@ -10,6 +10,7 @@ from PIL import Image
 
 from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet
+from data.prepare.index import Index, read_index
 from data.prepare.report import long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
 from options.command_line import own_command
@@ -32,7 +33,8 @@ def prepare_dataset(options: PrepareOptions) -> int:
         UserError: a folder or a setting is wrong, or no clip is usable.
     """
     command = own_command()
-    captions = read_captions(options)
+    index = read_index(Path(options.humanml3d_index)) if options.humanml3d_index is not None else None
+    captions = read_captions(options, index)
     identity = options.identity
     if (joint_map := options.reading.joint_map) is not None:
         load_joint_map(joint_map, options.form)
@@ -41,6 +43,7 @@ def prepare_dataset(options: PrepareOptions) -> int:
     job = Preparation(
         motions=Path(options.motion_dir),
         captions=captions,
+        index=index,
         out=Path(options.out),
         clips=options.clip_settings,
         splits=options.split_settings,
@@ -77,13 +80,13 @@ def prepare_dataset(options: PrepareOptions) -> int:
     return 1 if outcome.refused else 0
 
 
-def read_captions(options: PrepareOptions) -> CaptionSet:
-    """All captions that the options name.
+def read_captions(options: PrepareOptions, index: Index | None = None) -> CaptionSet:
+    """All captions that the options name, of the clips of an index if there is one.
 
     Raises:
         UserError: a folder or file is missing or unreadable.
     """
-    found = CaptionSet()
+    found = CaptionSet(None if index is None else index.names)
     if options.text_dir is not None:
         path = Path(options.text_dir)
         (found.read_table if path.is_file() else found.read_folder)(path)

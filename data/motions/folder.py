@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.files import MESH_SUFFIX, SMPL_SUFFIX, read_json
+from utils.acclaim import skeleton_path
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
@@ -22,6 +23,14 @@ def is_motion(path: Path) -> bool:
     """Whether a file may be a motion, by its name."""
     name = path.name
     return path.suffix.lower() in MOTION_SUFFIXES and name not in NOT_MOTIONS and not name.startswith(".")
+
+
+def companions(path: Path) -> list[Path]:
+    """The files without which a motion file means nothing: the skeleton of an .amc, if there is one."""
+    try:
+        return [skeleton_path(path)] if path.suffix.lower() == ".amc" else []
+    except UserError:
+        return []
 
 
 def motion_paths(folder: Path | str, meshes: bool = False) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from data.motions.smpl import BodyShape
 from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
-from data.prepare.sources import Source
+from data.prepare.sources import INDEX_FPS, Source
 from data.specs import DatasetSpec
 from storage.arrays import write_array
 from storage.files import atomic_path
@@ -104,8 +104,9 @@ def _make_clip(
     job: ClipJob, blank: Record, out: Path, settings: ClipSettings, bodies: Mapping[str, BodyShape]
 ) -> Record:
     motion = reader_of(settings, bodies).read(job.source.path)
-    remarks = [*motion.remarks, *check_motion(motion.joints, settings)]
-    joints = canonicalize(motion.joints, settings.form)
+    cut, late = cropped(motion.joints, job.source.crop, settings.fps)
+    remarks = [*motion.remarks, *late, *check_motion(cut, settings)]
+    joints = canonicalize(cut, settings.form)
     features = joints_to_features(joints, settings.form)
     if not np.isfinite(features).all():
         raise UserError("NaN: the features of this motion are not finite")
@@ -138,6 +139,23 @@ def _make_clip(
         digest=hashlib.sha256(features.tobytes()).hexdigest()[:20],
         remarks=(*remarks, *dropped),
     )
+
+
+def cropped(joints: np.ndarray, crop: tuple[int, int | None] | None, fps: float) -> tuple[np.ndarray, list[str]]:
+    """The frames of joints (T, J, 3) that an index's crop means, and a remark if it ends a little after they do.
+
+    Raises:
+        UserError: it ends much later, or begins after their end.
+    """
+    if crop is None:
+        return joints, []
+    first, last = (len(joints) if frame is None else round(frame / INDEX_FPS * fps) for frame in crop)
+    there = len(joints) / fps * INDEX_FPS
+    told = f"frames {crop[0]} to {crop[1] or 'the end'} at {INDEX_FPS:g} fps, the take has {there:.0f}"
+    if first >= len(joints) or last > len(joints) + TOLERATED_SECONDS * fps:
+        raise UserError(f"crop past the end: {told}")
+    late = [f"the crop ends after the take: {told}"] if last > len(joints) + fps / INDEX_FPS else []
+    return joints[first:last], late
 
 
 def write_clip(out: Path, clip_id: str, joints: np.ndarray, features: np.ndarray, captions: list[Caption]) -> None:

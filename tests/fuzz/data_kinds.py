@@ -43,7 +43,7 @@ from options.stages import (
 from pipeline.prompts import read_requests
 from storage.arrays import read_arrays
 from storage.files import read_bytes, write_json
-from tests.data.prepare.bodies import SKELETON, named_like, walking_body, write_bvh
+from tests.data.prepare.bodies import SKELETON, named_like, walking_body, write_amc, write_bvh
 from tests.fuzz.kinds import Kind
 from tests.fuzz.mutations import BYTES, JSON, NPY, NPZ, TEXT
 from tests.own_skeleton import content as studio
@@ -68,6 +68,14 @@ def _bvh(folder: Path) -> list[Path]:
         write_bvh(folder / "a.bvh", named_like(body, "mixamo"), 20),
         write_bvh(folder / "b.bvh", body, 30, order="XYZ", all_positions=True, metres=1),
     ]
+
+
+def _amc(folder: Path) -> list[Path]:
+    return [write_amc(folder / "01_01.amc", walking_body(2.5)), folder / "01.asf"]
+
+
+def _prepare_amc(path: Path) -> object:
+    return _prepare_clip(path.with_name("01_01.amc"))
 
 
 def _joints(folder: Path) -> list[Path]:
@@ -318,6 +326,7 @@ def _parsed(read: partial) -> object:
 
 KINDS = (
     Kind("bvh", _bvh, _prepare_clip, TEXT, 4),
+    Kind("amc and asf", _amc, _prepare_amc, TEXT, 4),
     Kind("joints npy", _joints, _prepare_clip, NPY, 3),
     Kind("motion npz", _archives, _prepare_clip, NPZ, 5),
     Kind("mesh", _mesh, _figure, NPY + NPZ, 2),
