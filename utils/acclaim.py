@@ -25,12 +25,14 @@ def skeleton_path(path: Path) -> Path:
     Raises:
         UserError: there is none, or it is not told which.
     """
-    found = {each.stem.lower(): each for each in sorted(path.parent.glob("*")) if each.suffix.lower() == ".asf"}
-    subject = path.stem.lower().partition("_")[0]
-    chosen = found.get(path.stem.lower()) or found.get(subject) or (*found.values(), None)[0]
-    if chosen is None or (len(found) > 1 and chosen.stem.lower() not in (path.stem.lower(), subject)):
-        raise UserError(f"{path}: no skeleton: put its {path.stem.partition('_')[0]}.asf into the same folder")
-    return chosen
+    subject = path.stem.partition("_")[0]
+    for name in (f"{stem}{suffix}" for stem in (path.stem, subject) for suffix in (".asf", ".ASF")):
+        if (own := path.with_name(name)).is_file():
+            return own
+    found = [each for each in path.parent.glob("*") if each.suffix.lower() == ".asf"]
+    if len(found) != 1:
+        raise UserError(f"{path}: no skeleton: put its {subject}.asf into the same folder")
+    return found[0]
 
 
 def read_amc(path: Path, fps: float) -> Hierarchy:
