@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,14 @@ from PIL import Image
 from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet
 from data.prepare.index import Index, read_index
-from data.prepare.report import long_clips, markdown, report_of
+from data.prepare.report import group_of, long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
 from options.command_line import own_command
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
 from storage.arrays import read_array
 from storage.files import atomic_path, file_hash, write_json
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from visualization.sequence import render_sequence
 
 TILE = (480, 300)  # pixels of a clip on the contact sheet
@@ -132,7 +133,9 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
     if report["longer_than_max_frames"]:
         print(f"note: {long_clips(report)}")
-    noted = [f"{len(outcome.refused):,} refused"] if outcome.refused else []
+    groups = Counter(group_of(each.reason) for each in outcome.refused).most_common()
+    why = listed([f"{group} {count:,}" for group, count in groups], ", ", 4)
+    noted = [f"{len(outcome.refused):,} refused ({why})"] if groups else []
     noted += [f"{len(outcome.remarks):,} remark{'s' * (len(outcome.remarks) > 1)}"] if outcome.remarks else []
     if noted:
         print(f"{', '.join(noted)}: see {outcome.out / 'report.md'}")

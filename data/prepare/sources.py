@@ -9,7 +9,7 @@ from pathlib import Path
 from data.motions.folder import MOTION_SUFFIXES, companions, is_motion
 from utils.errors import UserError
 
-INDEX_FPS = 20.0  # of the frames that HumanML3D's index counts
+INDEX_FPS, INDEX_PIECE = 20.0, 200  # frames a second that HumanML3D's index counts, and in its longest clips
 # A split file's lines are separated by blanks, `@` starts a crop in a clip's id.
 _UNFIT = re.compile(r"[\s@#/\\:*?\"<>|\x00-\x1f\x7f]+")
 

@@ -61,14 +61,14 @@ def takes(folder: Path) -> Path:
 
 def test_clips_are_the_crops_of_the_takes(tmp_path: Path) -> None:
     """Whatever the rate, frames of the index are a twentieth of a second; clips of one take stay in one split."""
-    lines = ["CMU/01/01_01_poses.npy,40,140,000001.npy", "CMU/60/60_01_poses.npy,41,141,000002.npy"]
+    lines = ["CMU/01/01_01_poses.npy,20,220,000001.npy", "CMU/60/60_01_poses.npy,41,241,000002.npy"]
     lines += ["CMU/01/01_01_poses.npy,140,-1,000003.npy", "KIT/3/walk_poses.npy,0,100,000004.npy"]
     code, report = run(takes(tmp_path), rows(*lines, "humanact12/humanact12/P01.npy,0,-1,000005.npy"))
     assert code == 0 and report["sources"]["kinds"] == {"amc": 3}
     assert report["sources"]["frame_rates"] == {"120.0": 2, "60.0": 1}
     assert report["remarks"] == [{"name": "", "remark": "rows of the index that are not CMU's: KIT 1, humanact12 1"}]
     whole = walking_body(12.0, 20).joints()
-    for name, first, last in (("000001", 40, 140), ("000002", 41, 141), ("000003", 140, 241)):
+    for name, first, last in (("000001", 20, 220), ("000002", 41, 241), ("000003", 140, 241)):
         joints = np.load(tmp_path / "out" / "new_joints" / f"{name}.npy")
         np.testing.assert_allclose(joints, canonicalize(whole[first:last]), atol=2e-3)
     found, _ = find_takes(read_index(tmp_path / "index.csv"), tmp_path / "cmu")
@@ -114,7 +114,7 @@ def test_every_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     for take, seed in (("03_01", 3), ("18_01", 1), ("04_01", 4)):
         write_amc(folder / take[:2] / f"{take}.amc", walking_body(6.0, 120, seed))
     (folder / "04" / "04.asf").unlink()
-    good = "CMU/01/01_01_poses.npy,40,140,000001.npy"
+    good = "CMU/01/01_01_poses.npy,40,140,000001.npy"  # the index ends the take there
     late = "CMU/01/01_01_poses.npy,140,250,000002.npy"
     code, report = run(tmp_path, rows(good, late, *BAD))
     assert code == 1 and report["clips"]["taken"] == 2
@@ -123,7 +123,9 @@ def test_every_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         expected = words.format(cmu=tmp_path / "cmu")
         assert sum(expected in reason for reason in refused) == 1, (expected, refused)
     assert len(refused) == len(BAD)
-    assert any("the crop ends after the take: frames 140 to 250" in each["remark"] for each in report["remarks"])
+    remarks = [each["remark"] for each in report["remarks"]]
+    assert any("is its frame rate true? frames 40 to 140 at 20 fps, the take has 241" in each for each in remarks)
+    assert any("the crop ends after the take: frames 140 to 250" in each for each in remarks)
     code, report = run(tmp_path, rows(good, late, *BAD), "--source_fps", "120", "--restart")
     assert report["clips"]["taken"] == 3 and not any("unknown rate" in each["reason"] for each in report["refused"])
 
@@ -144,7 +146,7 @@ def test_mirrored_copies_and_split_files_of_humanml3d(tmp_path: Path) -> None:
     takes(tmp_path)
     for split, names in {"train": "000001 M000001 777777 M777777", "val": "000002 000003 M000003", "test": ""}.items():
         (tmp_path / f"{split}.txt").write_text("\n".join(names.split()))
-    lines = ["CMU/01/01_01_poses.npy,0,100,000001.npy", "CMU/60/60_01_poses.npy,50,150,000002.npy"]
+    lines = ["CMU/01/01_01_poses.npy,0,200,000001.npy", "CMU/60/60_01_poses.npy,41,241,000002.npy"]
     lines.append("CMU/02/02_01_poses.npy,0,100,000003.npy")
     code, report = run(tmp_path, rows(*lines), "--mirror", "--split_dir", str(tmp_path))
     assert code == 1 and {split: row["clips"] for split, row in report["splits"].items()} == {
