@@ -180,66 +180,45 @@ def _node(name: str, parent: int, bone: _Bone, column: int, radians: bool) -> No
 
 def _values(lines: list[str], skeleton: _Skeleton) -> np.ndarray:
     """(T, columns) of an .amc file, angles in degrees. Raises ValueError that says what is wrong."""
-    radians, places = skeleton.radians, []
-    for place, line in enumerate(lines):
-        text = line.strip()
-        if text.startswith(":") and not places:
-            radians = _UNITS.get(text[1:].lower(), radians)
-        elif text and not text.startswith("#"):
-            places.append(place)
-    body = [lines[place] for place in places]
-    size = next((place for place, line in enumerate(body[1:], start=1) if line.strip().isdecimal()), len(body))
-    moving = {node.name: node for node in skeleton.nodes if node.channels}
-    order = [line.split()[0] for line in body[1:size]]
+    moving = {node.name: len(node.channels) for node in skeleton.nodes if node.channels}
+    radians, first, frames, starts = skeleton.radians, 0, [], []
+    for number, line in enumerate(lines, start=1):
+        name, *words = line.split() or ["#"]
+        if name.startswith("#"):
+            continue
+        if name.startswith(":") and not frames:
+            radians = _UNITS.get(name[1:].lower(), radians)
+        elif name.isdecimal():
+            if words or len(name) > 9 or (frames and int(name) != first + len(frames)):
+                raise ValueError(f"line {number}: {line.strip()[:40]!r} is not the number of the next frame")
+            first = first if frames else int(name)
+            frames.append({})
+            starts.append(number)
+        elif not frames:
+            raise ValueError(f"line {number}: {name[:40]!r} stands where the first frame's number should")
+        elif name not in moving or name in frames[-1]:
+            raise ValueError(f"line {number}: {name[:40]!r} is no bone that moves, or is there twice")
+        elif len(words) != moving[name]:
+            raise ValueError(f"line {number}: bone {name} has {len(words)} numbers, the skeleton has {moving[name]}")
+        else:
+            frames[-1][name] = words
+    if not frames:
+        raise ValueError("there is no frame")
+    for number, frame in zip(starts, frames, strict=True):
+        if len(frame) < len(moving):
+            missing = next(name for name in moving if name not in frame)
+            raise ValueError(f"line {number}: the frame lacks bone {missing[:40]}")
     try:
-        frames, rest = divmod(len(body), size or 1)
-        if (
-            not frames
-            or rest
-            or sorted(order) != sorted(moving)
-            or any(int(line) != int(body[0]) + frame for frame, line in enumerate(body[::size]))
-        ):
-            raise ValueError("there is no frame")
-        values = np.empty((frames, sum(len(node.channels) for node in moving.values())))
-        for place, name in enumerate(order, start=1):
-            columns = sorted(column for *_, column in moving[name].channels)
-            words = " ".join(body[place::size]).split()
-            if set(words[:: len(columns) + 1]) != {name}:
-                raise ValueError(f"bone {name[:40]}")
-            del words[:: len(columns) + 1]
-            values[:, columns] = np.array(words, dtype=np.float64).reshape(frames, len(columns))
+        values = np.array([word for frame in frames for name in moving for word in frame[name]], dtype=np.float64)
         if not (np.abs(values) <= LARGEST).all():
             raise ValueError("a number is no usable one")
-    except (ValueError, OverflowError):
-        _find_fault(body, [place + 1 for place in places], moving)
+    except ValueError:
+        for number, line in enumerate(lines[starts[0] :], start=starts[0] + 1):
+            for word in line.partition("#")[0].split()[1:]:
+                read_number(word, number)
         raise
+    values = values.reshape(len(frames), -1)
     if radians:
-        turns = [column for node in moving.values() for _, kind, column in node.channels if kind == "rotation"]
+        turns = [column for node in skeleton.nodes for _, kind, column in node.channels or () if kind == "rotation"]
         values[:, turns] = np.rad2deg(values[:, turns])
     return values
-
-
-def _find_fault(body: list[str], numbers: list[int], moving: dict[str, Node]) -> None:
-    """Raises ValueError for the first line of an .amc file's frames that is wrong."""
-    frame, seen, order = None, [], []
-    for line, number in zip([*body, ""], [*numbers, None], strict=True):
-        words = line.split()
-        if number is None or words[0].isdecimal():
-            if frame is not None and (missing := [name for name in moving if name not in seen]):
-                raise ValueError(f"frame {frame} lacks bone {missing[0][:40]}")
-            if frame is not None and seen != (order := order or seen):
-                raise ValueError(f"frame {frame} has its bones in another order than the first frame")
-            if number is not None and (len(words) > 1 or len(words[0]) > 9 or frame not in (None, int(words[0]) - 1)):
-                raise ValueError(f"line {number}: {line.strip()[:40]!r} is not the number of the next frame")
-            frame, seen = int(words[0]) if words else None, []
-            continue
-        name = words[0]
-        if frame is None:
-            raise ValueError(f"line {number}: {name[:40]!r} stands where the first frame's number should")
-        if name not in moving or name in seen:
-            raise ValueError(f"line {number}: {name[:40]!r} is no bone that moves, or is there twice")
-        if len(words) - 1 != (wanted := len(moving[name].channels)):
-            raise ValueError(f"line {number}: bone {name} has {len(words) - 1} numbers, the skeleton has {wanted}")
-        for word in words[1:]:
-            read_number(word, number)
-        seen.append(name)
