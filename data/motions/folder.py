@@ -14,7 +14,7 @@ from utils.formats import HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 
 # Of files with one name the first is the motion, others are exports of it.
-MOTION_SUFFIXES = (".npy", ".npz", ".amc", ".bvh")
+MOTION_SUFFIXES = (".npy", ".npz", ".bvh", ".amc")
 NOT_MOTIONS = ("features.npy", "Mean.npy", "Std.npy")  # lie beside joints in our own and in published folders
 INDEX = "result.json"  # what the demo says of its motions
 

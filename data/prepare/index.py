@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from data.motions.cmu import Take, take_of
+from data.motions.folder import companions
 from data.prepare.sources import Refusal, Source, clip_name, files_below
 from storage.files import opened, read_text
 from storage.limits import LARGEST_BVH, LONGEST_HEADER
@@ -109,8 +110,7 @@ def find_takes(index: Index, folder: Path) -> tuple[list[Source], list[Refusal]]
         UserError: the folder is missing.
     """
     files: dict[Take, Path] = {}
-    paths = files_below(folder, PREFERRED)
-    for path in sorted(paths, key=lambda path: (PREFERRED.index(path.suffix.lower()), len(path.name))):
+    for path in sorted(files_below(folder, PREFERRED), key=_preference):
         if (take := take_of(path)) is not None:
             files.setdefault(take, path)
     sources, refused = [], list(index.refused)
@@ -125,6 +125,12 @@ def find_takes(index: Index, folder: Path) -> tuple[list[Source], list[Refusal]]
         why = f"two people: nothing tells in which is {row.performer}," if there else f"missing take: {folder} has no"
         refused.append(Refusal(row.name, row.source, f"{why} {' or '.join(names)}"))
     return sorted(sources, key=lambda source: source.name), refused
+
+
+def _preference(path: Path) -> tuple[bool, int, int]:
+    """Of several files of a take the least: an .amc without its skeleton is of no use."""
+    suffix = path.suffix.lower()
+    return suffix == ".amc" and not companions(path), PREFERRED.index(suffix), len(path.name)
 
 
 def _performer(path: Path) -> str:

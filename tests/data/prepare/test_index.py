@@ -141,6 +141,18 @@ def test_people_of_a_take_of_two_are_told_by_their_skeletons(tmp_path: Path) -> 
     assert not refused
 
 
+def test_which_file_of_a_take(tmp_path: Path) -> None:
+    """CMU's own before conversions, if its skeleton is there; of these the one without a longer name."""
+    for name in ("01_01.bvh", "01_01_daz.bvh", "01_02.bvh", "01_02.npz"):
+        (tmp_path / name).touch()
+    write_amc(tmp_path / "01_01.amc", walking_body(0.2))
+    (tmp_path / "index.csv").write_text(rows("CMU/01/01_01_poses.npy,0,20,1.npy", "CMU/1/01_02_poses.npy,0,20,2.npy"))
+    for expected in (["01_01.amc", "01_02.bvh"], ["01_01.bvh", "01_02.bvh"]):
+        found, _ = find_takes(read_index(tmp_path / "index.csv"), tmp_path)
+        assert [source.path.name for source in found] == expected
+        (tmp_path / "01.asf").unlink(missing_ok=True)
+
+
 def test_mirrored_copies_and_split_files_of_humanml3d(tmp_path: Path) -> None:
     """The split files name clips of all data sets and their mirrored copies; only what the index names is missed."""
     takes(tmp_path)
