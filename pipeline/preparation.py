@@ -133,9 +133,10 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
     if report["longer_than_max_frames"]:
         print(f"note: {long_clips(report)}")
-    groups = Counter(group_of(each.reason) for each in outcome.refused).most_common()
-    why = listed([f"{group} {count:,}" for group, count in groups], ", ", 4)
-    noted = [f"{len(outcome.refused):,} refused ({why})"] if groups else []
+    if outcome.refused:
+        groups = Counter(group_of(each.reason) for each in outcome.refused).most_common()
+        print(f"refused: {listed([f'{group} {count:,}' for group, count in groups], ', ', 4)}")
+    noted = [f"{len(outcome.refused):,} refused"] if outcome.refused else []
     noted += [f"{len(outcome.remarks):,} remark{'s' * (len(outcome.remarks) > 1)}"] if outcome.remarks else []
     if noted:
         print(f"{', '.join(noted)}: see {outcome.out / 'report.md'}")
