@@ -20,7 +20,7 @@ class MotionExportOptions:
     """visualization/export.py"""
 
     dir: str = option(
-        help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it"
+        help="folder of motions: .bvh, .amc, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz; joints.npy below it"
         " count too",
         pattern=FOLDER,
     )

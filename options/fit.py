@@ -16,7 +16,7 @@ class FitOptions:
 
     dir: str = option(
         "new_test_npy",
-        "folder of motions: .bvh, joints (T, 22, 3) as .npy or .npz, joints.npy below it",
+        "folder of motions: .bvh, .amc, joints (T, 22, 3) as .npy or .npz, joints.npy below it",
         pattern=FOLDER,
     )
     reading: ReadSettings = ReadSettings()

@@ -31,8 +31,8 @@ class BuildOptions:
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(
         None,
-        "a motion file (.bvh, joints or features as .npy, joints or SMPL/AMASS as .npz), or a folder of them, to add to"
-        " the database in output, or to a copy of the one beside the runs",
+        "a motion file (.bvh, .amc, joints or features as .npy, joints or SMPL/AMASS as .npz), or a folder of them, to"
+        " add to the database in output, or to a copy of the one beside the runs",
     )
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)

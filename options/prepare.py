@@ -20,20 +20,23 @@ from utils.shares import Share, own_share
 
 # What may differ between a preparation and its continuation.
 FREE = ("workers", "restart", "contact_sheet", "shard", "merge")
-PATHS = ("motion_dir", "text_dir", "captions", "out", "body_model", "split_dir")
+PATHS = ("motion_dir", "text_dir", "captions", "humanml3d_index", "out", "body_model", "split_dir")
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
     """prepare_dataset.py"""
 
-    motion_dir: str = option(help="folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz")
+    motion_dir: str = option(help="folder of motions: .bvh, .amc, joints (T, J, 3) as .npy or .npz, SMPL/AMASS .npz")
     out: str = option(help="folder of the dataset, e.g. dataset/NAME, which --dataset_name NAME then finds")
     text_dir: str | None = option(
         None, "folder of NAME.txt with a caption a line, plain or caption#word/POS ...#start#end"
     )
     captions: str | None = option(
         None, "one .csv or .json of name,caption[,start,end] instead of, or besides, --text_dir"
+    )
+    humanml3d_index: str | None = option(
+        None, "HumanML3D's index.csv: its clips of CMU's takes, cut from CMU's .amc or .bvh files in --motion_dir"
     )
     format: str = option(
         "humanml3d",
@@ -156,8 +159,9 @@ class PrepareOptions:
         values["min_frames"], values["max_frames"] = self.frames
         if values["format"] == HUMANML3D.name:  # datasets from before this option go on
             del values["format"]
-        if not self.windows:  # datasets from before this option go on
-            del values["windows"]
+        for name in ("windows", "humanml3d_index"):  # datasets from before these options go on
+            if not values[name]:
+                del values[name]
         return {
             key: str(Path(value).resolve()) if key in PATHS and value is not None else value
             for key, value in values.items()

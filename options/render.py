@@ -28,7 +28,7 @@ class RenderOptions:
 
     cfg: str | None = option(None, "file of `name: value` lines that replace the defaults below")
     dir: str | None = option(
-        None, "folder of motions: .bvh, joints (T, J, 3) as .npy or .npz, or the NAME_mesh.npy that fit.py writes"
+        None, "folder of motions: .bvh, .amc, joints (T, J, 3) as .npy or .npz, or the NAME_mesh.npy that fit.py writes"
     )
     npy: str | None = option(None, "one such file instead of a folder")
     reading: ReadSettings = ReadSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,15 @@ from PIL import Image
 
 from data.motions.joint_maps import load_joint_map
 from data.prepare.captions import CaptionSet
-from data.prepare.report import long_clips, markdown, report_of
+from data.prepare.index import Index, read_index
+from data.prepare.report import group_of, long_clips, markdown, report_of
 from data.prepare.run import Outcome, Preparation, prepare
 from options.command_line import own_command
 from options.prepare import PrepareOptions
 from pipeline.motions import read_bodies
 from storage.arrays import read_array
 from storage.files import atomic_path, file_hash, write_json
-from utils.errors import UserError
+from utils.errors import UserError, listed
 from visualization.sequence import render_sequence
 
 TILE = (480, 300)  # pixels of a clip on the contact sheet
@@ -32,7 +34,8 @@ def prepare_dataset(options: PrepareOptions) -> int:
         UserError: a folder or a setting is wrong, or no clip is usable.
     """
     command = own_command()
-    captions = read_captions(options)
+    index = read_index(Path(options.humanml3d_index)) if options.humanml3d_index is not None else None
+    captions = read_captions(options, index)
     identity = options.identity
     if (joint_map := options.reading.joint_map) is not None:
         load_joint_map(joint_map, options.form)
@@ -41,6 +44,7 @@ def prepare_dataset(options: PrepareOptions) -> int:
     job = Preparation(
         motions=Path(options.motion_dir),
         captions=captions,
+        index=index,
         out=Path(options.out),
         clips=options.clip_settings,
         splits=options.split_settings,
@@ -77,13 +81,13 @@ def prepare_dataset(options: PrepareOptions) -> int:
     return 1 if outcome.refused else 0
 
 
-def read_captions(options: PrepareOptions) -> CaptionSet:
-    """All captions that the options name.
+def read_captions(options: PrepareOptions, index: Index | None = None) -> CaptionSet:
+    """All captions that the options name, of the clips of an index if there is one.
 
     Raises:
         UserError: a folder or file is missing or unreadable.
     """
-    found = CaptionSet()
+    found = CaptionSet(None if index is None else index.names)
     if options.text_dir is not None:
         path = Path(options.text_dir)
         (found.read_table if path.is_file() else found.read_folder)(path)
@@ -129,6 +133,9 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
     if report["longer_than_max_frames"]:
         print(f"note: {long_clips(report)}")
+    if outcome.refused:
+        groups = Counter(group_of(each.reason) for each in outcome.refused).most_common()
+        print(f"refused: {listed([f'{group} {count:,}' for group, count in groups], ', ', 4)}")
     noted = [f"{len(outcome.refused):,} refused"] if outcome.refused else []
     noted += [f"{len(outcome.remarks):,} remark{'s' * (len(outcome.remarks) > 1)}"] if outcome.remarks else []
     if noted:

@@ -2,95 +2,42 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from storage.files import read_bytes
-from storage.limits import CELLS, CELLS_TIMES, LARGEST_BVH, MOST_NODES
-from utils import quaternion
+from storage.limits import LARGEST_BVH, MOST_NODES
 from utils.errors import UserError
-from utils.rig import RigMotion
+from utils.hierarchy import LARGEST, Hierarchy, Node, assemble, read_lines, read_number
 
-LARGEST = 1e7  # of any number: ten kilometres in millimetres
 _CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 _FRAMES = re.compile(r"\s*frames\s*:\s*(\S+)\s*", re.IGNORECASE)
 _FRAME_TIME = re.compile(r"\s*frame\s+time\s*:\s*(\S+)\s*", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class BVH(RigMotion):
-    """A parsed file with N joints and T frames; lengths in the file's unit.
-
-    Position channels replace the joint's OFFSET, axis by axis.
-
-    Attributes:
-        offsets: (N, 3) the OFFSET lines.
-        ends: (N, 3) offsets of end sites, NaN where a joint has none.
-    """
-
-    offsets: np.ndarray
-    ends: np.ndarray
-
-    def with_ends(self) -> BVH:
-        """The same with a joint `JOINT End Site` for each end site."""
-        leaves = np.flatnonzero(np.isfinite(self.ends).all(axis=-1))
-        frames, count = len(self.rotations), len(leaves)
-        still = np.tile([1.0, 0, 0, 0], (frames, count, 1))
-        return replace(
-            self,
-            names=(*self.names, *(f"{self.names[leaf]} End Site" for leaf in leaves)),
-            parents=(*self.parents, *leaves.tolist()),
-            translations=np.concatenate([self.translations, np.tile(self.ends[leaves], (frames, 1, 1))], axis=1),
-            rotations=np.concatenate([self.rotations, still], axis=1),
-            offsets=np.concatenate([self.offsets, self.ends[leaves]]),
-            ends=np.concatenate([self.ends, np.full((count, 3), math.nan)]),
-        )
-
-
-@dataclass
-class _Node:
-    """A joint while the header is read; `channels` as (axis letter, "position" or "rotation", column)."""
-
-    name: str
-    parent: int
-    offset: list[float] | None = None
-    end: list[float] | None = None
-    channels: list[tuple[str, str, int]] | None = None
-
-
-def read_bvh(path: Path | str) -> BVH:
+def read_bvh(path: Path | str) -> Hierarchy:
     """Reads a .bvh file.
 
     Raises:
         UserError: the file is missing or is not a complete BVH file; says what is wrong, and in which line.
     """
-    content = read_bytes(path, LARGEST_BVH)
+    lines = read_lines(path, LARGEST_BVH)
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")  # joint names of old programs
-    try:
-        return _parse(text)
+        return _parse(lines)
     except ValueError as error:
         raise UserError(f"{path} is not a complete BVH file: {error}") from error
 
 
-def _parse(text: str) -> BVH:
+def _parse(lines: list[str]) -> Hierarchy:
     """Raises ValueError that says what is wrong."""
-    lines = text.splitlines()
     start = next((number for number, line in enumerate(lines) if line.strip().upper() == "MOTION"), None)
     if start is None:
         raise ValueError("there is no line MOTION")
     nodes = _read_header(lines[:start])
     columns = sum(len(node.channels or ()) for node in nodes)
     values, fps = _read_motion(lines, start + 1, columns)
-    if len(values) * len(nodes) > max(CELLS, CELLS_TIMES * values.size):
-        raise ValueError(f"{len(nodes)} joints in {len(values)} frames of {columns} numbers")
-    return _assemble(nodes, values, fps)
+    return assemble(nodes, values, fps)
 
 
 class _Words:
@@ -122,7 +69,7 @@ class _Words:
 
     def vector(self) -> list[float]:
         """Takes three numbers."""
-        return [_number(self.take("a number"), self.line) for _ in range(3)]
+        return [read_number(self.take("a number"), self.line) for _ in range(3)]
 
     def name(self) -> str:
         """Takes the words up to the next bracket."""
@@ -134,11 +81,11 @@ class _Words:
         return " ".join(words)
 
 
-def _read_header(lines: list[str]) -> list[_Node]:
+def _read_header(lines: list[str]) -> list[Node]:
     words = _Words(lines)
     words.expect("HIERARCHY")
     words.expect("ROOT")
-    nodes = [_Node(words.name(), -1)]
+    nodes = [Node(words.name(), -1)]
     words.expect("{")
     stack, columns = [0], 0
     while stack:
@@ -150,7 +97,7 @@ def _read_header(lines: list[str]) -> list[_Node]:
         elif word == "JOINT":
             if len(nodes) == MOST_NODES:
                 raise ValueError(f"line {words.line}: more than {MOST_NODES} joints")
-            nodes.append(_Node(words.name(), stack[-1]))
+            nodes.append(Node(words.name(), stack[-1]))
             stack.append(len(nodes) - 1)
             words.expect("{")
         elif word == "OFFSET":
@@ -213,7 +160,7 @@ def _read_motion(lines: list[str], start: int, columns: int) -> tuple[np.ndarray
     except ValueError:
         for number, line in enumerate(body, start=rest[1] + 2):
             for word in line.split():
-                _number(word, number)
+                read_number(word, number)
         raise
     values = values.reshape(frames, columns)
     bad = ~(np.abs(values) <= LARGEST)
@@ -225,49 +172,10 @@ def _read_motion(lines: list[str], start: int, columns: int) -> tuple[np.ndarray
 
 def _frame_rate(word: str, line: int) -> float:
     """Frames a second; a frame time that is a whole rate rounded to the digits written is that whole rate."""
-    seconds = _number(word, line)
+    seconds = read_number(word, line)
     if not 1e-4 <= seconds <= 10:
         raise ValueError(f"line {line}: a frame time of {word[:40]} seconds")
     fps = 1 / seconds
     digits = len(word.partition(".")[2]) if "e" not in word.lower() else 0
     whole = max(round(fps), 1)
     return float(whole) if digits and abs(seconds - 1 / whole) < 10.0**-digits else fps
-
-
-def _number(word: str, line: int) -> float:
-    try:
-        value = float(word)
-    except ValueError as error:
-        raise ValueError(f"line {line}: {word[:40]!r} is no number") from error
-    if not math.isfinite(value) or abs(value) > LARGEST:
-        raise ValueError(f"line {line}: {word[:40]!r} is no usable number")
-    return value
-
-
-def _assemble(nodes: list[_Node], values: np.ndarray, fps: float) -> BVH:
-    frames, count = len(values), len(nodes)
-    offsets = np.array([node.offset for node in nodes])
-    translations = np.tile(offsets, (frames, 1, 1))
-    angles = np.zeros((frames, count, 3))
-    nodes_of: dict[str, list[int]] = {}
-    for index, node in enumerate(nodes):
-        order = ""
-        for axis, kind, column in node.channels or ():
-            if kind == "position":
-                translations[:, index, "XYZ".index(axis)] = values[:, column]
-            else:
-                angles[:, index, len(order)] = values[:, column]
-                order += axis
-        nodes_of.setdefault(order, []).append(index)
-    rotations = np.empty((frames, count, 4))
-    for order, members in nodes_of.items():
-        rotations[:, members] = quaternion.from_euler(np.deg2rad(angles[:, members]), order)
-    return BVH(
-        names=tuple(node.name for node in nodes),
-        parents=tuple(node.parent for node in nodes),
-        translations=translations,
-        rotations=quaternion.unroll(rotations),
-        fps=fps,
-        offsets=offsets,
-        ends=np.array([node.end or [math.nan] * 3 for node in nodes]),
-    )

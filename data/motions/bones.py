@@ -10,8 +10,8 @@ import numpy as np
 from data.motions.body import body_size, sized_bones, turn_back, turn_up, upright_axis
 from data.motions.joint_maps import JointMap
 from utils import quaternion
-from utils.bvh import BVH
 from utils.facing import UP, heading, yaw_quaternion
+from utils.hierarchy import Hierarchy
 from utils.motion_format import MotionFormat
 from utils.rig import RigMotion
 
@@ -21,7 +21,7 @@ LIKELY = 0.5  # cosine: an End Site that points elsewhere does not tell where it
 
 
 def complete(
-    joints: np.ndarray, form: MotionFormat, rig: BVH | None, joint_map: JointMap | None, up: str
+    joints: np.ndarray, form: MotionFormat, rig: Hierarchy | None, joint_map: JointMap | None, up: str
 ) -> tuple[np.ndarray, list[str]]:
     """The same joints with a direction for every bone, and a remark on those that the file has not.
 
@@ -81,7 +81,7 @@ def _directions(joints: np.ndarray, form: MotionFormat, joint: int, rest: np.nda
     return quaternion.rotate(swing, turned)
 
 
-def _rest_joints(rig: BVH, joint_map: JointMap, form: MotionFormat) -> tuple[np.ndarray, str] | None:
+def _rest_joints(rig: Hierarchy, joint_map: JointMap, form: MotionFormat) -> tuple[np.ndarray, str] | None:
     """Joints (1, J, 3) of the file's rest pose, y up, and which of its axes that was; None if it does not stand."""
     quiet = np.zeros((1, len(rig.names), 4))
     quiet[..., 0] = 1
@@ -95,7 +95,7 @@ def _rest_joints(rig: BVH, joint_map: JointMap, form: MotionFormat) -> tuple[np.
     return (posed, axis) if (down > STRAIGHT).all() else None
 
 
-def _end_direction(rig: BVH, node: int, likely: np.ndarray) -> np.ndarray:
+def _end_direction(rig: Hierarchy, node: int, likely: np.ndarray) -> np.ndarray:
     """(3,) where the End Site of `node` points, if it has one that says more than `likely` does."""
     likely = likely / max(np.linalg.norm(likely), 1e-9)
     end = rig.ends[node]

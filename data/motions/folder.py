@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from storage.files import MESH_SUFFIX, SMPL_SUFFIX, read_json
+from utils.acclaim import skeleton_path
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 
-MOTION_SUFFIXES = (".npy", ".npz", ".bvh")  # of files with one name the first is the motion, others are exports of it
+# Of files with one name the first is the motion, others are exports of it.
+MOTION_SUFFIXES = (".npy", ".npz", ".bvh", ".amc")
 NOT_MOTIONS = ("features.npy", "Mean.npy", "Std.npy")  # lie beside joints in our own and in published folders
 INDEX = "result.json"  # what the demo says of its motions
 
@@ -23,8 +25,16 @@ def is_motion(path: Path) -> bool:
     return path.suffix.lower() in MOTION_SUFFIXES and name not in NOT_MOTIONS and not name.startswith(".")
 
 
+def companions(path: Path) -> list[Path]:
+    """The files without which a motion file means nothing: the skeleton of an .amc, if there is one."""
+    try:
+        return [skeleton_path(path)] if path.suffix.lower() == ".amc" else []
+    except UserError:
+        return []
+
+
 def motion_paths(folder: Path | str, meshes: bool = False) -> dict[str, Path]:
-    """The motion files of a folder by a name of their own: every .npy, .npz and .bvh in it, every joints.npy below it.
+    """The motion files of a folder by a name of their own: those in it, and every joints.npy below it.
 
     Args:
         folder: where they lie.

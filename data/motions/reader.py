@@ -5,6 +5,7 @@ Letters: T frames, J joints, N nodes of the file's own skeleton.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,22 +15,25 @@ import numpy as np
 
 from data.motions.body import frames_before_motion, likely_unit, likely_up, turn_up
 from data.motions.bones import complete
+from data.motions.cmu import true_rate
 from data.motions.folder import demo_sample
 from data.motions.joint_maps import JointMap, guess_joint_map, load_joint_map
 from data.motions.settings import METRES, Axis, ReadSettings
 from data.motions.smpl import LARGEST, BodyShape, smpl_motion
 from storage.arrays import read_arrays
 from storage.limits import CELLS, CELLS_TIMES
-from utils.bvh import BVH, read_bvh
+from utils.acclaim import read_amc
+from utils.bvh import read_bvh
 from utils.errors import UserError
 from utils.formats import HUMANML3D, told_format
+from utils.hierarchy import Hierarchy
 from utils.motion_format import MotionFormat
 from utils.rig import RigMotion, resample_joints
 
 JOINTS_KEYS = ("joints", "positions", "joints3d", "keypoints3d", "motion")
 RATE_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate")
 SMPL_KEYS = ("poses", "trans", "betas", "gender")
-KINDS = ("bvh", "joints", "smpl")
+KINDS = ("bvh", "amc", "joints", "smpl")
 PROBED = 12  # files of a kind that are asked which axis is up
 
 
@@ -40,8 +44,8 @@ class SourceMotion:
     Attributes:
         joints: (T, J, 3) metres, y up.
         fps: frames a second of the joints.
-        kind: "bvh", "joints" or "smpl".
-        source_frames, source_fps: of the file.
+        kind: "bvh", "amc", "joints" or "smpl".
+        source_frames, source_fps: of the file, whatever it claims.
         joint_map: name of the map that found the joints, "" where none is needed.
         unit, up: of the file; found or given.
         remarks: what looks odd, or was made up.
@@ -62,7 +66,7 @@ class SourceMotion:
 class _Raw:
     """A file's content in its own unit and axes: joints (T, J, 3), and the root's path (S, 3) at the file's own rate.
 
-    `rig` and `places` are the file's own skeleton, `chosen` the map from it; `sample` what the demo says of the file.
+    `rig` is the file's own skeleton, `chosen` the map from it; `sample` what the demo says of the file.
     """
 
     joints: np.ndarray
@@ -71,9 +75,10 @@ class _Raw:
     kind: str
     source_frames: int
     source_fps: float
-    rig: BVH | None = None
+    rig: Hierarchy | None = None
     chosen: JointMap | None = None
     sample: Mapping[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class MotionReader:
             up: Axis = "y" if said.up_axis == "auto" else said.up_axis
         else:
             up = self.axes.get(raw.kind) or likely_up(raw.joints, self.form)[0]
-        joints, remarks = turn_up(raw.joints * METRES[unit], up), []
+        joints, remarks = turn_up(raw.joints * METRES[unit], up), [*raw.remarks]
         if not ours:
             held, way = frames_before_motion(raw.root * METRES[unit], raw.source_fps)
             if held:
@@ -157,8 +162,8 @@ class MotionReader:
         )  # fmt: skip
 
     def _read(self, path: Path) -> _Raw:
-        if path.suffix.lower() == ".bvh":
-            return self._read_rig(read_bvh(path), "bvh")
+        if path.suffix.lower() in (".bvh", ".amc"):
+            return self._read_hierarchy(path)
         arrays = read_arrays(path, (*JOINTS_KEYS, *RATE_KEYS, *SMPL_KEYS))
         if {"poses", "trans"} <= set(arrays):
             rig = smpl_motion(arrays, self.bodies, self._rate(arrays, None, required=True))
@@ -177,21 +182,35 @@ class MotionReader:
         again = resample_joints(kept, self.form.parents, source_fps, wanted)
         return _Raw(again, kept[:, 0], wanted, "joints", len(joints), source_fps, sample=sample)
 
+    def _read_hierarchy(self, path: Path) -> _Raw:
+        """A file of a skeleton of its own, at its true rate."""
+        kind = path.suffix.lower()[1:]
+        whole = read_bvh(path) if kind == "bvh" else read_amc(path, math.nan)
+        claimed = None if math.isnan(whole.fps) else whole.fps
+        fps = true_rate(path, whole.names, claimed) or self.settings.source_fps
+        if fps is None:
+            raise UserError("unknown rate: an .amc does not tell its frames a second, give --source_fps")
+        raw = self._read_rig(replace(whole, fps=fps), kind)
+        if fps == (claimed or fps):
+            return raw
+        return replace(raw, remarks=(f"the file claims {claimed:g} frames a second, CMU captured {fps:g}",))
+
     def _read_rig(self, whole: RigMotion, kind: str) -> _Raw:
-        """A moving skeleton of named joints; where a BVH lacks some that are wanted, these may be its ends."""
+        """A moving skeleton of named joints; where a file lacks some that are wanted, these may be its ends."""
         said = self.settings.joint_map
         if kind == "smpl" and whole.names == self.form.joint_names:
             chosen = JointMap("", tuple(((name, 1.0),) for name in whole.names))
         else:
-            chosen = load_joint_map(said, self.form) if said else guess_joint_map(whole.names, self.form)
-        ends = isinstance(whole, BVH) and chosen.missing(whole.names)
+            names = whole.names + (whole.end_names if isinstance(whole, Hierarchy) else ())
+            chosen = load_joint_map(said, self.form) if said else guess_joint_map(names, self.form)
+        ends = isinstance(whole, Hierarchy) and chosen.missing(whole.names)
         rig, first = whole.with_ends() if ends else whole, self._first(chosen.skip_frames, len(whole.rotations))
         rig = replace(rig, translations=rig.translations[first:], rotations=rig.rotations[first:])
         _check_length(len(rig.rotations), len(rig.names), rig.fps, self.fps or rig.fps)
         again = rig if self.fps is None else rig.resampled(self.fps)
         joints = chosen.apply(again.names, again.positions())
         root = rig.path(chosen.nodes(rig.names)[chosen.blends[0][0][0]])
-        own = again if isinstance(again, BVH) else None
+        own = again if isinstance(again, Hierarchy) else None
         return _Raw(joints, root, again.fps, kind, len(whole.rotations), whole.fps, own, chosen)
 
     def _first(self, usual: int, count: int) -> int:

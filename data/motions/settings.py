@@ -33,7 +33,10 @@ class ReadSettings:
         None, "which joints are the skeleton's: a map's name or a JSON file; none: by joint names"
     )
     source_fps: float | None = option(
-        None, "frames a second of joints files that do not tell; none: as the dataset", minimum=0.1, maximum=10000
+        None,
+        "frames a second of files that do not tell; none: as the dataset, of CMU's .amc as they were captured",
+        minimum=0.1,
+        maximum=10000,
     )
     skip_frames: int | None = option(
         None, "frames left out at the beginning of each file; none: as the joint map says", minimum=0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ COUNTER_CLOCKWISE = re.compile(r"\b(counter|anti)/\S+ clockwise/", re.IGNORECASE
 
 @dataclass
 class CaptionSet:
-    """Captions by clip name, and the lines that could not be read."""
+    """Captions by clip name, and the lines that could not be read; of the clips in `wanted`, None: of all."""
 
+    wanted: Container[str] | None = None
     by_clip: dict[str, list[Caption]] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
 
@@ -40,6 +41,8 @@ class CaptionSet:
         for path in files_below(folder, (".txt",)):
             file = str(path.relative_to(folder))
             name = clip_name(file)
+            if self.wanted is not None and name not in self.wanted:
+                continue
             self.by_clip.setdefault(name, [])
             try:
                 lines = caption_lines(path)
@@ -69,6 +72,8 @@ class CaptionSet:
 
     def _add(self, name: str, place: str, make: Callable[[], Caption]) -> None:
         """Adds what `make` returns, or notes why it cannot; the same sentence of the same stretch twice counts once."""
+        if self.wanted is not None and name not in self.wanted:
+            return
         known = self.by_clip.setdefault(name, [])
         try:
             caption = _usable(make())

@@ -16,7 +16,7 @@ from data.motions.smpl import BodyShape
 from data.prepare.captions import caption_line, mirrored
 from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
-from data.prepare.sources import Source
+from data.prepare.sources import INDEX_FPS, INDEX_PIECE, Source
 from data.specs import DatasetSpec
 from storage.arrays import write_array
 from storage.files import atomic_path
@@ -26,6 +26,7 @@ from utils.representation import canonicalize, joints_to_features
 
 FOLDERS = {"new_joint_vecs": ".npy", "new_joints": ".npy", "texts": ".txt"}
 MIRROR_PREFIX = "M"
+LONGER = 1.5  # than an index says: so much makes a take's frame rate doubtful, they differ by factors of two
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def _make_clip(
     job: ClipJob, blank: Record, out: Path, settings: ClipSettings, bodies: Mapping[str, BodyShape]
 ) -> Record:
     motion = reader_of(settings, bodies).read(job.source.path)
-    remarks = [*motion.remarks, *check_motion(motion.joints, settings)]
-    joints = canonicalize(motion.joints, settings.form)
+    cut, odd = cropped(motion.joints, job.source.crop, settings.fps)
+    remarks = [*motion.remarks, *odd, *check_motion(cut, settings)]
+    joints = canonicalize(cut, settings.form)
     features = joints_to_features(joints, settings.form)
     if not np.isfinite(features).all():
         raise UserError("NaN: the features of this motion are not finite")
@@ -138,6 +140,26 @@ def _make_clip(
         digest=hashlib.sha256(features.tobytes()).hexdigest()[:20],
         remarks=(*remarks, *dropped),
     )
+
+
+def cropped(joints: np.ndarray, crop: tuple[int, int | None] | None, fps: float) -> tuple[np.ndarray, list[str]]:
+    """The frames of joints (T, J, 3) that an index's crop means, and a remark where take and index disagree a little.
+
+    Raises:
+        UserError: the crop ends much later than they do, or begins after their end.
+    """
+    if crop is None:
+        return joints, []
+    first, last = (len(joints) if frame is None else round(frame / INDEX_FPS * fps) for frame in crop)
+    there = round(len(joints) / fps * INDEX_FPS)
+    told = f"frames {crop[0]} to {crop[1] or 'the end'} at {INDEX_FPS:g} fps, the take has {there}"
+    if first >= len(joints) or last > len(joints) + TOLERATED_SECONDS * fps:
+        raise UserError(f"crop past the end: {told}")
+    remarks = [f"the crop ends after the take: {told}"] if last > len(joints) + fps / INDEX_FPS else []
+    # HumanML3D cut takes into pieces of 200 frames; only at a take's end there are shorter ones.
+    if crop[1] is not None and crop[1] - crop[0] < INDEX_PIECE and there > crop[1] * LONGER + INDEX_FPS:
+        remarks.append(f"the take goes on where the index ends it, is its frame rate true? {told}")
+    return joints[first:last], remarks
 
 
 def write_clip(out: Path, clip_id: str, joints: np.ndarray, features: np.ndarray, captions: list[Caption]) -> None:

@@ -21,6 +21,7 @@ from data.clips import Caption
 from data.motions.smpl import BodyShape
 from data.prepare.captions import CaptionSet, caption_line, tag
 from data.prepare.clip import MIRROR_PREFIX, ClipJob, Record, make_clip, reader_of, usable_captions
+from data.prepare.index import Index, find_takes
 from data.prepare.journal import Journal
 from data.prepare.settings import ClipSettings, SplitSettings
 from data.prepare.shards import ShardJournal, check_complete, forget_shards, holds, take_shards
@@ -45,6 +46,7 @@ class Preparation:
     Attributes:
         motions: folder of motion files.
         captions: of all clips.
+        index: the clips, where they are stretches of the motions; None: each motion is one.
         out: folder of the dataset.
         clips, splits: settings.
         max_frames: longest motion that models of this dataset see; longer clips stay whole.
@@ -62,6 +64,7 @@ class Preparation:
     out: Path
     clips: ClipSettings
     splits: SplitSettings
+    index: Index | None = None
     max_frames: int = 196
     bodies: Mapping[str, BodyShape] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -107,10 +110,12 @@ def prepare(job: Preparation) -> Outcome:
         UserError: a folder or a setting is wrong. If only no clip is usable, the outcome has no `taken` clips.
     """
     given_splits = read_splits(Path(job.splits.split_dir)) if job.splits.split_dir else None
-    sources, refused = find_motions(job.motions)
+    sources, refused = find_takes(job.index, job.motions) if job.index else find_motions(job.motions)
     captions = job.captions.by_clip
     described = [source for source in sources if captions.get(source.name)]
-    remarks = [("", f"caption for no motion: {name}") for name in sorted(set(captions) - {s.name for s in sources})]
+    known = {source.name for source in sources} | {each.name for each in refused}
+    remarks = [("", f"caption for no motion: {name}") for name in sorted(set(captions) - known)]
+    remarks += job.index.remarks if job.index else []
     names = {source.name for source in sources}
     problems: dict[str, list[str]] = {}
     for each in job.captions.refused:
@@ -142,7 +147,7 @@ def prepare(job: Preparation) -> Outcome:
             copied = {record.name for record in taken if len(record.ids) > 1}
             others = sorted({record.name for record in taken} - copied)
             remarks += [(name, f"no mirrored copy: {MIRROR_PREFIX}{name} is a clip of its own") for name in others]
-        splits = _split(job, given_splits, taken, remarks)
+        splits = _split(job, given_splits, taken, {source.name: source.take for source in sources}, remarks)
         used = {record.name: usable_captions(captions[record.name], record.frames, settings)[0] for record in taken}
         outcome = Outcome(job.out, taken, refused, remarks, splits, used, settings, job.max_frames, made)
         if taken:
@@ -256,17 +261,24 @@ def _without_twins(records: Sequence[Record], journal: Journal) -> list[Record]:
 
 
 def _split(
-    job: Preparation, given: dict[str, list[str]] | None, taken: Sequence[Record], remarks: list[tuple[str, str]]
+    job: Preparation,
+    given: dict[str, list[str]] | None,
+    taken: Sequence[Record],
+    takes: Mapping[str, str],
+    remarks: list[tuple[str, str]],
 ) -> dict[str, list[str]]:
     """Ids by split, mirrored copies beside their originals."""
     ids = {record.name: record.ids for record in taken}
     if given is None:
-        named = split_by_hash(list(ids), job.splits)
+        named = split_by_hash(list(ids), job.splits, takes)
     else:
         named = {split: [name for name in names if name in ids] for split, names in given.items()}
         listed = {name for names in given.values() for name in names}
         remarks += [(name, "is in no split file") for name in sorted(set(ids) - listed)]
-        remarks += [("", f"in a split file but not prepared: {name}") for name in sorted(listed - set(ids))]
+        lacking = listed.difference(*ids.values())
+        if job.index:  # split files of HumanML3D name the clips of all data sets, and their mirrored copies
+            lacking &= job.index.names
+        remarks += [("", f"in a split file but not prepared: {name}") for name in sorted(lacking)]
     return {split: [clip_id for name in names for clip_id in ids[name]] for split, names in named.items()}
 
 

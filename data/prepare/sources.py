@@ -6,25 +6,34 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.motions.folder import MOTION_SUFFIXES, is_motion
+from data.motions.folder import MOTION_SUFFIXES, companions, is_motion
 from utils.errors import UserError
 
+INDEX_FPS, INDEX_PIECE = 20.0, 200  # frames a second that HumanML3D's index counts, and in its longest clips
 # A split file's lines are separated by blanks, `@` starts a crop in a clip's id.
 _UNFIT = re.compile(r"[\s@#/\\:*?\"<>|\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A motion file and the clip's name that follows from it."""
+    """A motion file and the clip's name that follows from it, or the clip that an index cuts from it.
+
+    Attributes:
+        crop: first frame and last + 1 at `INDEX_FPS`, None for all and for the last; of the motion.
+        take: the performance, where the clip's name does not tell it.
+    """
 
     name: str
     path: Path
+    crop: tuple[int, int | None] | None = None
+    take: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the file does."""
-        status = self.path.stat()
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        """Changes when the file does, or the crop."""
+        status = [path.stat() for path in (self.path, *companions(self.path))]
+        marks = [f"{each.st_size}-{each.st_mtime_ns}" for each in status]
+        return "-".join(marks + ([f"{self.crop[0]}:{self.crop[1]}"] if self.crop else []))
 
 
 @dataclass(frozen=True)

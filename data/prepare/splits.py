@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data.clips import split_lines, take_of
@@ -23,9 +23,11 @@ def take_name(name: str, pattern: str) -> str:
         name = shorter
 
 
-def split_by_hash(names: Sequence[str], settings: SplitSettings) -> dict[str, list[str]]:
+def split_by_hash(
+    names: Sequence[str], settings: SplitSettings, told: Mapping[str, str] | None = None
+) -> dict[str, list[str]]:
     """Clips by split; the same name is always in the same split, and all parts of a take are in one, mirrored ones that
-    the user brings (`M000123` beside `000123`) included.
+    the user brings (`M000123` beside `000123`) included. `told` are the takes of clips whose names do not tell them.
 
     A take's place among 0..1 is its name's SHA-256. Only where a split would stay empty although it should have a share
     (a handful of takes), the takes next to it in this order are moved into it. Train gets the first, even the only one.
@@ -33,7 +35,9 @@ def split_by_hash(names: Sequence[str], settings: SplitSettings) -> dict[str, li
     known = frozenset(names)
     takes: dict[str, list[str]] = {}
     for name in sorted(names):
-        takes.setdefault(take_name(take_of(name, known), settings.take_pattern), []).append(name)
+        own = take_of(name, known)
+        take = (told or {}).get(own) or take_name(own, settings.take_pattern)
+        takes.setdefault(take, []).append(name)
     places = {take: int(hashlib.sha256(take.encode()).hexdigest()[:8], 16) / 16**8 for take in takes}
     order = sorted(takes, key=lambda take: (places[take], take))
     bounds = (settings.shares[0], settings.shares[0] + settings.shares[1])

@@ -12,19 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from data.captions import Caption
 from data.check.folder import check_folder
 from data.clips import load_split, load_statistics
 from data.motions.folder import demo_sample
 from data.motions.joint_maps import load_joint_map
 from data.motions.reader import MotionReader
-from data.motions.settings import ReadSettings
-from data.motions.smpl import BodyShape
 from data.prepare.captions import CaptionSet
-from data.prepare.clip import ClipJob, Record, make_clip
+from data.prepare.clip import Record
+from data.prepare.index import find_takes, read_index
 from data.prepare.journal import Journal
-from data.prepare.settings import ClipSettings
-from data.prepare.sources import Source
 from data.prepare.splits import read_splits
 from data.specs import DatasetSpec, get_spec
 from options.command_line import parse
@@ -41,76 +37,38 @@ from options.stages import (
     run_config,
 )
 from pipeline.prompts import read_requests
-from storage.arrays import read_arrays
 from storage.files import read_bytes, write_json
-from tests.data.prepare.bodies import SKELETON, named_like, walking_body, write_bvh
+from tests.data.prepare.bodies import SKELETON, walking_body
+from tests.fuzz import motion_kinds
 from tests.fuzz.kinds import Kind
-from tests.fuzz.mutations import BYTES, JSON, NPY, NPZ, TEXT
+from tests.fuzz.mutations import JSON, NPY, TEXT
 from tests.own_skeleton import content as studio
 from utils.errors import UserError
 from utils.formats import read_format
 from utils.representation import canonicalize, feature_statistics, joints_to_features
 from utils.run import LibraryFacts, Run, TokenShape
-from visualization.body_mesh import read_mesh
 
-BODY = BodyShape(np.cumsum(np.ones((22, 3)), axis=0) / 10, np.ones((22, 3, 4)) / 50)
-CAPTIONS = (Caption("a person walks", ("a/DET", "person/NOUN", "walk/VERB")),)
 STAGES = (VQOptions, MaskedOptions, ResidualOptions, LengthOptions, RetrieverOptions, EvaluatorOptions)
 LINES = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0\nsomeone turns#someone/PRON turn/VERB#0.5#2.75\n"
 
 
-# Motions
-
-
-def _bvh(folder: Path) -> list[Path]:
-    body = walking_body(2.5)
-    return [
-        write_bvh(folder / "a.bvh", named_like(body, "mixamo"), 20),
-        write_bvh(folder / "b.bvh", body, 30, order="XYZ", all_positions=True, metres=1),
-    ]
-
-
-def _joints(folder: Path) -> list[Path]:
-    np.save(folder / "a.npy", walking_body(2.5).joints().astype(np.float32))
-    np.savez(folder / "b.npz", joints=walking_body(1, 30).joints(), fps=np.array(30.0))
-    return [folder / "a.npy"]
-
-
-def _archives(folder: Path) -> list[Path]:
-    body = walking_body(2.5)
-    np.savez_compressed(folder / "a.npz", joints=body.joints(), fps=np.array(20.0))
-    poses = np.concatenate([body.turns.reshape(len(body.turns), -1), np.zeros((len(body.turns), 90))], axis=1)
-    told = {"trans": body.root, "betas": np.zeros(16), "gender": np.array("male"), "mocap_framerate": np.array(60)}
-    np.savez(folder / "b.npz", poses=poses.astype(np.float32), **told)
-    return [folder / "a.npz", folder / "b.npz"]
-
-
-def _prepare_clip(path: Path) -> object:
-    """As prepare_dataset.py makes a clip of it; also what its sample of all motions sees."""
-    reader = MotionReader(ReadSettings(), bodies={"neutral": BODY}).agreed([path])
-    settings = ClipSettings(up=tuple(reader.axes.items()), min_frames=4)
-    job = ClipJob(Source("a", path), CAPTIONS, "Ma", "")
-    for name in ("new_joint_vecs", "new_joints", "texts"):
-        (path.parent / "out" / name).mkdir(parents=True)
-    record = make_clip(job, path.parent, path.parent / "out", settings, {"neutral": BODY})
-    if record.reason:
-        raise UserError(record.reason)
-    return record
-
-
-def _mesh(folder: Path) -> list[Path]:
-    np.save(folder / "a_mesh.npy", np.random.default_rng(0).normal(size=(3, 8, 3)))
-    faces = np.arange(8).reshape(-1, 1).repeat(3, axis=1)
-    told = {"poses": np.zeros((3, 72)), "betas": np.zeros(10), "trans": np.zeros((3, 3)), "fps": 20.0, "gender": "male"}
-    np.savez_compressed(folder / "a_smpl.npz", faces=faces, **told)
-    return [folder / "a_mesh.npy", folder / "a_smpl.npz"]
-
-
-def _figure(path: Path) -> object:
-    return read_mesh(path.with_name("a_mesh.npy"))
-
-
 # Datasets
+
+
+def _crops(folder: Path) -> list[Path]:
+    rows = ["CMU/01/01_01_poses.npy,0,20,000001.npy", "KIT/3/a.npy,0,9,000002.npy"]
+    rows += ["CMU/18_19_rory/18_02_poses.npy,4,-1,000003.npy"]
+    header = "source_path,start_frame,end_frame,new_name"
+    (folder / "index.csv").write_text("\n".join([header, *(f"./pose_data/{row}" for row in rows)]) + "\n")
+    (folder / "01_01.amc").touch()
+    return [folder / "index.csv"]
+
+
+def _use_crops(path: Path) -> object:
+    sources, refused = find_takes(read_index(path), path.parent)
+    if len(refused) > 1:
+        raise UserError(refused[0].reason)
+    return [source.fingerprint for source in sources]
 
 
 def _dataset(folder: Path, wanted: str) -> list[Path]:
@@ -317,10 +275,7 @@ def _parsed(read: partial) -> object:
 
 
 KINDS = (
-    Kind("bvh", _bvh, _prepare_clip, TEXT, 4),
-    Kind("joints npy", _joints, _prepare_clip, NPY, 3),
-    Kind("motion npz", _archives, _prepare_clip, NPZ, 5),
-    Kind("mesh", _mesh, _figure, NPY + NPZ, 2),
+    *motion_kinds.KINDS,
     Kind("features", partial(_dataset, wanted="new_joint_vecs/000000.npy"), _open_dataset, NPY, 2),
     Kind("statistics", partial(_dataset, wanted="Std.npy"), _open_dataset, NPY),
     Kind("captions", partial(_dataset, wanted="texts/000001.txt"), _open_dataset, TEXT, 3),
@@ -328,6 +283,7 @@ KINDS = (
     Kind("dataset.json", partial(_dataset, wanted="dataset.json"), _description, JSON, 2),
     Kind("own captions", _caption_folder, _prepare_captions, TEXT, 2),
     Kind("caption table", _caption_tables, _prepare_table, TEXT + JSON, 4),
+    Kind("humanml3d index", _crops, _use_crops, TEXT),
     Kind("own splits", _splits, lambda path: read_splits(path.parent), TEXT),
     Kind("journal", _journal, _go_on, TEXT + JSON, 2),
     Kind("prompts", _prompts, lambda path: read_requests(None, str(path), 0, 2, 0), TEXT, 3),
@@ -339,5 +295,4 @@ KINDS = (
         "render cfg", _render_settings, lambda path: _parsed(partial(parse_render_options, [f"--cfg={path}"])), TEXT, 2
     ),
     Kind("arguments", _arguments, _use_arguments, TEXT, 3),
-    Kind("arrays", _archives, read_arrays, NPZ + BYTES, 2),
 )

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.prepare.bodies import walking_body, write_bvh
-from utils.bvh import BVH, read_bvh
+from utils.bvh import read_bvh
 from utils.errors import UserError
+from utils.hierarchy import Hierarchy
 
 
 @pytest.mark.parametrize("order", ["ZXY", "XYZ", "YXZ", "ZYX"])
@@ -131,7 +132,7 @@ def test_any_file_is_read_or_refused(tmp_path: Path, edits: list[tuple[float, in
     except UserError as error:
         assert "fuzzed.bvh" in str(error)
         return
-    assert isinstance(motion, BVH) and motion.positions().shape == (len(motion.rotations), len(motion.names), 3)
+    assert isinstance(motion, Hierarchy) and motion.positions().shape == (len(motion.rotations), len(motion.names), 3)
     assert np.isfinite(motion.positions()).all()
 
 

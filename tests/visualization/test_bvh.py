@@ -10,9 +10,10 @@ import pytest
 
 from tests.visualization.motions import make_walk
 from utils import quaternion
-from utils.bvh import BVH, read_bvh
+from utils.bvh import read_bvh
 from utils.errors import UserError
 from utils.formats import get_format
+from utils.hierarchy import Hierarchy
 from visualization import foot_lock
 from visualization.bvh import rig_motion, write_bvh
 from visualization.contacts import detect_contacts
@@ -20,7 +21,7 @@ from visualization.euler import to_euler
 from visualization.kinematics import forward
 
 
-def export(path: Path, joints: np.ndarray, dataset: str = "humanml3d", **options) -> tuple[BVH, np.ndarray]:
+def export(path: Path, joints: np.ndarray, dataset: str = "humanml3d", **options) -> tuple[Hierarchy, np.ndarray]:
     """The written file and its joints (T, J, 3) in metres by forward kinematics."""
     motion = read_bvh(write_bvh(path, joints, 20, get_format(dataset), **options))
     order = [motion.names.index(name) for name in get_format(dataset).joint_names]
@@ -37,7 +38,7 @@ def root_order(path: Path) -> list[str]:
     return path.read_text().partition("Zposition ")[2].partition("\n")[0].split()
 
 
-def largest_turn(motion: BVH) -> float:
+def largest_turn(motion: Hierarchy) -> float:
     """The largest rotation of any joint between two frames, degrees."""
     return largest_turn_of(motion.rotations)
 

@@ -133,3 +133,42 @@ def write_bvh(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def write_amc(
+    path: Path, body: Body, metres: float = 0.0254 / 0.45, degrees: bool = True, skeleton: str | None = None
+) -> Path:
+    """Writes a body as .amc, and its skeleton beside it as `skeleton`.asf, usually the subject's of `01_02.amc`.
+
+    Each joint is a bone of no length, with axes of its own, that begins at the end of a stiff one; one of these has the
+    name by which CMU's skeletons are known.
+    """
+    scale, turn = 1 / metres, 1.0 if degrees else np.pi / 180
+    axes = np.random.default_rng(5).uniform(-90, 90, (len(body.names), 3)).round(4)
+    bones, tree, columns = [], ["root pelvis"], []
+    for node, (name, parent) in enumerate(zip(body.names, body.parents, strict=True)):
+        stiff = "lhipjoint" if node == 1 else f"to_{name}"
+        if parent >= 0:
+            length = np.linalg.norm(body.offsets[node])
+            way = " ".join(f"{each:.8f}" for each in body.offsets[node] / length)
+            bones += [f"begin\n id {node}\n name {stiff}\n direction {way}\n length {length * scale:.6f}\n end"]
+            tree += [f"{body.names[parent]} {stiff}", f"{stiff} {name}"]
+        axis = " ".join(f"{each * turn:.8f}" for each in axes[node])
+        limits = "limits (-160.0 20.0)\n   (-70.0 70.0)\n   (-60.0 70.0)"
+        bones += [f"begin\n name {name}\n direction 0 1 0\n length 0\n axis {axis} XYZ\n dof rx ry rz\n {limits}\n end"]
+        own = Rotation.from_euler("xyz", axes[node], degrees=True)
+        turns = own.inv() * Rotation.from_rotvec(body.turns[:, node]) * own
+        columns.append(turns.as_euler("xyz", degrees=degrees))
+    units = f":units\n mass 1.0\n length 0.45\n angle {'deg' if degrees else 'rad'}"
+    root = ":root\n order TX TY TZ RX RY RZ\n axis XYZ\n position 0 0 0\n orientation 0 0 0"
+    parts = ["# made up", ":version 1.10", ":name VICON", units, ":documentation", " none", root, ":bonedata", *bones]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own_asf = path.with_name(f"{skeleton or path.stem.partition('_')[0]}.asf")
+    own_asf.write_text("\n".join([*parts, ":hierarchy", " begin", *tree, " end"]) + "\n", encoding="utf-8")
+    lines = ["#!OML:ASF somewhere", ":FULLY-SPECIFIED", ":DEGREES" if degrees else ":RADIANS"]
+    for frame, place in enumerate(body.root * scale):
+        lines += [str(frame + 1), f"root {place[0]:.6f} {place[1]:.6f} {place[2]:.6f} 0 0 0"]
+        for name, angles in zip(body.names, columns, strict=True):
+            lines.append(f"{name} " + " ".join(f"{angle:.8f}" for angle in angles[frame]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
