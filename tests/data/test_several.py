@@ -14,7 +14,7 @@ from data.captions import Caption
 from data.check.folder import check_sets
 from data.clips import Clip, load_split, load_statistics
 from data.datasets import MotionTextDataset, WindowDataset
-from data.specs import get_spec, require_split, same_dataset
+from data.specs import SPECS, get_spec, mixed, require_split, same_dataset
 from data.tokens import TokenDataset
 from engine.schedule import epoch_batches
 from options.command_line import parse
@@ -100,6 +100,17 @@ def test_a_set_of_another_format_is_left_out_once(two: Path, capsys: pytest.Capt
     assert told == "warning: fast is left out: it has another format than b: fps 30, not 20\n"
     assert options.dataset_name == "dataset/a:1,b:1" and get_spec(options.dataset_name).name == "a+b"
     assert not capsys.readouterr().err
+
+
+def test_several_sets_can_have_a_name_of_their_own(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shipped models do: what a known name means is told without looking at any folder."""
+    monkeypatch.setitem(SPECS, "open", mixed([get_spec("mini"), get_spec("humanml3d")], (3, 1), name="open"))
+    spec = get_spec("open")
+    assert spec.argument == "open" and spec.shares == {"humanml3d": 1, "mini": 3} and spec.max_frames == 196
+    assert parse(DatasetOptions, ["--dataset_name", "open"]).dataset_name == "open"
+    assert same_dataset("open", "mini:3,t2m:1") and not same_dataset("open", "mini,t2m")
+    with pytest.raises(UserError, match="open is several datasets itself"):
+        get_spec("a,open")
 
 
 def test_clips_are_those_of_each_set_and_know_it(two: Path) -> None:
