@@ -10,7 +10,7 @@ def main() -> None:
     """Options -> RVQ-VAE -> table."""
     options = parse(EvalVQOptions, description=__doc__)
 
-    from data.specs import require_files
+    from data.specs import require_split
     from pipeline.evaluation.run import Evaluation
     from pipeline.loader import load_run
     from pipeline.runs import runs_of
@@ -18,7 +18,7 @@ def main() -> None:
 
     runs = runs_of(options.run)
     spec, device = runs.spec, choose_device(options.run.gpu_id)
-    require_files(spec, spec.split_path(options.protocol.split))
+    require_split(spec, options.protocol.split)
     run = runs.open(options.run.name, "vq")
     vq = load_run(run, options.which_epoch, device)
     evaluation = Evaluation(spec, options.protocol, vq, options.run.checkpoints_dir, device)

@@ -15,7 +15,7 @@ import numpy as np
 import torch.nn.functional as functional
 
 from data.clips import Clip, load_split
-from data.specs import get_spec, require_files
+from data.specs import get_spec, require_split
 from models.evaluator.interface import load_evaluator
 from models.text_encoder import build_text_encoder
 from options.command_line import parse
@@ -53,7 +53,7 @@ def main() -> None:
     """Options -> FID of each rank."""
     options = parse(FloorOptions, description=__doc__)
     spec = get_spec(options.dataset_name)
-    require_files(spec, spec.split_path("test"))
+    require_split(spec, "test")
     train, test = load_split(spec, "train"), load_split(spec, "test")
     evaluator = load_evaluator(spec, options.checkpoints_dir)
     real, others = (

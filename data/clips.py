@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from data.captions import Caption, read_captions
+from data.mixture import pooled_statistics
 from data.packing import pack_motions
 from data.specs import SPLITS, DatasetSpec, require_files
 from storage.arrays import read_array
@@ -31,7 +33,8 @@ class Clip:
     """One motion with its captions.
 
     Attributes:
-        id: unique in its dataset; the file's name, with `@start-end` (seconds) when it is a crop of the file.
+        id: unique; the file's name, with `@start-end` (seconds) when it is a crop of the file, and after the dataset's
+            name (`mini/000123`) where there are several.
         take: the id without mirror prefix and crop: clips of one take are the same performance.
         features: (T, D) float32, raw units, T a multiple of the dataset's unit length. Those of `load_split` are read
             from the disk when they are looked at.
@@ -44,6 +47,11 @@ class Clip:
     features: np.ndarray | Row
     captions: tuple[Caption, ...] = ()
     frames: tuple[int, int] | None = None
+
+    @property
+    def source(self) -> str:
+        """Which of several datasets it is from; "" of a single one's."""
+        return self.id.rpartition("/")[0]
 
 
 @dataclass
@@ -80,6 +88,8 @@ def load_split(
 ) -> list[Clip]:
     """Loads the clips of a split, in the order of its file.
 
+    Those of several datasets come set after set, each within its own limits; ids and takes begin with the set's name.
+
     A caption with time tags makes a clip of its own of that part (captions with the same tags share it). Clips whose
     length in frames is not min_frames <= T <= max_clip_frames are left out; missing, non-finite and wrong-width motions
     and motions without a caption file are skipped and counted in one warning. Lengths are cut down to multiples of
@@ -95,6 +105,13 @@ def load_split(
     Raises:
         UserError: something is missing from the folder, a caption line is malformed, or no clip is left.
     """
+    if spec.members:
+        how = {"captions": captions, "keep_long": keep_long, "windows": windows}
+        return [
+            replace(clip, id=f"{one.name}/{clip.id}", take=f"{one.name}/{clip.take}")
+            for one in spec.members
+            for clip in load_split(one, split, **how)
+        ]
     split_path = spec.split_path(split)
     require_files(spec, split_path, spec.features_dir, *([spec.texts_dir] if captions else []))
     ids = read_split(split_path)
@@ -249,12 +266,31 @@ def split_lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
-def load_statistics(spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
+def by_source(clips: Sequence[Clip]) -> dict[str, list[int]]:
+    """The numbers of the clips of each of several datasets, by its name; nothing of a single one."""
+    numbers: dict[str, list[int]] = {}
+    for number, clip in enumerate(clips):
+        numbers.setdefault(clip.source, []).append(number)
+    return numbers if len(numbers) > 1 else {}
+
+
+def load_statistics(spec: DatasetSpec, clips: Iterable[Clip] = ()) -> tuple[np.ndarray, np.ndarray]:
     """The dataset's feature means and standard deviations, each (D,) float32, raw units.
+
+    Those of several datasets are of all together, each as much as training sees of it.
+
+    Args:
+        clips: of training; their frames tell that where the datasets have no shares.
 
     Raises:
         UserError: a file is missing, or see `read_statistics`.
     """
+    if spec.members:
+        frames = Counter(spec.shares)
+        for clip in () if frames else clips:
+            frames[clip.source] += len(clip.features)
+        statistics = [load_statistics(one) for one in spec.members]
+        return pooled_statistics(statistics, [frames[one.name] for one in spec.members], spec.format)
     require_files(spec, spec.mean_path, spec.std_path)
     return read_statistics(spec, spec.mean_path), read_statistics(spec, spec.std_path)
 

@@ -1,9 +1,9 @@
-"""Torch datasets over clips. Random choices depend on (seed, epoch, index) only: runs can be repeated."""
+"""Torch datasets over clips. Random choices depend on (seed, epoch, place) only: runs can be repeated."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,28 +11,42 @@ import torch
 from torch.utils.data import Dataset
 
 from data.clips import Clip
+from data.mixture import SharedEpochs
 from utils.errors import UserError
 
 UNIT_LENGTH = 4  # frames per token step
 
 
 class EpochDataset(Dataset):
-    """Items whose random choices depend on (seed, epoch, index) only.
+    """Items whose random choices depend on (seed, epoch, place) only.
+
+    Args:
+        clips: what the items are made of.
+        counts: items of each clip.
+        seed: of the choices.
+        shares: of an epoch's places by dataset; nothing: each item has one place, in order.
 
     Attributes:
-        clips: what the items are made of.
         motions: whether the clips' features are looked at.
     """
 
-    clips: list[Clip]
     motions = True
 
-    def __init__(self, seed: int) -> None:
-        self.seed, self.epoch = seed, 0
+    def __init__(
+        self, clips: Sequence[Clip], counts: Sequence[int], seed: int, shares: Mapping[str, float] | None = None
+    ) -> None:
+        self.clips, self.seed, self._n_items = list(clips), seed, sum(counts)
+        sources = np.repeat([clip.source for clip in clips], counts)
+        self._epochs = SharedEpochs(sources, shares, seed) if shares else None
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        return self._n_items
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the random choices those of this epoch."""
         self.epoch = epoch
+        self.items = np.arange(len(self)) if self._epochs is None else self._epochs.epoch(epoch)
 
     def digest(self) -> str:
         """Fingerprint of names, captions and motions of all clips."""
@@ -44,9 +58,12 @@ class EpochDataset(Dataset):
                 found = zlib.crc32(np.ascontiguousarray(clip.features), found)
         return f"{found:08x}"
 
-    def generator(self, index: int) -> np.random.Generator:
-        """The random numbers of one item."""
-        return np.random.default_rng((self.seed, self.epoch, index))
+    def at(self, place: int) -> tuple[int, np.random.Generator]:
+        """The item at a place of this epoch, and its random numbers there; places count from the end when negative."""
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)  # which ends iterating over a dataset
+        place %= len(self)
+        return int(self.items[place]), np.random.default_rng((self.seed, self.epoch, place))
 
 
 class WindowDataset(EpochDataset):
@@ -61,33 +78,37 @@ class WindowDataset(EpochDataset):
         window: frames of a window.
         seed: of the random starts.
         stride: frames a range.
+        shares: see `EpochDataset`.
 
     Raises:
         UserError: no clip is as long as the window.
     """
 
-    def __init__(self, clips: Sequence[Clip], window: int = 64, seed: int = 0, stride: int = 1) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        window: int = 64,
+        seed: int = 0,
+        stride: int = 1,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
         if window < 1 or stride < 1:
             raise ValueError(f"window and stride must be positive, not {window} and {stride}")
-        self.clips = [clip for clip in clips if len(clip.features) >= window]
-        if not self.clips:
+        long_enough = [clip for clip in clips if len(clip.features) >= window]
+        if not long_enough:
             raise UserError(f"none of the {len(clips)} clips has the {window} frames of a window: use shorter windows")
-        super().__init__(seed)
-        self.window, self.stride = window, stride
-        ranges = [-(-(len(clip.features) - window + 1) // stride) for clip in self.clips]
-        self._ends = np.cumsum(ranges)
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
+        ranges = [-(-(len(clip.features) - window + 1) // stride) for clip in long_enough]
+        super().__init__(long_enough, ranges, seed, shares)
+        self.window, self.stride, self._ends = window, stride, np.cumsum(ranges)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """Returns `motion` (window, D) float32, raw units."""
-        index = _checked(index, len(self))
-        clip_index = int(np.searchsorted(self._ends, index, side="right"))
+        item, generator = self.at(index)
+        clip_index = int(np.searchsorted(self._ends, item, side="right"))
         features = self.clips[clip_index].features
-        first = (index - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
+        first = (item - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
         choices = min(self.stride, len(features) - self.window + 1 - first)
-        start = first + (int(self.generator(index).integers(choices)) if choices > 1 else 0)
+        start = first + (int(generator.integers(choices)) if choices > 1 else 0)
         return {"motion": torch.from_numpy(np.array(features[start : start + self.window]))}
 
 
@@ -102,6 +123,7 @@ class MotionTextDataset(EpochDataset):
             False keeps motions whole, and longer ones from their first frame (evaluation).
         first_caption: number of the first caption where several splits share one numbering.
         motions: False leaves them out of the items: nothing is read for who wants lengths alone.
+        shares: see `EpochDataset`.
 
     Attributes:
         captions: every caption's text, clip after clip; an item's `caption_index` less `first_caption` points in it.
@@ -118,6 +140,7 @@ class MotionTextDataset(EpochDataset):
         random_crop: bool = True,
         first_caption: int = 0,
         motions: bool = True,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         if not clips:
             raise UserError("there is no clip to make a dataset of")
@@ -126,22 +149,17 @@ class MotionTextDataset(EpochDataset):
                 raise UserError(f"clip {clip.id} has no caption")
         if max_frames < UNIT_LENGTH or max_frames % UNIT_LENGTH:
             raise ValueError(f"max_frames must be a positive multiple of {UNIT_LENGTH}, not {max_frames}")
-        self.clips = list(clips)
-        super().__init__(seed)
+        super().__init__(clips, [1] * len(clips), seed, shares)
         self.max_frames, self.random_crop, self.motions = max_frames, random_crop, motions
         self.captions = [caption.text for clip in clips for caption in clip.captions]
         self._first_caption = first_caption + np.cumsum([0] + [len(clip.captions) for clip in clips])
         indices: dict[str, int] = {}
         self._take_indices = [indices.setdefault(clip.take, len(indices)) for clip in clips]
 
-    def __len__(self) -> int:
-        return len(self.clips)
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns `motion` (T, D) float32 raw units, `length`, `text`, `caption_index`, `clip_index`, `take_index`."""
-        index = _checked(index, len(self))
+        index, generator = self.at(index)
         clip = self.clips[index]
-        generator = self.generator(index)
         caption = int(generator.integers(len(clip.captions)))
         first, length = self._crop(len(clip.features), generator)
         return {
@@ -161,10 +179,3 @@ class MotionTextDataset(EpochDataset):
         if length > UNIT_LENGTH and generator.integers(3) == 0:
             length -= UNIT_LENGTH
         return int(generator.integers(n_frames - length + 1)), length
-
-
-def _checked(index: int, length: int) -> int:
-    """The index, counted from the end when negative; iterating over a dataset ends by IndexError."""
-    if not -length <= index < length:
-        raise IndexError(index)
-    return index % length

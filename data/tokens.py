@@ -5,7 +5,7 @@ Letters: B batch, N token steps, J part rows, Q quantisers. Masks: True = valid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,7 @@ class TokenDataset(EpochDataset):
         seed: of captions and crops.
         first_caption: number of the first caption where several splits share one numbering.
         random_crop: also drops a step at either end of a third of the motions.
-
-    Attributes:
-        lengths: token steps of each item, for batches of like length.
+        shares: see `EpochDataset`.
     """
 
     def __init__(
@@ -41,20 +39,22 @@ class TokenDataset(EpochDataset):
         seed: int = 0,
         first_caption: int = 0,
         random_crop: bool = True,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(seed)
-        self.clips, self.tokens = list(clips), list(tokens)
-        self.max_steps, self.random_crop = max_steps, random_crop
-        self.lengths = [min(len(rows), max_steps) for rows in self.tokens]
+        super().__init__(clips, [1] * len(clips), seed, shares)
+        self.tokens, self.max_steps, self.random_crop = list(tokens), max_steps, random_crop
+        self._steps = np.array([min(len(rows), max_steps) for rows in self.tokens])
         counts = [len(clip.captions) for clip in clips]
         self._captions = np.split(first_caption + np.arange(sum(counts)), np.cumsum(counts)[:-1])
 
-    def __len__(self) -> int:
-        return len(self.tokens)
+    @property
+    def lengths(self) -> list[int]:
+        """Token steps of what is at each place of the epoch, for batches of like length."""
+        return self._steps[self.items].tolist()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns `tokens` (N, J, Q) and `caption_index`."""
-        generator = self.generator(index)
+        index, generator = self.at(index)
         caption = int(generator.choice(self._captions[index]))
         tokens = self.tokens[index]
         length = min(len(tokens), self.max_steps)

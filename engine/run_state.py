@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data.specs import same_dataset
 from engine.differences import differences, format_difference
 from engine.initialise import RECORD, start_record
 from storage.checkpoint import model_of, read_checkpoint
@@ -290,6 +291,9 @@ def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """
     old, unknown = run.config, {"library"} - set(run.config)
     completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
+    named, wanted = run.value("run", "dataset_name"), config.get("run", {}).get("dataset_name")
+    if named and wanted and same_dataset(named, wanted):
+        config = {**config, "run": {**config["run"], "dataset_name": named}}  # spelled in another way
     found = format_difference(run, config)
     found += differences(completed, config, FREE_KEYS | START_KEYS | unknown | {"format"})
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")

@@ -8,7 +8,10 @@ from typing import Any
 from data.specs import SPECS, get_spec
 from utils.schema import Pattern, option
 
-DATASET_HELP = f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/"
+DATASET_HELP = (
+    f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/; or several"
+    " with commas, as they are (mini,cmu) or with the share that each has of an epoch's samples (mini:1,cmu:3)"
+)
 RUNS_HELP = "folder of the runs; pretrained holds the shipped mini models"
 DATABASE_HELP = "folder of the RAG database; a subfolder named after the dataset comes first"
 NEAREST_DATABASE_HELP = f"{DATABASE_HELP}; none: the one beside the runs, else database/"
@@ -23,13 +26,13 @@ SHARD = Pattern(r"\d+/\d+", "look like 1/8, up to 8/8")
 
 
 def canonical_dataset(name: str) -> str:
-    """The dataset's own name for an alias; the path of a user's dataset folder stays.
+    """The dataset's own name for an alias; the path of a user's dataset folder stays. Several sets are put in order.
 
     Raises:
         UserError: unknown dataset.
     """
     spec = get_spec(name)
-    return spec.name if SPECS.get(spec.name) == spec else name
+    return spec.argument if spec.members or SPECS.get(spec.name) == spec else name
 
 
 def dataset_option(default: str = "humanml3d") -> Any:
@@ -67,22 +70,22 @@ def shard_option(what: str) -> Any:
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Which run, of which dataset, on which device. The run's folder is checkpoints_dir/dataset_name/name."""
-
-    name: str = option(help="name of the run: its folder is checkpoints_dir/dataset/name", pattern=FOLDER_NAME)
-    dataset_name: str = dataset_option()
-    checkpoints_dir: str = option("logs", RUNS_HELP)
-    gpu_id: str = device_option()
-
-
-@dataclass(frozen=True)
 class DatasetOptions:
     """Dataset and device of a script that takes several runs."""
 
     dataset_name: str = dataset_option()
     checkpoints_dir: str = option("logs", RUNS_HELP)
     gpu_id: str = device_option()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(DatasetOptions):
+    """Which run, of which dataset, on which device."""
+
+    name: str = option(
+        help="name of the run: its folder is checkpoints_dir/dataset/name, of mini,cmu checkpoints_dir/cmu+mini/name",
+        pattern=FOLDER_NAME,
+    )
 
 
 @dataclass(frozen=True)

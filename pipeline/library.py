@@ -158,7 +158,7 @@ def library_motion(
         UserError: neither is there.
     """
     entry = database.entries[number]
-    path = spec.features_dir / f"{entry.file_name}.npy"
+    path = spec.features_path(entry.file_name)
     if path.is_file():
         features = read_array(path).astype(np.float32)
         return features if entry.frames is None else features[slice(*entry.frames)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data.specs import DatasetSpec, get_spec
 from models.rag.manifest import MANIFEST, library_format, read_manifest
-from options.groups import DatasetOptions, RunOptions
+from options.groups import DatasetOptions
 from storage.limits import LONGEST_ID
 from utils.errors import UserError
 from utils.run import Run
@@ -86,10 +86,10 @@ class Runs:
                 if (form := library_format(place, read_manifest(place))) is not None:
                     self.spec.check_format(form, place)
                 return place
-        raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {name}")
+        raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {self.spec.argument}")
 
 
-def runs_of(options: RunOptions | DatasetOptions) -> Runs:
+def runs_of(options: DatasetOptions) -> Runs:
     """The runs that a command line means.
 
     Raises:

@@ -78,9 +78,9 @@ class Training:
         self.options, self.runs, self.device = options, runs_of(options.run), choose_device(options.run.gpu_id)
         self.spec = self.runs.spec
 
-    def normalizer(self, feat_bias: float = 1.0) -> Normalizer:
-        """With the statistics of the dataset."""
-        return Normalizer.from_statistics(*load_statistics(self.spec), self.spec.format, feat_bias)
+    def normalizer(self, clips: Sequence[Clip], feat_bias: float = 1.0) -> Normalizer:
+        """With the statistics of the dataset, or of several together; `clips` are those of training."""
+        return Normalizer.from_statistics(*load_statistics(self.spec, clips), self.spec.format, feat_bias)
 
     def harness(
         self,
@@ -124,7 +124,8 @@ class TextTraining(Training):
     ) -> None:
         super().__init__(options)
         clips, longest = load_split(self.spec, "train", keep_long=crop), self.spec.max_frames
-        self.train = MotionTextDataset(clips, longest, options.train.seed, random_crop=crop, motions=crop)
+        seed, shares = options.train.seed, self.spec.shares
+        self.train = MotionTextDataset(clips, longest, seed, random_crop=crop, motions=crop, shares=shares)
         first = 0 if crop else len(self.train.captions)
         val = load_split(self.spec, "val")
         self.val = MotionTextDataset(val, longest, random_crop=False, first_caption=first, motions=crop)
@@ -165,9 +166,10 @@ def _vq(options: VQOptions) -> Harness:
     train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
     seed_everything(options.train.seed)
     model = RVQVAE(options.model, spec.format)
-    model.normalizer = training.normalizer(options.model.feat_bias)
+    model.normalizer = training.normalizer(train, options.model.feat_bias)
     task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, training.device, val))
-    windows = WindowDataset(train, options.data.window_size, options.train.seed, options.data.window_stride)
+    data, seed = options.data, options.train.seed
+    windows = WindowDataset(train, data.window_size, seed, data.window_stride, spec.shares)
     return training.harness(task, windows, MotionTextDataset(val, spec.max_frames, random_crop=False))
 
 
@@ -176,7 +178,7 @@ def _retriever(options: RetrieverOptions) -> Harness:
     training = TextTraining(options, trainable=trained)
     encoder, train, val = training.encoder, training.train, training.val
     form, own_encoder = training.spec.format, encoder if trained else None
-    model = RetrieverModel(options.model, form, encoder.dim, training.normalizer(), own_encoder)
+    model = RetrieverModel(options.model, form, encoder.dim, training.normalizer(train.clips), own_encoder)
     texts = [training.texts(split, split.captions, stored=not trained) for split in (train, val)]
     return training.harness(RetrieverTask(model, *texts, **to_dict(options.rates)), train, val)
 
@@ -184,7 +186,8 @@ def _retriever(options: RetrieverOptions) -> Harness:
 def _evaluator(options: EvaluatorOptions) -> Harness:
     training = TextTraining(options)
     train, val = training.train, training.val
-    model = EvaluatorNetwork(options.model, training.spec.format, training.encoder.dim, training.normalizer())
+    normalizer = training.normalizer(train.clips)
+    model = EvaluatorNetwork(options.model, training.spec.format, training.encoder.dim, normalizer)
     texts = training.texts(train, with_mirrored(train.captions)), training.texts(val, val.captions)
     return training.harness(EvaluatorTask(model, *texts), train, val)
 
@@ -230,7 +233,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     codes = cached_tokens(vq, [clip.features for clip in train + val], spec.cache_dir)
     steps, seed = spec.max_frames // spec.format.unit_length, options.train.seed
     n_train_captions = sum(len(clip.captions) for clip in train)
-    train_tokens = TokenDataset(train, codes[: len(train)], steps, seed, 0, random_crop=True)
+    train_tokens = TokenDataset(train, codes[: len(train)], steps, seed, shares=spec.shares)
     val_tokens = TokenDataset(val, codes[len(train) :], steps, seed, n_train_captions, random_crop=False)
     seed_everything(options.train.seed)
     transformer, task_kind = TRANSFORMERS[options.stage]

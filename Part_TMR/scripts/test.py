@@ -11,7 +11,7 @@ def main() -> None:
 
     import numpy as np
 
-    from data.clips import load_split, read_split
+    from data.clips import by_source, load_split, read_split
     from models.text_encoder import build_text_encoder
     from Part_TMR.evaluation import evaluate, format_neighbours, format_table
     from pipeline.loader import load_run
@@ -44,6 +44,11 @@ def main() -> None:
     print(format_neighbours(results))
     if signatures is not None:
         print(f"a motion of the same attributes among the top 5 of a caption: {results['same_attributes_top5']:.1f} %")
+    for source, rows in by_source(clips).items():
+        chosen = [motions[row] for row in rows], [captions[row] for row in rows], vectors[rows]
+        results.setdefault("sets", {})[source] = part = evaluate(retriever, *chosen)
+        print(f"{source} alone, {part['pairs']} pairs")
+        print(format_table(part))
     path = run.folder / "eval" / f"{options.protocol.ext}_{options.protocol.split}.json"
     write_json(path, {"checkpoint": checkpoint.name, "dataset": spec.name, "split": options.protocol.split} | results)
     print(f"wrote {path}")

@@ -71,14 +71,40 @@ class _Checked:
         return cls(**parse_json(told, "checked"), sums=np.frombuffer(sums).reshape(2, -1) if sums else None)
 
 
+def check_sets(spec: DatasetSpec) -> list[Report]:
+    """Checks a dataset, or each of several; these get one report more, on what they have in common.
+
+    Raises:
+        UserError: a folder is missing.
+    """
+    if not spec.members:
+        return [check_folder(spec)]
+    reports, checked, owners, homes = [], {}, {}, {}
+    for one in spec.sets:
+        report, clips, splits = _check(one)
+        reports.append(report)
+        checked |= {f"{one.name}/{clip_id}": clip for clip_id, clip in clips.items()}
+        owners |= {f"{one.name}/{clip_id}": split for clip_id, split in splits.items()}
+        for clip in clips.values():
+            homes.setdefault(clip.digest, set()).add(one.name)
+    shared = {clip_id: clip for clip_id, clip in checked.items() if len(homes[clip.digest]) > 1}
+    findings = list(_same_motions(shared, owners))
+    return [*reports, Report(spec.name, spec.argument, {}, grouped(findings, "problem"), grouped(findings, "note"))]
+
+
 def check_folder(spec: DatasetSpec) -> Report:
-    """Checks everything that training and evaluation will read; `mini` is made if it is missing.
+    """Checks everything that training and evaluation will read of one dataset; `mini` is made if it is missing.
 
     What a clip turned out to be is kept in the dataset's cache until one of its files changes.
 
     Raises:
         UserError: the folder is missing.
     """
+    return _check(spec)[0]
+
+
+def _check(spec: DatasetSpec) -> tuple[Report, dict[str, _Checked], dict[str, str]]:
+    """The report, the clips, and the split of each."""
     require_files(spec)
     findings: list[Found] = []
     findings.extend(_missing_parts(spec))
@@ -101,7 +127,8 @@ def check_folder(spec: DatasetSpec) -> Report:
         summaries[split] = SplitSummary(len(ids), len(usable), captions, round(seconds, 2))
         if ids and not usable:
             findings.append(("unusable-split", split))
-    return Report(spec.name, str(spec.root), summaries, grouped(findings, "problem"), grouped(findings, "note"))
+    report = Report(spec.name, str(spec.root), summaries, grouped(findings, "problem"), grouped(findings, "note"))
+    return report, checked, owners
 
 
 def _missing_parts(spec: DatasetSpec) -> Iterator[Found]:

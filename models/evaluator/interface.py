@@ -40,7 +40,7 @@ def load_evaluator(spec: DatasetSpec, checkpoints_dir: Path | str, device: torch
     if run_dir is None:
         raise UserError(
             f"there is no evaluator of {spec.name}: it belongs at {' or '.join(map(str, places))};"
-            f" make it by python train_evaluator.py --dataset_name {spec.name}"
+            f" make it by python train_evaluator.py --dataset_name {spec.argument}"
         )
     run = Run(run_dir)
     spec.check_run(run)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.clips import Clip
-from data.specs import require_files
+from data.specs import require_split
 from options.evaluation import EvalMaskOptions, EvalResOptions
 from pipeline.evaluation.kept import KeptScores
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
@@ -35,7 +35,7 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
     """
     runs, models, device = runs_of(options.run), options.models, choose_device(options.run.gpu_id)
     spec = runs.spec
-    require_files(spec, spec.split_path(options.protocol.split))
+    require_split(spec, options.protocol.split)
     targets = _targets(options, protocol, runs)
     t2m = TextToMotion.load(
         options.run.checkpoints_dir,

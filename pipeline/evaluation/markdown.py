@@ -22,14 +22,14 @@ def save_markdown(
     Args:
         heading: what was evaluated: protocol, dataset, samples, repeats, seed.
         rows: values of every repeat by row and metric.
-        seconds: what each row took.
+        seconds: what each row took; the others are parts of them, and in no picture.
         machine: where.
     """
-    spent = ["seconds", *(f"{seconds[row]:.0f}" for row in rows)]
+    spent = ["seconds", *(f"{seconds[row]:.0f}" if row in seconds else "" for row in rows)]
     lines = [[*line, each] for line, each in zip(table_cells(rows), spent, strict=True)]
     table = ["| " + " | ".join(line) + " |" for line in lines]
     table.insert(1, "| --- " * len(lines[0]) + "|")
-    draw_curves(folder / f"{name}.png", rows)
+    draw_curves(folder / f"{name}.png", {row: rows[row] for row in seconds})
     page = folder / f"{name}.md"
     with atomic_path(page) as temporary:
         text = f"# {name}\n\n{heading}. On {machine}.\n\n" + "\n".join(table) + f"\n\n![curves]({name}.png)\n"

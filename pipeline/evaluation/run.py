@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import torch
 from torch import device as Device  # noqa: N812 - a type here
 from tqdm import tqdm
 
-from data.clips import Clip, load_split
-from data.oracle.scores import read_attributes
+from data.clips import Clip, by_source, load_split
+from data.oracle.scores import Attributes, read_attributes
 from data.specs import DatasetSpec
 from models.evaluator.interface import Evaluator, load_evaluator
 from models.vq.rvq import RVQVAE
@@ -42,6 +43,11 @@ MULTIMODALITY_SALT = 500_000_003
 Rows = dict[str, dict[str, list[float]]]
 
 
+def _row(name: str, source: str) -> str:
+    """What a row is called, of all datasets together or of one of them."""
+    return f"{name} [{source}]" if source else name
+
+
 class Evaluation:
     """The clips of a split, what scores them, and the reference rows `real` and `vq`.
 
@@ -56,10 +62,7 @@ class Evaluation:
     def __init__(self, spec: DatasetSpec, protocol: ProtocolOptions, vq: RVQVAE, checkpoints_dir: str, device: Device):
         self.spec, self.protocol, self.device = spec, protocol, device
         self.clips: list[Clip] = load_split(spec, protocol.split)
-        attributes_path = spec.root / "attributes.json"
-        attributes = read_attributes(attributes_path, self.clips) if attributes_path.is_file() else None
-        if attributes is not None and spec.format.joint_names != HUMANML3D.joint_names:
-            raise UserError(f"{attributes_path}: the semantic oracle sees HumanML3D's joints alone: remove the file")
+        attributes = self._attributes(spec, self.clips)
         self.evaluator = self._load_evaluator(spec, checkpoints_dir, device, needed=attributes is None)
         self.scorer = Scorer(self.clips, spec.format, self.evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]
@@ -68,6 +71,21 @@ class Evaluation:
             len(np.unique(np.concatenate([code[..., 0].numpy().ravel() for code in codes]))) / vq.config.nb_code2d
         )
         self.references = [Fixed("real", features), Fixed("vq", detokenise(vq, codes), reconstructed=True)]
+
+    @staticmethod
+    def _attributes(spec: DatasetSpec, clips: Sequence[Clip]) -> dict[str, Attributes] | None:
+        """What the semantic oracle knows of the clips; of several datasets, those that have an `attributes.json`."""
+        found: dict[str, Attributes] = {}
+        for one in spec.sets:
+            if not (path := one.root / "attributes.json").is_file():
+                continue
+            if spec.format.joint_names != HUMANML3D.joint_names:
+                raise UserError(f"{path}: the semantic oracle sees HumanML3D's joints alone: remove the file")
+            source = one.name if spec.members else ""
+            names = {clip.id.rpartition("/")[2]: clip for clip in clips if clip.source == source}
+            told = read_attributes(path, [replace(clip, id=name) for name, clip in names.items()])
+            found |= {clip.id: told[name] for name, clip in names.items()}
+        return found or None
 
     @staticmethod
     def _load_evaluator(spec: DatasetSpec, checkpoints_dir: str, device: Device, needed: bool) -> Evaluator | None:
@@ -92,6 +110,8 @@ class Evaluation:
     ) -> Rows:
         """Scores the reference rows and `sources`, prints the table, writes log and JSON; returns all repeats' values.
 
+        Of several datasets, the rows of all clips together are followed by those of each: `res [mini]`.
+
         The JSON of a seed is always the same, also when a stopped run goes on; what depends on the machine (seconds) is
         in the log only.
 
@@ -102,9 +122,9 @@ class Evaluation:
         """
         protocol = self.protocol
         scores = KeptScores(folder, protocol.ext, self._decisive(title, settings, multimodality, models))
-        rows: Rows = {row.name: {} for row in [*self.references, *sources]}
-        seconds = dict.fromkeys(rows, 0.0)
-        places = [(name, repeat) for repeat in range(protocol.repeat_times) for name in rows]
+        seconds = {row.name: 0.0 for row in [*self.references, *sources]}
+        rows: Rows = {_row(name, source): {} for source in ("", *by_source(self.clips)) for name in seconds}
+        places = [(name, repeat) for repeat in range(protocol.repeat_times) for name in seconds]
         missing = [name for name, repeat in places if (name, repeat) not in scores]
         found = len(places) - len(missing)
         taken_up = f"{found} of {len(places)} rows of repeats are those of a run that was stopped"
@@ -122,8 +142,9 @@ class Evaluation:
                         scores[place] = numbers, time.perf_counter() - started
                         bar.update(isinstance(row, Fixed))
                     numbers, spent = scores[place]
-                    for metric, value in numbers.items():
-                        rows[row.name].setdefault(metric, []).append(value)
+                    for name, value in numbers.items():
+                        source, _, metric = name.rpartition("/")
+                        rows[_row(row.name, source)].setdefault(metric, []).append(value)
                     seconds[row.name] += spent
         judge = self.evaluator
         evaluator = None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint}
@@ -200,7 +221,17 @@ class Evaluation:
         return numbers | {"codebook_use": self.codebook_use} if row.reconstructed else numbers
 
     def _score(self, measured: Measured, samples: Sequence[Sample], repeat: int) -> dict[str, float]:
-        return self.scorer.score(measured, samples, np.random.default_rng((self.protocol.seed, repeat, SCORING_SALT)))
+        """The numbers of all samples, and those of each of several datasets, whose names begin with its own."""
+        entropy = self.protocol.seed, repeat, SCORING_SALT
+        numbers = self.scorer.score(measured, samples, np.random.default_rng(entropy))
+        for source, clips in by_source(self.clips).items():
+            members = frozenset(clips)
+            own = [number for number, sample in enumerate(samples) if sample.clip_index in members]
+            if len(own) > 1:  # of one there is neither distance nor diversity
+                chosen = measured.rows(own), [samples[number] for number in own]
+                part = self.scorer.score(*chosen, np.random.default_rng(entropy), clips)
+                numbers |= {f"{source}/{name}": value for name, value in part.items()}
+        return numbers
 
     def _multimodality(
         self, row: Generated, samples: Sequence[Sample], repeat: int, n_captions: int, n_motions: int

@@ -32,13 +32,13 @@ class Measured:
     Attributes:
         foot_skate: (N,) metres in a twentieth of a second, NaN for motions whose feet are never in contact.
         embeddings: (N, D).
-        attributes: verdicts of the semantic oracle.
+        attributes: verdicts of the semantic oracle; None for a motion of which it knows nothing.
         errors: joint errors in metres of motions that reconstruct their clips.
     """
 
     foot_skate: np.ndarray
     embeddings: np.ndarray | None
-    attributes: list[Mapping[str, bool]] | None
+    attributes: list[Mapping[str, bool] | None] | None
     errors: list[Mapping[str, float]] | None = None
 
     def rows(self, numbers: Sequence[int]) -> Measured:
@@ -55,7 +55,8 @@ class Scorer:
         clips: ground truth.
         form: what the motions are.
         evaluator: embeds texts and motions, or None: no FID, R-precision, matching score, diversity.
-        attributes: clip id -> attributes for the semantic oracle, or None: no semantic accuracy.
+        attributes: clip id -> attributes for the semantic oracle, perhaps of some clips only, or None: no semantic
+            accuracy.
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class Scorer:
             touching = motion[:, self.form.contacts] > CONTACT
             skates.append(metrics.foot_skate(joints[:, self.form.feet], touching, self.form.fps))
             if self.attributes is not None:
-                attributes.append(score_attributes(joints, self.attributes[clip.id], self.form.fps))
+                told = self.attributes.get(clip.id)
+                attributes.append(None if told is None else score_attributes(joints, told, self.form.fps))
             if reconstructed:
                 pair = features_to_joints(clip.features[: len(motion)], self.form), joints
                 errors.append(
@@ -98,18 +100,25 @@ class Scorer:
             errors if reconstructed else None,
         )
 
-    def score(self, measured: Measured, samples: Sequence[Sample], generator: np.random.Generator) -> dict[str, float]:
+    def score(
+        self,
+        measured: Measured,
+        samples: Sequence[Sample],
+        generator: np.random.Generator,
+        among: Sequence[int] | None = None,
+    ) -> dict[str, float]:
         """Measured motions, one a sample -> named numbers.
 
         Args:
             generator: of the orders and pairs that R-precision and diversity draw.
+            among: the clips that the samples are of; None: all.
         """
         numbers: dict[str, float] = {}
         if not np.isnan(measured.foot_skate).all():
             numbers["foot_skate"] = float(np.nanmean(measured.foot_skate))
         if measured.embeddings is not None:
-            numbers |= self._embedding_scores(measured.embeddings, samples, generator)
-        if measured.attributes is not None:
+            numbers |= self._embedding_scores(measured.embeddings, samples, generator, among)
+        if measured.attributes and None not in measured.attributes:
             numbers["semantic_accuracy"] = semantic_accuracy(measured.attributes)
         if measured.errors is not None:
             for name in measured.errors[0]:
@@ -128,13 +137,18 @@ class Scorer:
         return {"multimodality": metrics.multimodality(grouped, pairs, generator)}
 
     def _embedding_scores(
-        self, motion: np.ndarray, samples: Sequence[Sample], generator: np.random.Generator
+        self,
+        motion: np.ndarray,
+        samples: Sequence[Sample],
+        generator: np.random.Generator,
+        among: Sequence[int] | None,
     ) -> dict[str, float]:
         text = self._text_embeddings[[sample.caption_index for sample in samples]]
         order = generator.permutation(len(samples))  # R-precision compares a sample with the 31 beside it
         precision = metrics.r_precision(text[order], motion[order])
+        real = self._real_embeddings if among is None else self._real_embeddings[among]
         return {
-            "fid": metrics.frechet_distance(self._real_embeddings, motion),
+            "fid": metrics.frechet_distance(real, motion),
             **{f"r_precision_top{rank}": float(value) for rank, value in enumerate(precision, start=1)},
             "matching_score": metrics.matching_score(text, motion),
             "diversity": metrics.diversity(motion, min(DIVERSITY_PAIRS, len(motion) // 2), generator),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.clips import Caption, Clip
+from data.clips import Caption, Clip, load_split
+from data.specs import get_spec, moved
 from models.configs import RVQConfig, SamplingSettings
 from models.vq.rvq import RVQVAE
 from options.command_line import parse
@@ -23,6 +24,8 @@ from pipeline.evaluation.run import Evaluation
 from pipeline.evaluation.samples import draw_samples
 from pipeline.evaluation.scores import Scorer
 from pipeline.runs import runs_of
+from storage.files import write_json
+from tests.data.test_several import write_set
 from utils import metrics
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format
@@ -91,6 +94,36 @@ def test_one_seed_gives_one_json(evaluation: Evaluation, tmp_path: Path) -> None
     assert len(fid["values"]) == 3 and len(set(fid["values"])) == 3 and fid["interval"] > 0
     assert content["rows"]["real"]["fid"]["mean"] < content["rows"]["vq"]["fid"]["mean"] < fid["mean"]
     assert content["rows"]["vq"]["codebook_use"]["mean"] == 0.5 and "mpjpe" not in content["rows"]["res"]
+
+
+def test_each_of_several_datasets_has_rows_of_its_own(evaluation: Evaluation, tmp_path: Path) -> None:
+    """Beside those of all; the oracle, which knows one of the sets, judges that one."""
+    evaluation.clips = [replace(clip, id=f"{'ab'[n % 2]}/{clip.id}") for n, clip in enumerate(evaluation.clips)]
+    walk = {"segments": [{"locomotion": "walk", "direction": "forward"}]}
+    known = {clip.id: walk for clip in evaluation.clips if clip.source == "a"}
+    evaluation.scorer = Scorer(evaluation.clips, HUMANML3D, evaluation.evaluator, known)
+    rows = evaluation.run([NoisySource(evaluation.clips, 0.5)], "protocol res", tmp_path, {}, (4, 5))
+    assert list(rows) == [f"{row}{of}" for of in ("", " [a]", " [b]") for row in ("real", "vq", "res")]
+    assert [name for name, row in rows.items() if "semantic_accuracy" in row] == ["real [a]", "vq [a]", "res [a]"]
+    real = np.stack([clip.features[:, 4:6].mean(axis=0) for clip in evaluation.clips[::2]])
+    own = metrics.frechet_distance(real, real + np.float32(0.01))
+    assert rows["vq [a]"]["fid"] == [pytest.approx(own, rel=1e-3)] * 3
+    assert len(set(rows["res [b]"]["fid"])) == 3 and not any("/" in name for row in rows.values() for name in row)
+    assert evaluation.run([NoisySource(evaluation.clips, 0.5)], "protocol res", tmp_path, {}, (4, 5)) == rows
+    assert "| res [b] |" in (tmp_path / "eval.md").read_text()
+
+
+def test_the_oracle_reads_what_each_set_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        write_set(tmp_path / name, seed)
+    spec = get_spec("a,b")
+    clips = load_split(spec, "val")
+    assert Evaluation._attributes(spec, clips) is None
+    walk = {"segments": [{"locomotion": "walk", "direction": "forward"}]}
+    write_json(tmp_path / "b" / "attributes.json", {"000003": walk})
+    assert Evaluation._attributes(spec, clips) == {"b/000003": walk}
+    assert Evaluation._attributes(get_spec("b"), load_split(get_spec("b"), "val")) == {"000003": walk}
 
 
 class Stopped(Exception):
@@ -215,7 +248,7 @@ def test_clips_are_decoded_in_batches(evaluation: Evaluation, tmp_path: Path, mo
     monkeypatch.setattr(Evaluation, "_load_evaluator", lambda *_, **__: evaluation.evaluator)
     calls, decode = [], vq.decode
     monkeypatch.setattr(vq, "decode", lambda *inputs: calls.append(inputs) or decode(*inputs))
-    spec = SimpleNamespace(root=tmp_path, format=get_format("humanml3d"), max_frames=196)
+    spec = moved(get_spec("humanml3d"), tmp_path)
     made = Evaluation(spec, evaluation.protocol, vq, "logs", torch.device("cpu"))
     assert len(calls) == 1
     for expected, row in zip(alone, made.references[1].motions, strict=True):
