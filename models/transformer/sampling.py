@@ -150,7 +150,7 @@ def sample_base(
             logits = guidance.first_logits(masked_tokens, step_mask, wanted)
         logits = keep_top(logits, settings.topkr)
         drawn = _draw(logits, settings.temperature, masked, noise)
-        probability = logits.softmax(dim=-1).gather(-1, drawn[:, None])[:, 0]
+        probability = logits.softmax(dim=-1, dtype=torch.float32).gather(-1, drawn[:, None])[:, 0]
         tokens = tokens.masked_scatter(masked, drawn)
         certainty = torch.full_like(certainty, math.inf).masked_scatter(masked, probability)
     return tokens
