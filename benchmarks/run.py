@@ -34,6 +34,9 @@ class CostOptions:
         ("all",), "vq, tmr, mtrans, rtrans, length, evaluator, generation, retrieval, demo, all"
     )
     repeats: int = option(5, "timed calls a kind of work; 0: counts alone", minimum=0)
+    texts: str | None = option(
+        None, "folder with HumanML3D's lengths.csv and train.txt: the transformers' steps also with its lengths"
+    )
     out: str = option(str(RESULTS), "folder of the numbers")
     gpu_id: str = device_option()
 
@@ -55,6 +58,15 @@ def measure(kind: str, preset: str, device: Any, repeats: int) -> Iterator[tuple
             peak = (peak + matrix_peak(device)) / 2
             numbers |= {"seconds": seconds, "matrix_gflop_a_second": peak, "cost": seconds * peak}
         yield work.name, numbers
+
+
+def with_lengths(kind: str, preset: str, device: Any, texts: Path) -> dict[str, dict[str, float]]:
+    """The same of a transformer's step in batches of HumanML3D's lengths: work and the share of it that is padding."""
+    from benchmarks.lengths import expected, training_steps
+
+    return {
+        f"{kind} training step, HumanML3D's lengths": expected(kind, preset, device, training_steps(texts))._asdict()
+    }
 
 
 def row(name: str, numbers: Mapping[str, float]) -> list[str]:
@@ -86,6 +98,8 @@ def main() -> None:
     kept = read_json(path)["work"] if path.is_file() else {}
     for kind in kinds:
         kept |= dict(measure(kind, options.preset, device, options.repeats))
+        if options.texts and kind.endswith("trans"):
+            kept |= with_lengths(kind, options.preset, device, Path(options.texts))
         machine = {"device": describe_device(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
         write_json(path, {"preset": options.preset, **machine, "work": kept})
     print(table(HEADINGS, [row(name, numbers) for name, numbers in kept.items()]))

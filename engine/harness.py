@@ -28,6 +28,7 @@ from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed
 from engine.settings import TrainSettings
 from engine.task import Task
 from engine.validation import validate, validation_batches
+from models.compiling import compile_layers
 from storage.checkpoint import load_state, save_checkpoint
 from storage.checkpoint_names import LATEST, PREVIOUS
 from storage.files import read_json
@@ -136,6 +137,8 @@ class Harness:
         settings, first = self.settings, self.rank == 0
         self.task.to(self.device)
         self.task.model.train()  # not the whole task: momentum copies choose for themselves
+        if settings.compile:
+            compile_layers(self.task.model, self.device)
         groups = self.task.parameter_groups(settings.lr)
         for group in groups:
             group["initial_lr"] = group["lr"]

@@ -32,6 +32,7 @@ FREE_KEYS = {
     "keep_every",
     "ema",
     "accumulate",
+    "compile",
     "gpu_id",
     "database",  # the path: what lies there is told under "library"
     "num_workers",

@@ -43,6 +43,9 @@ class TrainSettings:
         maximum=0.999999,
     )
     mixed_precision: Literal["no", "bf16", "fp16"] = option("no", "precision of the forward pass")
+    compile: bool = option(
+        False, "compile the transformers' layers: takes a compiler, such as g++, and a minute or two at the start"
+    )
     num_workers: int = option(0, "processes that load data; 0: the training process itself", minimum=0, maximum=256)
     log_every: int = option(50, "steps between tensorboard points", minimum=1)
     save_every: int = option(1000, "steps between saves of latest.tar", minimum=1)

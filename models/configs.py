@@ -11,6 +11,8 @@ from typing import Literal
 from utils.errors import UserError
 from utils.schema import option
 
+Precision = Literal["float32", "bfloat16", "int8"]
+
 MAX_WIDTH, MAX_LAYERS, MAX_HEADS = 8192, 128, 256
 MOST_WEIGHTS = 2 * 10**9  # of a part of a model: what single limits leave open is refused before memory is taken
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.specs import SPECS, get_spec
+from models.configs import Precision
 from utils.schema import Pattern, option
 
 DATASET_HELP = (
@@ -98,7 +99,7 @@ class RetrievalOptions:
 
 @dataclass(frozen=True)
 class BaseRuns:
-    """Which runs make base tokens and motions of them. The names are those of `TextToMotion.load`."""
+    """Which runs make base tokens and motions of them, and how. The names are those of `TextToMotion.load`."""
 
     mtrans_name: str = option("mtrans", "run of the masked transformer", pattern=FOLDER_NAME)
     vq_name: str | None = option(
@@ -108,6 +109,11 @@ class BaseRuns:
         None, "run of the retriever; none: the one that the transformer was trained with", pattern=FOLDER_NAME
     )
     database: str | None = option(None, f"{DATABASE_HELP}; none: the one beside the runs, else that of the training")
+    precision: Precision = option(
+        "float32",
+        "of the products in the transformers; the others are quicker where the processor has them, but a motion is then"
+        " the same again in the same batch alone",
+    )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from data.specs import DatasetSpec, get_spec
-from models.configs import SamplingSettings
+from models.configs import Precision, SamplingSettings
 from models.length_estimator import LengthEstimator
+from models.precision import check_precision, lower_precision
 from models.rag.conditions import empty_retrieval, make_condition
 from models.rag.database import RAGDatabase
 from models.rag.search import SearchResult
@@ -37,7 +38,7 @@ from pipeline.remarks import Remarks
 from pipeline.runs import Runs
 from storage.row_store import digest, identity
 from utils.errors import UserError
-from utils.fingerprint import weights_hash
+from utils.fingerprint import as_array, weights_hash
 from utils.fits import check_text_encoders, check_tokens
 from utils.representation import features_to_joints
 from utils.run import Run
@@ -104,6 +105,7 @@ class TextToMotion:
         length_name: str = "length",
         which_mtrans: str | None = None,
         which_rtrans: str | None = None,
+        precision: Precision = "float32",
     ) -> TextToMotion:
         """Loads saved runs; RVQ-VAE, retriever and database are those of the masked transformer's config.
 
@@ -117,10 +119,13 @@ class TextToMotion:
                 subfolder named after the dataset.
             length_name: run of the length estimator; without one every prompt needs a length.
             which_mtrans, which_rtrans: checkpoint of the run; None takes the best there is.
+            precision: of the products in the transformers.
 
         Raises:
-            UserError: a run, checkpoint or database is missing or does not fit the others.
+            UserError: a run, checkpoint or database is missing or does not fit the others, or the device has no such
+                precision.
         """
+        check_precision(precision, torch.device(device))
         spec = get_spec(dataset_name)
         runs = Runs(checkpoints_dir, spec)
         used = {"mtrans": runs.open(mtrans_name, "mtrans")}
@@ -136,6 +141,7 @@ class TextToMotion:
         vq_hash = weights_hash(models["vq"].state_dict())
         for run in transformers:
             check_tokens(run, used["vq"], vq_hash)
+            lower_precision(models[run.stage].transformer, precision)
         text_encoder = build_text_encoder(used["mtrans"].text_encoder, device=device)
         retriever, library = None, None
         if readers := [run for run in transformers if models[run.stage].config.retrieved != "none"]:
@@ -179,7 +185,7 @@ class TextToMotion:
         models = [self.vq, self.masked, self.residual, self.length_estimator, self.retriever and self.retriever.model]
         return digest(
             json.dumps([self.runs[stage].config for stage in sorted(self.runs)], sort_keys=True),
-            *(identity(each.cpu().numpy()) for model in models if model for each in model.state_dict().values()),
+            *(identity(as_array(each)) for model in models if model for each in model.state_dict().values()),
             *sorted(encoder.fingerprint for encoder in encoders),
             "" if self.database is None else self.database.fingerprint,
         ).hex()

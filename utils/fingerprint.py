@@ -19,9 +19,11 @@ RETRIEVER_SETTINGS = ("parts", "patch_frames", "motion_heads", "text_encoder", "
 HALF = np.finfo(np.float16)
 
 
-def _array(value: Any) -> np.ndarray:
-    """An array, or a tensor as one."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+def as_array(value: Any) -> np.ndarray:
+    """An array, or a tensor as one; NumPy has no bfloat16."""
+    if not hasattr(value, "detach"):
+        return value
+    return (value.float() if str(value.dtype) == "torch.bfloat16" else value).detach().cpu().numpy()
 
 
 def weights_hash(state: Mapping[str, Any]) -> str:
@@ -29,7 +31,7 @@ def weights_hash(state: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         if not name.endswith(UNHASHED):
-            array = _array(state[name])
+            array = as_array(state[name])
             with np.errstate(over="ignore"):
                 rounded = array.astype(np.float16) if array.dtype.kind == "f" else array
             digest.update(name.encode() + rounded.tobytes())
@@ -41,7 +43,7 @@ def retriever_hash(settings: Mapping[str, Any], layout: str, state: Mapping[str,
     chosen = {name: settings[name] for name in RETRIEVER_SETTINGS} | {"layout": layout}
     digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for name in sorted(state):
-        array = _array(state[name])
+        array = as_array(state[name])
         if array.dtype == np.float32 and array.ndim > 1 and np.abs(array).max(initial=0) <= HALF.max:
             array = array.astype(np.float16)
         digest.update(name.encode() + array.tobytes())

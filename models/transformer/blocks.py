@@ -5,7 +5,7 @@ Letters: B batch, N token steps, J part rows, S = N * J cells, M memory rows, D 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,11 @@ class ProjectedMemory:
         parts = self.parts[rows]
         return ProjectedMemory(layers, self.mask[:, rows], parts, bool((parts != EVERY_PART).any()))
 
+    def samples(self, index: Tensor) -> ProjectedMemory:
+        """Of the samples `index` (b,)."""
+        layers = tuple((keys[index], values[index]) for keys, values in self.layers)
+        return replace(self, layers=layers, mask=self.mask[index])
+
 
 class SpatioTemporalTransformer(nn.Module):
     """The paper's stack (SSTA layers, then along the parts, then along time) or its lean interleaved form."""
@@ -138,21 +143,33 @@ class SpatioTemporalTransformer(nn.Module):
             tuple(ssta.project(memory) for ssta in self.ssta), memory.mask, memory.parts, memory.by_part
         )
 
-    def forward(self, cells: Tensor, grid: TokenGrid, step_mask: Tensor, projected: ProjectedMemory | None) -> Tensor:
-        """cells (B, S, D), step_mask (B, N) -> (B, S, D); invalid cells never change valid ones."""
+    def forward(
+        self,
+        cells: Tensor,
+        grid: TokenGrid,
+        step_mask: Tensor,
+        projected: ProjectedMemory | None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """cells (B, S, D), step_mask (B, N) -> (B, S, D); invalid cells never change valid ones.
+
+        With numbers b * S + s of the cells that are `wanted` (R,) these alone, (R, D), and what need not be computed
+        for them is not.
+        """
         allowed = self._allowed(grid, step_mask, projected)
-        feed_forwards = iter(self.feed_forwards)
+        fed = iter([nn.Identity(), *self.feed_forwards])  # each is due when it is known which cells it is asked for
         for index, ssta in enumerate(self.ssta):
-            cells = ssta(cells, allowed, None if projected is None else projected.layers[index])
+            cells = ssta(next(fed)(cells), allowed, None if projected is None else projected.layers[index])
             if self.interleaved:
                 for layers in self.axis_layers:
                     cells = layers[index](cells, grid, step_mask)
-            cells = next(feed_forwards)(cells)
         if not self.interleaved:
             for layers in self.axis_layers:
+                if wanted is not None and layers[0].axis == "time":
+                    cells, grid, step_mask, wanted = _alone(cells, grid, step_mask, wanted)
                 for layer in layers:
-                    cells = next(feed_forwards)(layer(cells, grid, step_mask))
-        return self.norm(cells)
+                    cells = layer(next(fed)(cells), grid, step_mask)
+        return self.norm(next(fed)(cells if wanted is None else cells.flatten(0, 1)[wanted]))
 
     @staticmethod
     def _allowed(grid: TokenGrid, step_mask: Tensor, memory: ProjectedMemory | None) -> Tensor:
@@ -167,3 +184,13 @@ class SpatioTemporalTransformer(nn.Module):
             own = own.expand(-1, -1, grid.n_cells, -1)
             rows = rows & visible
         return torch.cat([own, rows], dim=-1)
+
+
+def _alone(
+    cells: Tensor, grid: TokenGrid, step_mask: Tensor, wanted: Tensor
+) -> tuple[Tensor, TokenGrid, Tensor, Tensor]:
+    """Part rows as samples of their own, where nothing is left to do but along time: those with a wanted cell."""
+    parts, place = (wanted // grid.n_cells * grid.n_parts + wanted % grid.n_parts).unique(return_inverse=True)
+    rows = grid.unflatten(cells).transpose(1, 2).flatten(0, 1)[parts]
+    step_mask = step_mask[parts // grid.n_parts]
+    return rows, TokenGrid(grid.n_steps, 1), step_mask, place * grid.n_steps + wanted % grid.n_cells // grid.n_parts

@@ -56,18 +56,25 @@ class MaskedTransformer(nn.Module):
         return self.transformer.project(self.condition(condition, self.embedding))
 
     def forward(
-        self, tokens: Tensor, step_mask: Tensor, condition: Condition, projected: ProjectedMemory | None = None
+        self,
+        tokens: Tensor,
+        step_mask: Tensor,
+        condition: Condition,
+        projected: ProjectedMemory | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """tokens (B, N, J) with MASK where unknown, step_mask (B, N) -> logits (B, N, J, V).
 
-        `projected` is `project(condition)`; whoever calls often with one condition makes it once.
+        `projected` is `project(condition)`; whoever calls often with one condition makes it once. With `wanted` (R,),
+        numbers of cells in the flattened tokens, the logits (R, V) of these.
         """
         grid = TokenGrid(*tokens.shape[1:])
         tokens = torch.where(step_mask[:, :, None], tokens, self.pad_id)
         cells = self.embedding(grid.flatten(tokens)) + grid.positions(self.config.latent_dim, tokens.device)
         cells = cells + self.condition.global_text(condition)[:, None]
         projected = projected or self.project(condition)
-        return self.output(grid.unflatten(self.transformer(cells, grid, step_mask, projected)))
+        logits = self.output(self.transformer(cells, grid, step_mask, projected, wanted))
+        return grid.unflatten(logits) if wanted is None else logits
 
     def corrupt(self, tokens: Tensor, step_mask: Tensor, draws: Draws) -> Corrupted:
         """Chooses cells by the cosine schedule: first whole time steps, then single cells among the rest.

@@ -62,10 +62,28 @@ class Guidance:
         self.passes = [(weight, seen, self._project(seen)) for weight, seen in passes if weight]
         self.whole = [(1.0, *first) for _, *first in self.passes[:1]] if retrieval_scale else self.passes
 
-    def logits(self, *inputs: Tensor, guided: bool = True) -> Tensor:
-        """The model's inputs (B, ...) before the condition -> logits (B, ...), guided or of the whole condition."""
+    def logits(self, *inputs: Tensor, guided: bool = True, **asked: Tensor) -> Tensor:
+        """The model's inputs (B, ...) before the condition -> logits (B, ...), guided or of the whole condition.
+
+        `asked` goes to the model too.
+        """
         passes = self.passes if guided else self.whole
-        return sum(weight * self.model(*inputs, *seen) for weight, *seen in passes)
+        return sum(weight * self.model(*inputs, *seen, **asked) for weight, *seen in passes)
+
+    def first_logits(self, tokens: Tensor, step_mask: Tensor, wanted: Tensor) -> Tensor:
+        """`logits` of motions of which nothing is known: without a condition those of one length are alike."""
+        first = (step_mask.sum(dim=1)[:, None] == step_mask.sum(dim=1)).int().argmax(dim=1)  # (B,) of the same length
+        kinds, kind = first.unique(return_inverse=True)
+        total: Tensor | float = 0.0
+        for weight, seen, projected in self.passes:
+            if seen.keep_text.any() or seen.keep_retrieval.any():
+                logits = self.model(tokens, step_mask, seen, projected, wanted)
+            else:
+                projected = projected and projected.samples(kinds)
+                logits = self.model(tokens[kinds], step_mask[kinds], seen.rows(kinds), projected)
+                logits = logits[kind].flatten(0, 2)[wanted]
+            total = total + weight * logits
+        return total
 
     def _project(self, condition: Condition) -> ProjectedMemory | None:
         projected = self.model.project(condition)
@@ -94,11 +112,12 @@ class Noise:
         return noise.to(device)
 
 
-def _draw(logits: Tensor, temperature: float, noise: Noise) -> Tensor:
-    """(B, N, J, V) -> (B, N, J): Gumbel-max sampling, or the best one at temperature 0."""
+def _draw(logits: Tensor, temperature: float, masked: Tensor, noise: Noise) -> Tensor:
+    """Logits (R, V) of the cells masked (B, N, J) -> (R,): Gumbel-max sampling, or the best one at temperature 0."""
     if temperature <= 0:
         return logits.argmax(dim=-1)
-    return (logits / temperature + noise.gumbel(logits.shape, logits.device)).argmax(dim=-1)
+    gumbel = noise.gumbel((*masked.shape, logits.shape[-1]), logits.device)[masked]
+    return (logits / temperature + gumbel).argmax(dim=-1)
 
 
 @torch.no_grad()
@@ -123,12 +142,17 @@ def sample_base(
         ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
         masked = (ranked < number[:, None]).view_as(tokens) & valid
         masked_tokens = torch.where(masked, model.mask_id, tokens)
-        guided = index % settings.guided_every == 0
-        logits = keep_top(guidance.logits(masked_tokens, step_mask, guided=guided), settings.topkr)
-        drawn = _draw(logits, settings.temperature, noise)
-        probability = logits.softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
-        tokens = torch.where(masked, drawn, tokens)
-        certainty = torch.where(masked, probability, math.inf)
+        wanted = masked.flatten().nonzero()[:, 0]
+        if index:
+            guided = index % settings.guided_every == 0
+            logits = guidance.logits(masked_tokens, step_mask, guided=guided, wanted=wanted)
+        else:
+            logits = guidance.first_logits(masked_tokens, step_mask, wanted)
+        logits = keep_top(logits, settings.topkr)
+        drawn = _draw(logits, settings.temperature, masked, noise)
+        probability = logits.softmax(dim=-1, dtype=torch.float32).gather(-1, drawn[:, None])[:, 0]
+        tokens = tokens.masked_scatter(masked, drawn)
+        certainty = torch.full_like(certainty, math.inf).masked_scatter(masked, probability)
     return tokens
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from data.clips import Clip
 from data.specs import require_split
+from models.precision import lower_precision
 from options.evaluation import EvalMaskOptions, EvalResOptions
 from pipeline.evaluation.kept import KeptScores
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
@@ -50,6 +51,7 @@ def evaluate_generator(options: EvalMaskOptions | EvalResOptions, protocol: Lite
     for number, (which_rtrans, folder) in enumerate(targets):
         if number:
             t2m.residual = load_run(t2m.runs["rtrans"], which_rtrans, device)
+            lower_precision(t2m.residual.transformer, models.precision)
         sources = _sources(options, protocol, t2m, evaluation.clips)
         title = TITLES[protocol] + (f", checkpoint {which_rtrans}" if which_rtrans else "")
         spread = options.mm_captions, options.mm_motions

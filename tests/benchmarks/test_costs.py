@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from benchmarks.costs import count, matrix_peak, synchronised
+from benchmarks.lengths import expected, training_steps
 from benchmarks.run import RESULTS, main, measure, row
 from storage.files import read_json
 from utils.errors import UserError
@@ -59,6 +62,18 @@ def test_costs_what_is_stored(kind: str) -> None:
     for name, numbers in measure(kind, "mini", CPU, repeats=0):
         for what in ("gflop", "made"):
             assert numbers[what] == pytest.approx(stored[name][what], rel=TOLERANCE), (name, what)
+
+
+def test_lengths_of_a_set_cost_what_its_batches_are_padded_to(tmp_path: Path) -> None:
+    (tmp_path / "lengths.csv").write_text("id,source,frames\n1,a,196\n2,a,300\n3,a,\n4,a,20\n5,a,98\n")
+    (tmp_path / "train.txt").write_text("1\n2\nM5\n3\n4\n9\n")
+    steps = training_steps(tmp_path)
+    assert steps == [49, 49, 24]
+    stored = read_json(RESULTS / "mini.json")["work"]["rtrans training step"]["gflop"]
+    found = expected("rtrans", "mini", CPU, steps)
+    assert found.gflop == pytest.approx(stored, rel=0.02) and found.padding == pytest.approx(1 - sum(steps) / (3 * 49))
+    with pytest.raises(UserError, match="train.txt is missing"):
+        (tmp_path / "train.txt").unlink() or training_steps(tmp_path)
 
 
 def test_a_line_says_what_was_not_measured() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.configs import MaskedTransformerConfig, ResidualTransformerConfig, SamplingSettings
+from models.precision import check_precision
 from models.transformer.condition import ConditionDims
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
@@ -53,6 +54,22 @@ def test_a_prompt_with_a_seed_is_the_same_alone_and_in_any_batch(t2m: TextToMoti
     for motion, other in zip(again, together[::-1] * 2, strict=True):
         np.testing.assert_allclose(motion.features, other.features, atol=1e-4)
     assert not np.allclose(t2m.generate(PROMPTS[:1], lengths=60, seed=4)[0].features, together[0].features)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_motions_in_fewer_bits(precision: str, t2m: TextToMotion, together: list[Motion]) -> None:
+    try:
+        check_precision(precision, torch.device("cpu"))
+    except UserError:
+        pytest.skip(f"this processor has no {precision}")
+    lower = TextToMotion.load(checkpoints_dir=PRETRAINED, precision=precision)
+    settings = SamplingSettings(time_steps=2, temperature=0)
+    base = [each.generate(PROMPTS, 60, sampling=settings) for each in (t2m, lower)]
+    for motion, other in zip(*base, strict=True):
+        assert not np.array_equal(motion.features, other.features)
+        assert np.abs(motion.joints - other.joints).mean() < 0.1, "another motion"
+    assert np.array_equal(lower.generate(PROMPTS, 60, sampling=settings)[0].features, base[1][0].features)
+    assert lower.fingerprint != t2m.fingerprint
 
 
 def test_skipped_prompts_change_no_bit_of_the_others(t2m: TextToMotion) -> None:
