@@ -8,7 +8,7 @@ benchmarks/results/<preset>.json (on a GPU <preset>_cuda.json), what was not mea
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class CostOptions:
         ("all",), "vq, tmr, mtrans, rtrans, length, evaluator, generation, retrieval, demo, all"
     )
     repeats: int = option(5, "timed calls a kind of work; 0: counts alone", minimum=0)
+    counts: bool = option(True, "count operations and memory too, which takes two more calls")
+    at_once: tuple[int, ...] = option((1, 8, 32), "motions made at once", minimum=1)
     texts: str | None = option(
         None, "folder with HumanML3D's lengths.csv and train.txt: the transformers' steps also with its lengths"
     )
@@ -41,17 +43,19 @@ class CostOptions:
     gpu_id: str = device_option()
 
 
-def measure(kind: str, preset: str, device: Any, repeats: int) -> Iterator[tuple[str, dict[str, float]]]:
+def measure(
+    kind: str, preset: str, device: Any, repeats: int, counts: bool = True, at_once: Sequence[int] = (1, 8)
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Name and numbers of each kind of work."""
     from benchmarks.costs import count, matrix_peak, synchronised
     from benchmarks.workloads import workloads
 
-    for work in workloads(kind, preset, device):
+    for work in workloads(kind, preset, device, at_once):
         numbers: dict[str, float] = {"samples": work.samples}
-        if work.counted:
+        if counts and work.counted:
             work.job()  # what a first call makes for all the others
-            counts = asdict(count(work.job))
-            numbers |= {"gflop": counts["gflop"] / work.samples, "made": counts["allocated"], "memory": counts["peak"]}
+            found = asdict(count(work.job))
+            numbers |= {"gflop": found["gflop"] / work.samples, "made": found["allocated"], "memory": found["peak"]}
         if repeats:
             peak = matrix_peak(device)
             seconds = statistics.median(synchronised(work.job, device) for _ in range(repeats)) / work.samples
@@ -97,7 +101,8 @@ def main() -> None:
     path = Path(options.out) / f"{options.preset}{'_cuda' if device.type == 'cuda' else ''}.json"
     kept = read_json(path)["work"] if path.is_file() else {}
     for kind in kinds:
-        kept |= dict(measure(kind, options.preset, device, options.repeats))
+        for name, numbers in measure(kind, options.preset, device, options.repeats, options.counts, options.at_once):
+            kept[name] = kept.get(name, {}) | numbers
         if options.texts and kind.endswith("trans"):
             kept |= with_lengths(kind, options.preset, device, Path(options.texts))
         machine = {"device": describe_device(device), "threads": torch.get_num_threads(), "torch": torch.__version__}

@@ -27,7 +27,7 @@ from models.vq.tokenise import decode_motions
 
 FRAMES = 196
 STEP_SAMPLES = 8  # what a CPU can do; a sample costs the same in any batch
-GENERATED, COUNTED = (1, 8, 32), 8
+COUNTED = 8
 LIBRARY_ROWS, CAPTIONS_A_MOTION, TOP = 66_912, 3, 10  # the training captions of HumanML3D
 QUERIES = 64
 PLAIN = SamplingSettings()
@@ -52,12 +52,12 @@ class Workload:
     counted: bool = True
 
 
-def workloads(kind: str, preset: str, device: torch.device) -> Iterator[Workload]:
-    """The work of a stage (or of `generation`, `retrieval`, `demo`) at a preset's sizes."""
+def workloads(kind: str, preset: str, device: torch.device, at_once: Sequence[int]) -> Iterator[Workload]:
+    """The work of a stage (or of `generation` of so many motions at once, `retrieval`, `demo`) at a preset's sizes."""
     seed_everything(0)
     if kind == "generation":
-        generator = Generator(preset, max(GENERATED), device)
-        for samples in GENERATED:
+        generator = Generator(preset, max(at_once), device)
+        for samples in at_once:
             job = partial(generator, samples)
             # In company they share the first pass that is told nothing: what that saves shows with few.
             yield Workload(f"generate {FRAMES} frames, {samples} at once", samples, job, counted=samples <= COUNTED)
