@@ -52,9 +52,10 @@ def main() -> None:
         for row, each in zip(rows, described, strict=True):
             more = {"caption": each.caption, "text": round(each.text, 4), "motion": round(each.motion, 4)}
             row |= more | {"exact": each.exact}
-        print(f"{'':>3}  total   text motion")
     if len(rows) < options.k:
         print(f"{folder} has only {len(rows)} motions: all of them are shown")
+    if options.text is not None:
+        print(f"{'':>3}  total   text motion")
     for row, caption in zip(rows, shown, strict=True):
         parts = f" {row['text']:6.3f} {row['motion']:6.3f}" if "text" in row else ""
         note = " (this very caption)" if row.get("exact") else ""

@@ -202,8 +202,8 @@ class RAGDatabase:
             if kind == "motion":
                 owners = torch.arange(len(self), device=self.device)
                 ends = torch.arange(1, len(self) + 1)
-            library, usual = self.embedded, 0.0 if self.score is None else self.score.usual
-            read = row_reader(library.text, library.motion, self.row_motion, kind, library.sentences, usual)
+            library = self.embedded
+            read = row_reader(library.text, library.motion, self.row_motion, kind, library.sentences, self.score)
             width = read(slice(1)).shape[1]
             start = f"{kind}_"
             stored = {name.removeprefix(start): value for name, value in self._codes.items() if name.startswith(start)}

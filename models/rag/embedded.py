@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.rag.codes import Read
 from models.rag.entries import Entries, Entry
-from models.rag.queries import scored_rows
+from models.rag.queries import Score, scored_rows
 
 SearchBy = Literal["motion", "text", "both"]
 RowKind = Literal["motion", "text", "both", "score"]
@@ -96,7 +96,12 @@ def held(embedded: Embedded, device: torch.device | str) -> Embedded:
 
 
 def row_reader(
-    text: Tensor, motion: Tensor, owners: Tensor, kind: RowKind, sentences: Tensor | None = None, usual: float = 0.0
+    text: Tensor,
+    motion: Tensor,
+    owners: Tensor,
+    kind: RowKind,
+    sentences: Tensor | None = None,
+    score: Score | None = None,
 ) -> Read:
     """What reads the rows that stand for motions, see `RAGDatabase.rows`."""
 
@@ -107,7 +112,7 @@ def row_reader(
         "motion": lambda rows: motion[rows].float(),
         "text": lambda rows: text[rows].float(),
         "both": mean,
-        "score": lambda rows: scored_rows(mean(rows), sentences[rows], usual),
+        "score": lambda rows: scored_rows(mean(rows), sentences[rows], score),
     }[kind]
 
 

@@ -5,8 +5,8 @@
 `learned` is the retriever's word: the mean of its similarities to the motion and to the caption. `meaning` is the
 similarity of the sentences in a frozen space, which knows words that no retriever was trained on. Where the retriever
 does not know a motion, that is where even its own caption finds it with less than what is `usual`, its word is worth
-nothing, and `usual` stands in for it. So that one product gives the score, a row of a library is [learned, meaning,
-what is usual] and a query [(1 - c) learned, c meaning, 1 - c].
+nothing, and `usual` stands in for it. So that one product gives the score, the rows of a library and the queries are
+[a learned, b meaning, a what is usual or 1], where a^2 = 1 - c and b^2 = c.
 
 Legend: B queries, R captions (rows), D the retriever's embedding, S width of a sentence vector.
 """
@@ -44,6 +44,11 @@ class Score:
             if type(value) not in (int, float) or not 0 <= value <= 1 or math.isnan(value):
                 raise ValueError("score of another kind")
 
+    @property
+    def weights(self) -> tuple[float, float]:
+        """a and b, see above."""
+        return (1 - self.captions) ** 0.5, self.captions**0.5
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
@@ -72,15 +77,23 @@ class Queries:
 
     def vectors(self, score: Score) -> Tensor:
         """(B, D + S + 1), see above."""
-        share = score.captions
-        rest = torch.full_like(self.learned[:, :1], 1 - share)
-        return torch.cat([(1 - share) * self.learned, share * self.sentences.to(self.learned), rest], dim=1)
+        learned, meaning = score.weights
+        rest = torch.full_like(self.learned[:, :1], learned)
+        return torch.cat([learned * self.learned, meaning * self.sentences.to(self.learned), rest], dim=1)
 
 
-def scored_rows(mean: Tensor, sentences: Tensor, usual: float) -> Tensor:
-    """(R, D) means of a caption and its motion, (R, S) bytes -> (R, D + S + 1), see above.
+def scored_rows(mean: Tensor, sentences: Tensor, score: Score) -> Tensor:
+    """(..., D) means of a caption and its motion, (..., S) bytes -> (..., D + S + 1), see above.
 
     The square of such a mean is what the retriever says of the motion when its own caption asks.
     """
-    known = mean.square().sum(dim=1, keepdim=True) >= usual
-    return torch.cat([mean * known, unit(sentences), usual * ~known], dim=1)
+    learned, meaning = score.weights
+    known = mean.square().sum(dim=-1, keepdim=True) >= score.usual
+    return torch.cat([learned * mean * known, meaning * unit(sentences), learned * score.usual * ~known], dim=-1)
+
+
+def unknown_row(width: int, score: Score) -> Tensor:
+    """(1, D + S + 1) what a motion that the retriever does not know has in the last place."""
+    row = torch.zeros(1, width)
+    row[0, -1] = score.weights[0] * score.usual
+    return row

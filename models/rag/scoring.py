@@ -82,12 +82,15 @@ def weigh(database: RAGDatabase, asked: Queries, motions: Tensor, takes: Sequenc
 
     said = [each.amax(dim=1) for _, each in similarities(database.rows("both"), asked.learned)]
     usual = float(torch.stack(said).amax(dim=0).quantile(USUAL).clamp(0, 1))
-    rows = database.with_score(Score(0.0, usual)).rows("score")
+    rows = database.with_score(half := Score(0.5, usual)).rows("score")
+    vectors = asked.vectors(half)
+    meant = torch.zeros_like(vectors)
+    meant[:, database.dimension : -1] = vectors[:, database.dimension : -1]
     best = torch.full((len(SHARES), len(new)), NOTHING, device=database.device)
     found = torch.zeros_like(best, dtype=torch.long)
-    for owners, said, meant in similarities(rows, *(asked.vectors(Score(share, usual)) for share in (0.0, 1.0))):
+    for owners, learned, meaning in similarities(rows, vectors - meant, meant):
         for place, share in enumerate(SHARES):
-            top = ((1 - share) * said + share * meant).max(dim=1)
+            top = ((1 - share) * learned + share * meaning).max(dim=1)
             better = top.values > best[place]
             best[place] = torch.where(better, top.values, best[place])
             found[place] = torch.where(better, owners[top.indices], found[place])

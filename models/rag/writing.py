@@ -16,6 +16,7 @@ import torch
 from models.rag import codes, storage
 from models.rag.embedded import Embedded, counts_of, row_reader, searched_rows
 from models.rag.entries import Entries
+from models.rag.queries import Score, unknown_row
 
 LARGE = 1 << 16  # captions of a library that stays in its files
 COPIED_AT_ONCE = 1 << 14  # rows
@@ -75,10 +76,12 @@ def write(
         made = {}
         text, motion, owners = (torch.from_numpy(arrays[name]) for name in ("text", "motion", "row_motion"))
         sentences = torch.from_numpy(arrays["sentences"]) if "sentences" in arrays else None
-        for kind in searched_rows("score" in facts):
-            usual = facts["score"]["usual"] if kind == "score" else 0.0
-            read = row_reader(text, motion, owners, kind, sentences, usual)
-            coded = codes.encode(read, motions if kind == "motion" else rows, read(slice(1)).shape[1])
+        score = Score(**facts["score"]) if "score" in facts else None
+        for kind in searched_rows(score is not None):
+            read = row_reader(text, motion, owners, kind, sentences, score)
+            width = read(slice(1)).shape[1]
+            always = unknown_row(width, score) if kind == "score" else None
+            coded = codes.encode(read, motions if kind == "motion" else rows, width, always)
             made |= {f"{kind}_{name}": value for name, value in coded.items()}
         return made
 
