@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from models.rag.captions import unit
+from models.rag.captions import normal_form, unit
 from models.rag.database import RAGDatabase
 from models.rag.queries import Queries
 from models.rag.search import SearchResult
@@ -18,7 +18,7 @@ class Found(NamedTuple):
         id: the motion's.
         caption: the one that means most nearly what the text means; the very caption, if the motion has it.
         score: what it was ranked by; NaN if it was not searched for.
-        text: 0 to 1, how near that caption is to the text in the frozen sentence space.
+        text: 0 to 1, how near that caption is to the text in the frozen sentence space; 1 for the very caption.
         motion: -1 to 1, how near the motion is to the text, by the retriever.
         exact: a caption reads like the text, so that the motion comes before all that have none.
     """
@@ -53,13 +53,15 @@ def describe(
         vectors = {number: unit(stored[ends[number] - counts[number] : ends[number]]).cpu() for number in entries}
     described = []
     for place, row in enumerate(numbers):
-        exact = set(database.entries.with_caption(asked.texts[place]).tolist())
+        wanted = normal_form(asked.texts[place])
         near = database.embedded.motion[row].float() @ asked.learned[place].to(database.device)
         told = []
         for number, score, motion in zip(row, found.scores[place].tolist(), near.tolist(), strict=True):
             meaning = vectors[number] @ asked.sentences[place].cpu()
-            best = int(meaning.argmax())
-            text = min(max(float(meaning[best]), 0.0), 1.0)
-            told.append(Found(entries[number].id, entries[number].captions[best], score, text, motion, number in exact))
+            captions = entries[number].captions
+            same = [row for row, caption in enumerate(captions) if normal_form(caption) == wanted]
+            best = same[0] if same else int(meaning.argmax())
+            text = 1.0 if same else min(max(float(meaning[best]), 0.0), 1.0)
+            told.append(Found(entries[number].id, captions[best], score, text, motion, bool(same)))
         described.append(tuple(told))
     return described

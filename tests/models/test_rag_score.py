@@ -163,7 +163,7 @@ def test_a_library_keeps_what_it_is_searched_by(in_files: RAGDatabase, tmp_path:
     ("change", "message"),
     [
         ({"score": {"captions": 2, "usual": 0.5}}, "do not belong together"),
-        ({"score": {"captions": float("nan"), "usual": 0.5}}, ""),
+        ({"score": {"captions": float("nan"), "usual": 0.5}}, "manifest.json|belong together"),
         ({"score": {"captions": True, "usual": 0.5}}, "do not belong together"),
         ({"score": {"captions": 0.5}}, "do not belong together"),
         ({"score": 3}, "do not belong together"),
