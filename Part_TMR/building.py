@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.shares import Share, all_shares, share_name
 
 # What all shards were made with and of; `source` is a digest of the whole, of which each is a share.
-SAME = ("retriever", "dataset", "split", "format", "tokenizer", "source")
+SAME = ("retriever", "dataset", "split", "format", "tokenizer", "sentences", "source")
 
 
 def shard_folder(folder: Path, share: Share) -> Path:

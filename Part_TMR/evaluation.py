@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from Part_TMR.ranking import RECALLS, evaluate_protocols
+from models.rag.captions import normal_form
+from models.rag.database import RAGDatabase
+from models.rag.queries import Score
+from models.rag.scoring import Weighed
+from Part_TMR.ranking import RECALLS, best_ranks, evaluate_protocols, recall_table
 from Part_TMR.retriever import Retriever
 
 TOP = 5
@@ -73,6 +77,42 @@ def share_with_same(similarity: np.ndarray, signatures: Sequence[Hashable]) -> f
     best = np.argsort(-similarity, axis=1, kind="stable")[:, :TOP]
     found = [any(signatures[place] == own for place in row) for own, row in zip(signatures, best, strict=True)]
     return float(100 * np.mean(found))
+
+
+def by_other_captions(clips: RAGDatabase, score: Score) -> dict[str, float]:
+    """Recalls and median rank of each motion when one of its captions asks and only what others say is known of it.
+
+    Args:
+        clips: motions of several captions, with sentence vectors. Captions that read like the query's are nobody's.
+    """
+    clips, asked = clips.with_score(score), clips.own_queries()
+    rows = clips.rows("score").read(slice(None))
+    similarity = (asked.vectors(score) @ rows.T).cpu().numpy()
+    _, reads = np.unique([normal_form(text) for text in asked.texts], return_inverse=True)
+    similarity[reads[:, None] == reads] = -np.inf
+    owners = clips.entries.row_motion
+    starts = np.flatnonzero(np.diff(owners, prepend=-1))
+    best, own = np.maximum.reduceat(similarity, starts, axis=1), owners[:, None] == np.arange(len(clips))
+    told = np.isfinite(best[own])
+    return recall_table(best_ranks(best[told], own[told]))
+
+
+def format_score(clips: RAGDatabase, library: RAGDatabase, found: Weighed, split: str) -> str:
+    """What validation says of the shares of the captions in a score, as a table."""
+    lines = [
+        f"score = (1 - c) * what the retriever says + c * similarity of the sentences; {split} captions ask the",
+        f"library (is what they find like their motions?) and the {len(clips)} clips by their other captions (recalls)",
+        f"{'c':>5}{'likeness':>10}{'less':>8}{'error':>8}{'R1':>8}{'R3':>8}{'MedR':>6}",
+    ]
+    for row in found.table():
+        recalls = by_other_captions(clips, Score(row["captions"], found.score.usual))
+        lines.append(
+            f"{row['captions']:>5.1f}{row['likeness']:>10.4f}{row['less']:>8.4f}{row['error']:>8.4f}"
+            f"{recalls['R1']:>8.2f}{recalls['R3']:>8.2f}{recalls['MedR']:>6.1f}"
+        )
+    used = "the former: no sentence vectors" if library.score is None else f"{library.score.captions:g}"
+    lines.append(f"by these captions: {found.score.captions:g}; the library's: {used}")
+    return "\n".join(lines)
 
 
 def format_table(results: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ from data.motions.smpl import BodyShape
 from data.prepare.checks import check_motion
 from data.prepare.settings import ClipSettings
 from data.specs import DatasetSpec
-from models.rag.database import Embedded, Entry, pad_tokens
+from models.rag.captions import as_bytes, unit
+from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
+from models.rag.queries import Queries
+from models.text_encoder import TextFeatureStore
 from Part_TMR.retriever import TEXTS_AT_ONCE, Retriever
 from storage.arrays import read_array
 from storage.row_store import Row, RowStore, digest, identity
@@ -36,6 +39,7 @@ def embed_library(
     motions: Sequence[np.ndarray | Row],
     tokens: Sequence[Tensor | Row] | None = None,
     cache_dir: Path | None = None,
+    sentences: bool = False,
 ) -> Embedded:
     """Embeds motions and their captions, each once.
 
@@ -45,12 +49,14 @@ def embed_library(
         motions: their raw features, (T, D) each.
         tokens: their codes, (N, J, Q) each; the base level is kept.
         cache_dir: folder where embeddings are kept for these weights, in half precision; what is there is not computed.
+        sentences: whether the captions' sentence vectors are wanted too.
     """
     if cache_dir is not None:
-        return Embedded.join(list(embedded_blocks(retriever, entries, motions, tokens, cache_dir)))
+        return Embedded.join(list(embedded_blocks(retriever, entries, motions, tokens, cache_dir, sentences)))
     captions = [caption for entry in entries for caption in entry.captions]
     encoded, texts = retriever.encode_motion(motions), retriever.encode_text(captions)
-    return Embedded(entries, texts, encoded.motion, encoded.parts, *_base_level(tokens))
+    vectors = as_bytes(retriever.sentences.encode(captions)) if sentences else None
+    return Embedded(entries, texts, encoded.motion, encoded.parts, *_base_level(tokens), vectors)
 
 
 def _base_level(tokens: Sequence[Tensor | Row] | None) -> tuple[Tensor | None, Tensor | None]:
@@ -64,6 +70,7 @@ def embedded_blocks(
     motions: Sequence[np.ndarray | Row],
     tokens: Sequence[Tensor | Row] | None,
     cache_dir: Path,
+    sentences: bool = False,
 ) -> Iterator[Embedded]:
     """`embed_library` with a cache, some motions at a time: all is computed first, and read from the cache then."""
     config = retriever.config
@@ -77,7 +84,9 @@ def embedded_blocks(
 
     batches = retriever.batches([len(motion) for motion in motions])
     batches.complete(store, keys, embed, "embedding motions", "frame")
-    texts = kept_captions(retriever, [caption for entry in entries for caption in entry.captions], cache_dir)
+    every = [caption for entry in entries for caption in entry.captions]
+    texts = kept_captions(retriever, every, cache_dir)
+    meanings = kept_sentences(retriever, every, cache_dir) if sentences else None
     for start in range(0, len(entries), MOTIONS_AT_ONCE):
         here = slice(start, start + MOTIONS_AT_ONCE)
         rows = [store.read(key) for key in keys[here]]
@@ -89,6 +98,7 @@ def embedded_blocks(
             motion,
             parts.unflatten(1, (-1, config.part_dim)),
             *_base_level(tokens and tokens[here]),
+            None if meanings is None else sentence_rows(meanings, captions),
         )
 
 
@@ -97,13 +107,55 @@ def kept_captions(retriever: Retriever, captions: Sequence[str], cache_dir: Path
     name = f"embedded_captions_{retriever.hash}_{retriever.text_encoder.fingerprint}"
     store = RowStore(cache_dir / name, (retriever.config.embed_dim,), np.float16)
     encode = retriever.caption_encoder(captions, cache_dir)
+    return _complete(store, retriever, captions, lambda numbers: encode(numbers).half(), "embedding captions")
 
+
+def kept_sentences(retriever: Retriever, captions: Sequence[str], cache_dir: Path) -> RowStore:
+    """The bytes of captions' sentence vectors, each caption once: (1, S) by digest."""
+    encoder = retriever.sentences
+    store = RowStore(cache_dir / f"sentences_{encoder.fingerprint}", (encoder.dim,), np.int8)
+    if encoder is retriever.text_encoder:
+        features = TextFeatureStore(encoder, captions, cache_dir)
+
+        def encode(numbers: Tensor) -> Tensor:
+            return as_bytes(features.rows(numbers).pooled)
+    else:
+
+        def encode(numbers: Tensor) -> Tensor:
+            return as_bytes(encoder.encode([captions[number] for number in numbers.tolist()]))
+
+    return _complete(store, retriever, captions, encode, "comparing captions")
+
+
+def sentence_rows(store: RowStore, keys: Sequence[bytes]) -> Tensor:
+    """Rows of `kept_sentences`, (R, S)."""
+    return torch.from_numpy(np.concatenate([store.read(key) for key in keys]))
+
+
+def _complete(
+    store: RowStore, retriever: Retriever, captions: Sequence[str], encode: Callable[[Tensor], Tensor], what: str
+) -> RowStore:
     def embed(numbers: list[int]) -> np.ndarray:
-        return encode(torch.tensor(numbers))[:, None].half().cpu().numpy()
+        return encode(torch.tensor(numbers))[:, None].cpu().numpy()
 
     batches = Batches([len(caption) for caption in captions], retriever.device, most=TEXTS_AT_ONCE)
-    batches.complete(store, [digest(caption) for caption in captions], embed, "embedding captions", "letter")
+    batches.complete(store, [digest(caption) for caption in captions], embed, what, "letter")
     return store
+
+
+def caption_queries(
+    retriever: Retriever, captions: Sequence[str], cache_dir: Path, database: RAGDatabase
+) -> Callable[[Tensor], Queries]:
+    """What asks a library for captions by their numbers, (B,) -> B queries; features are kept in `cache_dir`."""
+    encode = retriever.caption_encoder(captions, cache_dir)
+    meanings = None if database.score is None else kept_sentences(retriever, captions, cache_dir)
+
+    def ask(numbers: Tensor) -> Queries:
+        texts = [captions[number] for number in numbers.tolist()]
+        sentences = None if meanings is None else unit(sentence_rows(meanings, [digest(text) for text in texts]))
+        return Queries(encode(numbers), texts, sentences)
+
+    return ask
 
 
 def _tensor(rows: Sequence[np.ndarray]) -> Tensor:

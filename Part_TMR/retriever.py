@@ -6,6 +6,7 @@ Legend: B batch, T frames, G parts, D embedding, C part width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.configs import PartTMRConfig
+from models.rag.captions import unit
+from models.rag.queries import Queries
 from Part_TMR.model import RetrieverModel
 from Part_TMR.part_encoder import MotionEmbedding
 from storage.row_store import Row
@@ -102,6 +105,20 @@ class Retriever:
                 chunk = self.text_encoder.features(chunk).to(self.device)
             rows.append(self.model.encode_text(chunk))
         return torch.cat(rows)[[number[text] for text in texts]]
+
+    @cached_property
+    def sentences(self) -> TextEncoder:
+        """What says which sentences mean about the same: frozen, and the same whatever the retriever was trained on."""
+        from models.text_encoder import build_text_encoder
+
+        return build_text_encoder("minilm", self.device, shared=None if self.model.text_encoder else self.text_encoder)
+
+    def queries(self, texts: Sequence[str]) -> Queries:
+        """Captions as a library is asked for them."""
+        learned = self.encode_text(texts)
+        if self.sentences is not self.text_encoder:
+            self.sentences.forget()  # the vectors of a text are those of its company, never of an earlier one's
+        return Queries(learned, tuple(texts), unit(self.sentences.encode(texts)))
 
     def caption_encoder(self, captions: Sequence[str], cache_dir: Path) -> Callable[[Tensor], Tensor]:
         """What embeds captions by their numbers, (B,) -> (B, D).

@@ -7,7 +7,15 @@ from typing import Literal
 
 from engine.settings import MAX_SEED
 from models.configs import SamplingSettings
-from options.groups import FOLDER_NAME, BaseRuns, DatasetOptions, GeneratorRuns, RunOptions, checkpoint_option
+from options.groups import (
+    FOLDER_NAME,
+    NEAREST_DATABASE_HELP,
+    BaseRuns,
+    DatasetOptions,
+    GeneratorRuns,
+    RunOptions,
+    checkpoint_option,
+)
 from utils.errors import UserError
 from utils.schema import option
 
@@ -33,6 +41,10 @@ class RetrieverEvalOptions:
 
     run: RunOptions = RunOptions(name="tmr")
     which_epoch: str | None = checkpoint_option("retriever")
+    score: bool = option(
+        False, "also print what each share of the captions in the score of a library finds for this split's captions"
+    )
+    database: str | None = option(None, NEAREST_DATABASE_HELP)
     protocol: ProtocolOptions = ProtocolOptions(repeat_times=1)
 
 

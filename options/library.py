@@ -27,6 +27,13 @@ class BuildOptions:
     index: Literal["exact", "hnsw", "ivfpq"] = option(
         "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
     )
+    captions_share: float | None = option(
+        None,
+        "share of the captions' meaning in the score of a search, 0 to 1; none: by validation, see"
+        " Part_TMR.scripts.test --score; 0: as before, no sentence vectors are kept",
+        minimum=0,
+        maximum=1,
+    )
     shard: str | None = shard_option("build only the i-th of n equal shares of the motions")
     merge: bool = option(False, "put the shards in the output folder together, instead of building")
     add: str | None = option(
@@ -45,6 +52,11 @@ class BuildOptions:
             raise UserError("--add, --shard and --merge are three different jobs: give one of them")
         if self.shard is not None:
             own_share(self.shard)
+
+    @property
+    def with_sentences(self) -> bool:
+        """Whether the library holds the meaning of its captions."""
+        return self.captions_share != 0
 
     @property
     def share(self) -> Share:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,25 @@ import torch
 
 from data.clips import Clip, load_split
 from data.specs import DatasetSpec
+from models.rag.captions import SENTENCE_SPACE
 from models.rag.database import RAGDatabase
 from models.rag.entries import Entries, Entry
 from models.rag.manifest import MANIFEST
+from models.rag.scoring import DEFAULT, Weighed, weigh
 from models.rag.writing import write
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions, kept_tokens, tokenise
 from options.command_line import own_command
 from options.library import BuildOptions
 from Part_TMR.building import merge_shards, shard_folder
-from Part_TMR.library import embed_library, embedded_blocks, read_own_clips, reader_for
+from Part_TMR.library import (
+    embed_library,
+    embedded_blocks,
+    kept_sentences,
+    read_own_clips,
+    reader_for,
+    sentence_rows,
+)
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_run
 from pipeline.motions import read_bodies
@@ -70,7 +80,7 @@ def build_library(options: BuildOptions) -> Built:
         "split": options.split,
         "format": spec.format.to_json(),
         "command": own_command(),
-    }
+    } | ({"sentences": SENTENCE_SPACE} if options.with_sentences else {})
     if not share.whole:
         own = share.of(len(clips))
         if not own:
@@ -84,9 +94,9 @@ def build_library(options: BuildOptions) -> Built:
     tokenizer, vq = _tokenizer(options, runs, options.vq_name)
     tokens = None if vq is None else kept_tokens(vq, motions, spec.cache_dir)
     longest = None if tokens is None else max(map(len, tokens))
-    blocks = embedded_blocks(retriever, entries, motions, tokens, spec.cache_dir)
+    blocks = embedded_blocks(retriever, entries, motions, tokens, spec.cache_dir, options.with_sentences)
     write(folder, facts | tokenizer, Entries.of(entries), blocks, longest)
-    return _finish(options, folder, retriever)
+    return _finish(options, runs, folder, retriever)
 
 
 def merge_library(options: BuildOptions) -> Built:
@@ -95,15 +105,16 @@ def merge_library(options: BuildOptions) -> Built:
     Raises:
         UserError: shards are missing or do not fit.
     """
-    _, folder, retriever = _start(options)
+    runs, folder, retriever = _start(options)
     merge_shards(folder, retriever.hash, own_command())
-    return _finish(options, folder, retriever)
+    return _finish(options, runs, folder, retriever)
 
 
 def add_clips(options: BuildOptions) -> Built:
     """Adds a user's clips to an existing database. Long clips become windows.
 
-    Where there is none in the output folder yet, it becomes a larger copy of the one beside the runs.
+    Where there is none in the output folder yet, it becomes a larger copy of the one beside the runs. One that was made
+    without sentence vectors gets them: only they know the words of the new clips.
 
     Raises:
         UserError: no database, or bad clips.
@@ -118,20 +129,63 @@ def add_clips(options: BuildOptions) -> Built:
     tokenizer, vq = _tokenizer(options, runs, options.vq_name or (known or {}).get("name"))
     if tokenizer and tokenizer["tokenizer"] != known:
         raise UserError(f"{source} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
-    added = embed_library(retriever, entries, motions, None if vq is None else tokenise(vq, motions))
+    if options.with_sentences and database.embedded.sentences is None:
+        captions = list(database.entries.captions)
+        vectors = sentence_rows(kept_sentences(retriever, captions, runs.spec.cache_dir), [*map(digest, captions)])
+        database = RAGDatabase(
+            replace(database.embedded, sentences=vectors), database.facts | {"sentences": SENTENCE_SPACE}
+        )
+    sentences = database.embedded.sentences is not None
+    if sentences and not options.with_sentences:
+        raise UserError(f"{source} holds sentence vectors: --captions_share 0 is for libraries without")
+    added = embed_library(
+        retriever, entries, motions, None if vq is None else tokenise(vq, motions), sentences=sentences
+    )
     database.write_with(added, folder)
     if source != folder:
         print(f"{source} stays as it is: give the others --database {options.output}")
-    return _finish(options, folder, retriever)
+    return _finish(options, runs, folder, retriever)
 
 
-def _finish(options: BuildOptions, folder: Path, retriever: Retriever) -> Built:
-    """Opens what was written; makes the index that was asked for, and says how good it is."""
+def weigh_library(runs: Runs, retriever: Retriever, database: RAGDatabase, split: str = "val") -> Weighed | None:
+    """Validates the score of a library by the captions of a split of its dataset.
+
+    Where the split is not there the library's own captions say what is usual; they were in training, so that they do
+    not say what new ones gain from their meaning.
+    """
+    asked = split_library(runs, retriever, split) if runs.spec.split_path(split).is_file() else database
+    motions = asked.embedded.motion[asked.row_motion.long()].float()
+    found = weigh(database, asked.own_queries(), motions, asked.row_takes)
+    if found is None or asked is not database:
+        return found
+    return found._replace(score=replace(found.score, captions=DEFAULT.captions))
+
+
+def split_library(runs: Runs, retriever: Retriever, split: str) -> RAGDatabase:
+    """The motions and captions of a split as a library, with sentence vectors."""
+    clips = load_split(runs.spec, split)
+    entries, motions = [entry_of(clip) for clip in clips], [clip.features for clip in clips]
+    return RAGDatabase(embed_library(retriever, entries, motions, None, runs.spec.cache_dir, sentences=True), {})
+
+
+def _finish(options: BuildOptions, runs: Runs, folder: Path, retriever: Retriever) -> Built:
+    """Opens what was written; chooses its score, and makes the index that was asked for and says how good it is."""
     database = RAGDatabase.load(folder, retriever.hash)
-    if options.index != "exact" and "shard" not in database.facts:
+    if "shard" in database.facts:
+        return folder, database
+    share = options.captions_share
+    if "sentences" in database.facts and (database.score is None or share is not None):
+        found = weigh_library(runs, retriever, database)
+        score = DEFAULT if found is None else found.score
+        score = score if share is None else replace(score, captions=share)
+        database.with_score(score).save(folder)
+        database = RAGDatabase.load(folder, retriever.hash)
+        print(f"score: the captions count {score.captions:g}; {score.usual:.3f} is usual")
+    if options.index != "exact":
         database = database.with_index(options.index)
         rows = torch.randperm(len(database.embedded.text), generator=torch.Generator().manual_seed(0))[:RECALL_QUERIES]
-        queries, k = database.embedded.text[rows].float(), min(RECALL_AT, len(database))
+        asked, k = database.own_queries(rows), min(RECALL_AT, len(database))
+        queries = asked.learned if database.score is None else asked.vectors(database.score)
         recall = 100 * database.index.recall(queries, k)
         print(f"index {options.index}: {recall:.1f} % of the exact top {k} of {len(queries)} captions are found")
         database.save(folder)

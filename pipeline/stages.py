@@ -45,6 +45,7 @@ from options.stages import (
     VQOptions,
     run_config,
 )
+from Part_TMR.library import caption_queries
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
 from pipeline.loader import load_library, load_run, token_config
@@ -224,7 +225,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
         dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
         takes = [clip.take for clip in train + val for _ in clip.captions]
         count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
-        embed = retriever.caption_encoder(captions, spec.cache_dir)
+        embed = caption_queries(retriever, captions, spec.cache_dir, database)
         retrieved = training_pool(database, embed, captions, takes, count, spec.cache_dir)
         if not retrieved.shape[1]:
             print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")

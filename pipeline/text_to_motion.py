@@ -32,6 +32,7 @@ from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions
 from options.groups import RetrievalOptions
 from options.stages import TokenInputs
+from Part_TMR.found import Found, describe
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_library, load_run
 from pipeline.remarks import Remarks
@@ -60,6 +61,7 @@ class Motion:
         retrieved: (motion id, caption, score) of the motions that helped, best first.
         seed: what to pass to `generate` to get this motion again.
         remark: what lies outside of the library in the prompt, `str` of it is one line; None: nothing does.
+        found: the motions that helped with what else a search tells of them.
     """
 
     text: str
@@ -69,6 +71,7 @@ class Motion:
     retrieved: RetrievedMotions
     seed: int
     remark: Remark | None = None
+    found: tuple[Found, ...] = ()
 
 
 @dataclass(eq=False)
@@ -289,7 +292,7 @@ class TextToMotion:
 
     def condition(
         self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None
-    ) -> tuple[Condition, list[RetrievedMotions]]:
+    ) -> tuple[Condition, list[tuple[Found, ...]]]:
         """What the transformers are told about prompts, and what was retrieved for each; see `generate`."""
         self._forget_texts()
         features = self.text_encoder.features(texts).to(self.device)
@@ -298,15 +301,12 @@ class TextToMotion:
         if not retrieval:
             nothing = empty_retrieval(self.database, len(texts), self.n_retrieved)
             return make_condition(features, nothing).withheld(retrieval=True), [()] * len(texts)
+        asked = self.retriever.queries(texts)
         if retrieved is None:
-            found = self.database.search(self.retriever.encode_text(texts), self.n_retrieved)
+            found = self.database.search(asked, self.n_retrieved)
         else:
             found = SearchResult(retrieved, torch.full(retrieved.shape, float("nan")))
-        entries = self.database.entries
-        described = [
-            tuple((entries[i].id, entries[i].captions[0], score) for i, score in zip(numbers, scores, strict=True))
-            for numbers, scores in zip(found.indices.tolist(), found.scores.tolist(), strict=True)
-        ]
+        described = describe(self.retriever, self.database, asked, found)
         return make_condition(features, self.database.gather(found.indices)), described
 
     def _forget_texts(self) -> None:
@@ -331,9 +331,12 @@ class TextToMotion:
         if self.residual is not None:
             codes = sample_residual(self.residual, base, condition, steps, settings)
         features = decode_motions(self.vq, codes, steps)
+        form, fps = self.spec.format, self.spec.format.fps
         remarks = self.remarks.of(texts) if self.remarks else [None] * len(texts)
         return [
-            Motion(text, self.spec.format.fps, rows, features_to_joints(rows, self.spec.format), found, seed, remark)
+            Motion(
+                text, fps, rows, features_to_joints(rows, form), tuple(each[:3] for each in found), seed, remark, found
+            )
             for text, rows, found, seed, remark in zip(texts, features, described, seeds, remarks, strict=True)
         ]
 

@@ -14,6 +14,7 @@ def main() -> None:
     options = parse(SearchOptions, description=__doc__)
 
     from models.rag.database import RAGDatabase
+    from Part_TMR.found import describe
     from Part_TMR.library import read_motion, reader_for
     from pipeline.library import library_motion
     from pipeline.loader import load_run
@@ -33,7 +34,7 @@ def main() -> None:
     retriever = load_run(run, options.which_epoch, device)
     database = RAGDatabase.load(folder, retriever.hash)
     if options.text is not None:
-        query, by = retriever.encode_text([options.text]), options.by or "both"
+        query, by = retriever.queries([options.text]), options.by or "both"
     else:
         reader = reader_for(spec, options.reading, read_bodies(options.body_model))
         features = read_motion(options.motion, spec, reader.agreed([Path(options.motion)]))
@@ -44,17 +45,28 @@ def main() -> None:
         {"rank": rank, "score": round(score, 4), "id": database.entries[i].id, "captions": database.entries[i].captions}
         for rank, (i, score) in enumerate(zip(numbers, found.scores[0].tolist(), strict=True), start=1)
     ]
+    shown = [row["captions"][0] for row in rows]
+    if options.text is not None:
+        described = describe(retriever, database, query, found)[0]
+        shown = [each.caption for each in described]
+        for row, each in zip(rows, described, strict=True):
+            more = {"caption": each.caption, "text": round(each.text, 4), "motion": round(each.motion, 4)}
+            row |= more | {"exact": each.exact}
     if len(rows) < options.k:
         print(f"{folder} has only {len(rows)} motions: all of them are shown")
-    for row in rows:
-        print(f"{row['rank']:>3}  {row['score']:.3f}  {row['id']:<12} {row['captions'][0]}")
+    if options.text is not None:
+        print(f"{'':>3}  total   text motion")
+    for row, caption in zip(rows, shown, strict=True):
+        parts = f" {row['text']:6.3f} {row['motion']:6.3f}" if "text" in row else ""
+        note = " (this very caption)" if row.get("exact") else ""
+        print(f"{row['rank']:>3}  {row['score']:.3f}{parts}  {row['id']:<12} {caption}{note}")
     if options.json is not None:
         write_json(options.json, {"query": options.text or options.motion, "by": by, "found": rows})
     if options.video is not None:
         tokenizer = cache(lambda name: load_run(runs.open(name, "vq"), None, device))
         motions = [library_motion(database, i, spec, tokenizer) for i in numbers]
         joints = [features_to_joints(motion, spec.format) for motion in motions]
-        labels = [f"{row['rank']}. {row['captions'][0]}" for row in rows]
+        labels = [f"{rank}. {caption}" for rank, caption in enumerate(shown, start=1)]
         title = options.text or f"like {options.motion}"
         print(render_video(options.video, joints, spec.format.fps, title, spec.format, labels=labels))
 

@@ -2,7 +2,7 @@
 
 from options.command_line import parse
 from options.evaluation import RetrieverEvalOptions
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 
 
 def main() -> None:
@@ -49,6 +49,19 @@ def main() -> None:
         results.setdefault("sets", {})[source] = part = evaluate(retriever, *chosen)
         print(f"{source} alone, {part['pairs']} pairs")
         print(format_table(part))
+    if options.score:
+        from models.rag.database import RAGDatabase
+        from Part_TMR.evaluation import format_score
+        from pipeline.library import split_library, weigh_library
+
+        folder, split = runs.database(options.database), options.protocol.split
+        library = RAGDatabase.load(folder, retriever.hash)
+        found = weigh_library(runs, retriever, library, split)
+        if found is None:
+            raise UserError(
+                f"--score: {folder} holds no sentence vectors (build it again), or all {split} captions itself"
+            )
+        print(format_score(split_library(runs, retriever, split), library, found, split))
     path = run.folder / "eval" / f"{options.protocol.ext}_{options.protocol.split}.json"
     write_json(path, {"checkpoint": checkpoint.name, "dataset": spec.name, "split": options.protocol.split} | results)
     print(f"wrote {path}")

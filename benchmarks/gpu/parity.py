@@ -98,7 +98,7 @@ def retrieval_rows(tiny: bool, device_name: str) -> Iterator[Row]:
     results, embedded = [], []
     for place in (torch.device("cpu"), device):
         t2m = TextToMotion.load(rtrans_name=None, device=place)
-        results.append(t2m.database.search(t2m.retriever.encode_text(prompts), FOUND))
+        results.append(t2m.database.search(t2m.retriever.queries(prompts), FOUND))
         embedded.append(t2m.retriever.encode_motion(motions).motion.cpu())
     expected, found = results
     error = float((expected.scores - found.scores).abs().max())

@@ -34,17 +34,22 @@ FINER = 254  # steps of a query's second code in one of its first
 Read = Callable[[slice | Tensor], Tensor]
 
 
-def encode(read: Read, count: int, width: int) -> dict[str, np.ndarray]:
+def encode(read: Read, count: int, width: int, always: Tensor | None = None) -> dict[str, np.ndarray]:
     """Codes of rows, see `Codes`.
 
     Args:
         read: rows (n, D) in single precision.
         count, width: R and D.
+        always: (n, D) what the axes hold however few of the rows do: queries point there too.
     """
     sample = read(torch.linspace(0, count - 1, min(count, SAMPLE)).long().unique())
-    squares, axes = torch.linalg.eigh((sample.T @ sample).double())
-    axes = axes.flip(1).float()
-    beyond = 1 - squares.flip(0).clamp(min=0).cumsum(0) / squares.clamp(min=0).sum().clamp(min=1e-30)
+    products, length = sample.T @ sample, sample.square().sum().clamp(min=1e-30)
+    if always is not None:
+        products += len(sample) * always.T @ always
+        sample = torch.cat([sample, always])
+    squares, axes = torch.linalg.eigh(products.double())
+    axes, squares = axes.flip(1).float(), squares.flip(0).clamp(min=0)
+    beyond = (squares.sum() - squares.cumsum(0)) / length
     kept = int((beyond > BEYOND).sum()) + 1
     axes = axes[:, : min(width, -(-kept // AXES_STEP) * AXES_STEP)].contiguous()
     steps = (HEADROOM / LARGEST * (sample @ axes).abs().amax(dim=0)).clamp(min=1e-12)

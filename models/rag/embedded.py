@@ -17,8 +17,10 @@ from torch import Tensor
 
 from models.rag.codes import Read
 from models.rag.entries import Entries, Entry
+from models.rag.queries import Score, scored_rows
 
 SearchBy = Literal["motion", "text", "both"]
+RowKind = Literal["motion", "text", "both", "score"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Embedded:
         parts: (M, P, D_p).
         tokens: (M, N, J) base tokens, padded with zeros, or None.
         steps: (M,) valid token steps, or None.
+        sentences: (R, S) bytes, the captions in the frozen sentence space (see `models.rag.captions`), or None.
     """
 
     entries: Sequence[Entry]
@@ -40,6 +43,7 @@ class Embedded:
     parts: Tensor
     tokens: Tensor | None = None
     steps: Tensor | None = None
+    sentences: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", Entries.of(self.entries))
@@ -53,6 +57,8 @@ class Embedded:
             raise ValueError("tokens and steps go together")
         if self.tokens is not None and not len(self.entries) == len(self.tokens) == len(self.steps):
             raise ValueError(f"{len(self.entries)} motions need as many token rows, not {len(self.tokens)}")
+        if self.sentences is not None and len(self.sentences) != rows:
+            raise ValueError(f"{rows} captions need as many sentence vectors, not {len(self.sentences)}")
 
     def to(self, device: torch.device | str) -> Embedded:
         """The same on another device."""
@@ -62,16 +68,19 @@ class Embedded:
     @staticmethod
     def join(parts: Sequence[Embedded]) -> Embedded:
         """The motions of all parts, one part after the other; token grids are padded to the longest."""
-        tokens = steps = None
+        tokens = steps = sentences = None
         if all(part.tokens is not None for part in parts):
             longest = max(part.tokens.shape[1] for part in parts)
             tokens = torch.cat([functional.pad(p.tokens, (0, 0, 0, longest - p.tokens.shape[1])) for p in parts])
             steps = torch.cat([part.steps for part in parts])
+        if all(part.sentences is not None for part in parts):
+            sentences = torch.cat([part.sentences for part in parts])
         return Embedded(
             joined_entries(parts),
             *(torch.cat([getattr(part, name) for part in parts]) for name in ("text", "motion", "parts")),
             tokens,
             steps,
+            sentences,
         )
 
 
@@ -86,13 +95,30 @@ def held(embedded: Embedded, device: torch.device | str) -> Embedded:
     return replace(embedded.to(device), **floats)
 
 
-def row_reader(text: Tensor, motion: Tensor, owners: Tensor, by: SearchBy) -> Read:
+def row_reader(
+    text: Tensor,
+    motion: Tensor,
+    owners: Tensor,
+    kind: RowKind,
+    sentences: Tensor | None = None,
+    score: Score | None = None,
+) -> Read:
     """What reads the rows that stand for motions, see `RAGDatabase.rows`."""
+
+    def mean(rows: slice | Tensor) -> Tensor:
+        return (text[rows].float() + motion[owners[rows].long()].float()) / 2
+
     return {
         "motion": lambda rows: motion[rows].float(),
         "text": lambda rows: text[rows].float(),
-        "both": lambda rows: (text[rows].float() + motion[owners[rows].long()].float()) / 2,
-    }[by]
+        "both": mean,
+        "score": lambda rows: scored_rows(mean(rows), sentences[rows], score),
+    }[kind]
+
+
+def searched_rows(scored: bool) -> tuple[RowKind, ...]:
+    """The kinds of rows that searches of a library look through."""
+    return ("motion", "text", "score" if scored else "both")
 
 
 def counts_of(entries: Entries, sample: Embedded) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from models.rag.captions import caption_key, caption_keys
 from utils.errors import UserError
 
 WHOLE = -1  # in `frames`: a motion that is all of its file
@@ -20,6 +21,8 @@ ARRAYS = {
     "id_bytes": np.uint8, "id_ends": np.int64, "take_bytes": np.uint8, "take_ends": np.int64,
     "caption_bytes": np.uint8, "caption_ends": np.int64, "take": np.int32, "frames": np.int32,
 }  # fmt: skip
+# Also, where the library is large: the keys of its captions in ascending order, and the row of each.
+KEYS = {"caption_keys": np.int64, "caption_rows": np.int32}
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Entries(Sequence[Entry]):
     def __init__(self, arrays: Mapping[str, np.ndarray], row_motion: np.ndarray) -> None:
         if any(arrays[name].dtype != kind for name, kind in ARRAYS.items()):
             raise ValueError("arrays of other types")
-        self.arrays = dict(arrays)
+        self.arrays = {name: arrays[name] for name in ARRAYS}
         self.ids, self.takes, self.captions = (
             Texts(arrays[f"{name}_bytes"], arrays[f"{name}_ends"]) for name in ("id", "take", "caption")
         )
@@ -122,6 +125,13 @@ class Entries(Sequence[Entry]):
         ):
             raise ValueError("ids, takes, captions and frames do not fit each other")
         self.row_motion = row_motion
+        if KEYS.keys() <= arrays.keys():
+            self.keys = {name: arrays[name] for name in KEYS}
+            _, rows = self.keys.values()
+            kinds = {name: array.dtype for name, array in self.keys.items()}
+            lengths = {len(array) for array in self.keys.values()}
+            if kinds != KEYS or lengths != {len(row_motion)} or not 0 <= rows.min() <= rows.max() < len(rows):
+                raise ValueError("keys of other captions")
         self.ends = self.counts.cumsum()  # (M,) where the captions of each motion end
 
     @classmethod
@@ -176,6 +186,17 @@ class Entries(Sequence[Entry]):
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(Entry.__eq__, self, other))
 
     __hash__ = None
+
+    @cached_property
+    def keys(self) -> dict[str, np.ndarray]:
+        """See `KEYS`."""
+        return dict(zip(KEYS, caption_keys(self.captions), strict=True))
+
+    def with_caption(self, text: str) -> np.ndarray:
+        """The motions, ascending, of which a caption reads like a text."""
+        keys, rows = self.keys.values()
+        first, last = (np.searchsorted(keys, caption_key(text), side) for side in ("left", "right"))
+        return np.unique(self.row_motion[rows[first:last]]).astype(np.int64)
 
     def motions_of(self, take: str) -> list[int]:
         """The motions of a take; none of one that is not there."""

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from models.rag.database import RAGDatabase
+from models.rag.queries import Queries
 from storage.row_store import RowStore, digest
 
 QUERIES_AT_ONCE = 1024
+RULE = "exact captions first"  # what was kept by another rule is not taken
 
 
 def training_pool(
     database: RAGDatabase,
-    embed: Callable[[Tensor], Tensor],
+    embed: Callable[[Tensor], Tensor | Queries],
     captions: Sequence[str],
     takes: Sequence[str],
     count: int,
@@ -33,11 +35,11 @@ def training_pool(
 
     Args:
         database: the library; what it found is kept in a folder of `cache_dir` for exactly these embeddings.
-        embed: caption numbers (B,) -> queries (B, E), by the library's retriever.
+        embed: caption numbers (B,) -> queries, by the library's retriever; (B, E) are queries without texts.
         captions, takes: of C captions.
         count: motions of a caption's pool; fewer if there are not so many.
     """
-    name = digest(database.retriever_hash, database.fingerprint, str(count)).hex()
+    name = digest(database.retriever_hash, database.fingerprint, str(count), RULE).hex()
     store = RowStore(cache_dir / f"retrieved_{name}", (), np.int32)
     keys = [digest(caption, take) for caption, take in zip(captions, takes, strict=True)]
 

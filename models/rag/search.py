@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,8 @@ class SearchResult(NamedTuple):
     """The K motions nearest to each query, best first."""
 
     indices: Tensor  # (B, K) motion numbers
-    scores: Tensor  # (B, K) cosine similarities
+    scores: Tensor  # (B, K)
+    exact: Sequence[int] = ()  # (B,) so many of them come first since they have the very caption, whatever their score
 
 
 class MotionRows:
@@ -67,6 +69,26 @@ class MotionRows:
             found = self._by_codes(part, k, rows) if coded else self._by_product(part, k, rows)
             scores[start : start + chunk], indices[start : start + chunk] = found.scores.cpu(), found.indices.cpu()
         return SearchResult(indices, scores)
+
+    def first(self, query: Tensor, motions: np.ndarray, found: SearchResult) -> SearchResult:
+        """What was found for one query (D,), (K,), with these motions (n,) before all others."""
+        chosen = torch.from_numpy(motions)
+        own = torch.isin(found.indices, chosen)
+        count = min(len(motions), len(own))
+        if not own[:count].all():
+            starts, ends = self._starts[chosen], self.ends[chosen]
+            near = torch.full((len(motions),), float("-inf"))
+            rows = torch.cat([torch.arange(*span) for span in zip(starts.tolist(), ends.tolist(), strict=True)])
+            of = torch.repeat_interleave(torch.arange(len(motions)), ends - starts)
+            query = query.to(self.owners.device, torch.float32)
+            for part, places in zip(rows.split(READ_AT_ONCE), of.split(READ_AT_ONCE), strict=True):
+                similarity = (self.read(part.to(self.owners.device)) * query).sum(dim=1).cpu()
+                near.scatter_reduce_(0, places, similarity, "amax")
+            best = near.sort(descending=True, stable=True)
+            indices = torch.cat([chosen[best.indices[:count]], found.indices[~own]])
+            scores = torch.cat([best.values[:count], found.scores[~own]])
+            found = SearchResult(indices[: len(own)], scores[: len(own)])
+        return found
 
     def _rows_of(self, excluded: Sequence[Sequence[int]]) -> list[Tensor]:
         """The rows of the motions that each query does not find."""

@@ -28,7 +28,7 @@ ENTRIES, LARGE_ENTRIES = "entries.json", "entries.safetensors"
 EMBEDDINGS, CODES, INDEX = "embeddings.safetensors", "codes.safetensors", "index.faiss"
 KINDS = {  # of each embedding: dimensions, and whether it holds real numbers
     **{"text": (2, True), "motion": (2, True), "parts": (3, True)},
-    **{"row_motion": (1, False), "tokens": (3, False), "steps": (1, False)},
+    **{"row_motion": (1, False), "tokens": (3, False), "steps": (1, False), "sentences": (2, False)},
 }
 TENSORS = ("text", "motion", "parts", "row_motion")
 TYPES = {np.dtype(kind): name for kind, name in {
@@ -114,7 +114,7 @@ def write(
             if encode is not None:
                 write_arrays(temporary / CODES, encode(rows))
         if large:
-            write_arrays(temporary / LARGE_ENTRIES, entries.arrays)
+            write_arrays(temporary / LARGE_ENTRIES, entries.arrays | entries.keys)
         else:
             write_json(temporary / ENTRIES, [entry.to_dict() for entry in entries])
         if write_index is not None:
@@ -187,7 +187,7 @@ def _read_embeddings(path: Path) -> dict[str, Tensor]:
         if tensor.ndim != dimensions or tensor.is_floating_point() != real:
             raise UserError(f"{path} is damaged: {name} is of another kind: build the database again")
         small = tensor.nbytes <= CHECKED_BYTES
-        if small and not (is_finite(tensor) if real else bool((tensor >= 0).all())):
+        if small and name != "sentences" and not (is_finite(tensor) if real else bool((tensor >= 0).all())):
             raise UserError(
                 f"{path} is damaged: {name} holds NaN, infinity or negative counts: build the database again"
             )

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
 from models.rag import codes, storage
-from models.rag.embedded import Embedded, SearchBy, counts_of, row_reader
+from models.rag.embedded import Embedded, counts_of, row_reader, searched_rows
 from models.rag.entries import Entries
+from models.rag.queries import Score, unknown_row
 
 LARGE = 1 << 16  # captions of a library that stays in its files
 COPIED_AT_ONCE = 1 << 14  # rows
@@ -54,6 +55,8 @@ def write(
     }
     if first.tokens is not None:
         shapes |= {"tokens": ((motions, *counts["tokens"]), np.int16), "steps": ((motions,), np.int16)}
+    if first.sentences is not None:
+        shapes["sentences"] = ((rows, *first.sentences.shape[1:]), np.int8)
 
     def fill(arrays: dict[str, np.ndarray]) -> None:
         start = dict.fromkeys(shapes, 0)
@@ -72,11 +75,17 @@ def write(
     def encode(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         made = {}
         text, motion, owners = (torch.from_numpy(arrays[name]) for name in ("text", "motion", "row_motion"))
-        for by in get_args(SearchBy):
-            count = motions if by == "motion" else rows
-            coded = codes.encode(row_reader(text, motion, owners, by), count, motion.shape[1])
-            made |= {f"{by}_{name}": value for name, value in coded.items()}
+        sentences = torch.from_numpy(arrays["sentences"]) if "sentences" in arrays else None
+        score = Score(**facts["score"]) if "score" in facts else None
+        for kind in searched_rows(score is not None):
+            read = row_reader(text, motion, owners, kind, sentences, score)
+            width = read(slice(1)).shape[1]
+            always = unknown_row(width, score) if kind == "score" else None
+            coded = codes.encode(read, motions if kind == "motion" else rows, width, always)
+            made |= {f"{kind}_{name}": value for name, value in coded.items()}
         return made
 
-    searched = encode if rows > LARGE and "shard" not in facts else None
+    # What lacks its score yet is written again when it is chosen.
+    complete = "shard" not in facts and ("score" in facts) == ("sentences" in facts)
+    searched = encode if rows > LARGE and complete else None
     storage.write(folder, {**facts, **counts}, entries, shapes, fill, searched, rows > LARGE, write_index)

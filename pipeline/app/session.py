@@ -12,6 +12,7 @@ import numpy as np
 
 from models.configs import SamplingSettings
 from options.app import AppOptions
+from Part_TMR.found import describe
 from pipeline.app.requests import MotionRequest, check_request
 from pipeline.app.results import ResultStore
 from pipeline.app.visitors import Visitors
@@ -182,13 +183,13 @@ class AppSession:
         t2m, wanted = self.t2m, self.options.limits.neighbours
         if not motion.retrieved or not wanted:
             return ()
-        found = t2m.database.search(t2m.retriever.encode_text([motion.text]), wanted)
+        asked = t2m.retriever.queries([motion.text])
+        found = t2m.database.search(asked, wanted)
         seen = {motion_id for motion_id, _, _ in motion.retrieved}
         neighbours = []
-        for number, score in zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True):
-            entry = t2m.database.entries[number]
-            used = entry.id in seen
-            neighbours.append(Neighbour(entry.id, entry.captions[0], score, used, self._library_joints(number)))
+        described = describe(t2m.retriever, t2m.database, asked, found)[0]
+        for number, each in zip(found.indices[0].tolist(), described, strict=True):
+            neighbours.append(Neighbour(*each[:3], each.id in seen, self._library_joints(number)))
         return tuple(neighbours)
 
     def _library_joints(self, number: int) -> np.ndarray | None:

@@ -125,4 +125,5 @@ def _with_clips(t2m: TextToMotion, clips: Sequence[Clip]):
     entries = [Entry(f"self/{clip.id}", f"self/{clip.take}", tuple(c.text for c in clip.captions)) for clip in clips]
     features = [clip.features for clip in clips]
     tokens = tokenise(t2m.vq, features) if t2m.database.embedded.tokens is not None else None
-    return t2m.database.add(embed_library(t2m.retriever, entries, features, tokens))
+    sentences = t2m.database.embedded.sentences is not None
+    return t2m.database.add(embed_library(t2m.retriever, entries, features, tokens, sentences=sentences))

@@ -87,7 +87,7 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     nowhere = run(*search, "--text", "a", "--database", "nowhere")
     assert nowhere.code == 2 and "nowhere is no RAG database" in nowhere.stderr
     everything = succeeded(run(*search, "--text", "a person waves", "--k", "99"))
-    assert "has only 13 motions" in everything and len(everything.splitlines()) == 14
+    assert "has only 13 motions" in everything and len(everything.splitlines()) == 15
 
     np.save(folder / "mine.npy", np.load(tiny_dataset / "new_joint_vecs" / "000003.npy") * 2)
     add = ["build_rag_database", *dataset, "--add", "mine.npy"]
@@ -96,6 +96,9 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     assert "14 motions, 27 captions" in succeeded(run(*add, "--caption", "somebody does my trick"))
     rows = found("--motion", "mine.npy")
     assert rows[0]["id"] == "mine" and rows[0]["score"] == pytest.approx(1.0, abs=1e-3)
+    first, second = found("--text", "Somebody does MY trick.")[:2]
+    assert first["id"] == "mine" and first["exact"] and first["text"] == pytest.approx(1.0, abs=1e-3)
+    assert not second["exact"] and second["caption"] in second["captions"] and 0 <= second["text"] < 1
     np.save(folder / "long.npy", np.random.default_rng(0).normal(size=(300, 263)))
     long = succeeded(run("build_rag_database", *dataset, "--add", "long.npy", "--caption", "a long trick"))
     assert "16 motions, 29 captions" in long, "two windows"
@@ -103,6 +106,23 @@ def test_the_whole_way(tiny_dataset: Path, run: Callable[..., Outcome]) -> None:
     np.save(folder / "broken.npy", np.full((50, 263), np.nan))
     refused = run(*search, "--motion", "broken.npy")
     assert refused.code == 2 and "not finite" in refused.stderr
+
+    # One of before, without sentence vectors, gets them with its next clip.
+    manifest = folder / "database" / "tiny" / "manifest.json"
+    weighed = succeeded(run("Part_TMR.scripts.test", *dataset, "--gpu_id", "-1", "--split", "val", "--score"))
+    assert f"the library's: {json.loads(manifest.read_text())['score']['captions']:g}" in weighed
+    succeeded(run("build_rag_database", *dataset, "--output", "former", "--captions_share", "0"))
+    unable = run("Part_TMR.scripts.test", *dataset, "--gpu_id", "-1", "--score", "--database", "former")
+    assert unable.code == 2 and "no sentence vectors" in unable.stderr
+    former = folder / "former" / "tiny" / "manifest.json"
+    assert not {"sentences", "score"} & json.loads(former.read_text()).keys()
+    rows = found("--text", "a PERSON waves", "--database", "former")
+    assert rows[0]["exact"] and rows[0]["text"] == pytest.approx(1.0, abs=1e-3)
+    succeeded(run(*add, "--caption", "somebody does my trick", "--output", "former", "--captions_share", "0.3"))
+    assert json.loads(former.read_text())["score"]["captions"] == 0.3
+    assert found("--text", "somebody does my trick", "--database", "former")[0]["id"] == "mine"
+    mixed = run(*add, "--caption", "x", "--output", "former", "--captions_share", "0")
+    assert mixed.code == 2 and "--captions_share 0" in mixed.stderr
 
     shipped = run_dir.parent / "database"
     (folder / "database" / "tiny").rename(shipped)
@@ -200,10 +220,10 @@ def test_an_interrupted_build_goes_on_and_another_computes_nothing(
         build_library(parse(BuildOptions, dataset))
     assert not (folder / "database" / "tiny").exists()
     succeeded(run("build_rag_database", *dataset))
-    assert motions == [4, 4, 4, 4], "what was done was done again"
-    assert sum(captions) == 18, "24 captions, 6 of them of two motions"
+    assert motions == [4, 4, 4, 4, 4, 2], "what was done was done again; the last two are validation's"
+    assert sum(captions) == 24, "24 captions, 6 of them of two motions, and 6 new ones of validation"
     succeeded(run("build_rag_database", *dataset, "--output", "other"))
-    assert len(motions) == 4 and sum(captions) == 18
+    assert len(motions) == 6 and sum(captions) == 24
     one, another = (folder / place / "tiny" / "embeddings.safetensors" for place in ("database", "other"))
     assert one.read_bytes() == another.read_bytes()
 
@@ -211,7 +231,7 @@ def test_an_interrupted_build_goes_on_and_another_computes_nothing(
     np.save(path, np.load(path)[:40] * 2)
     (tiny_dataset / "texts" / "000005.txt").write_text("a person does something else#a/DET#0.0#0.0\n")
     assert "12 motions, 23 captions" in succeeded(run("build_rag_database", *dataset))
-    assert motions[4:] == [1] and sum(captions) == 19
+    assert motions[6:] == [1] and sum(captions) == 25
     assert one.read_bytes() != another.read_bytes()
 
 
