@@ -26,6 +26,7 @@ from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vq.tokenise import decode_motions
 
 FRAMES = 196
+EMBEDDED_FRAMES = 224  # what the published retriever pads a motion to
 STEP_SAMPLES = 8  # what a CPU can do; a sample costs the same in any batch
 COUNTED = 8
 LIBRARY_ROWS, CAPTIONS_A_MOTION, TOP = 66_912, 3, 10  # the training captions of HumanML3D
@@ -70,6 +71,11 @@ def workloads(kind: str, preset: str, device: torch.device, at_once: Sequence[in
         yield Workload(f"{kind} training step", STEP_SAMPLES, training_step(stage, device))
         if kind == "vq":
             yield from _coding(stage.task.model.eval(), device)
+        if kind == "tmr":
+            motion = torch.randn(1, EMBEDDED_FRAMES, stage.task.model.form.n_features, device=device)
+            mask = torch.ones(motion.shape[:2], dtype=torch.bool, device=device)
+            embed = torch.no_grad()(partial(stage.task.model.eval().encode_motion, motion, mask))
+            yield Workload(f"tmr embed {EMBEDDED_FRAMES} frames", 1, embed)
 
 
 def training_step(stage: Stage, device: torch.device) -> Callable[[], None]:

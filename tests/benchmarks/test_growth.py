@@ -43,7 +43,8 @@ def test_writes_a_small_picture(tmp_path: Path) -> None:
 def test_generation_grows_by_theory() -> None:
     options = GrowthOptions(frames=(40, 80, 120), batches=(1, 2), repeats=1, gpu_id="-1")
     together = generation("batch", options)
-    assert together.exponent("work, GFLOP") == pytest.approx(1, abs=0.02)
+    # In company motions of one length share the first pass that is told nothing.
+    assert 0.95 < together.exponent("work, GFLOP") < 1
     alone = generation("frames", options)
     work = [cost.amount for cost in alone.line("work, GFLOP")[1]]
     assert 1 < alone.exponent("work, GFLOP") < 1.6
