@@ -42,15 +42,14 @@ def describe(
     """
     numbers = found.indices.tolist()
     entries = {number: database.entries[number] for row in numbers for number in row}
-    stored, vectors = database.embedded.sentences, {}
+    stored = database.embedded.sentences
     if stored is None:
         captions = list(dict.fromkeys(caption for entry in entries.values() for caption in entry.captions))
         encoded = unit(retriever.sentences.encode(captions)).cpu()
         row = {caption: number for number, caption in enumerate(captions)}
         vectors = {number: encoded[[row[caption] for caption in entry.captions]] for number, entry in entries.items()}
     else:
-        ends, counts = database.entries.ends, database.entries.counts
-        vectors = {number: unit(stored[ends[number] - counts[number] : ends[number]]).cpu() for number in entries}
+        vectors = {number: unit(stored[database.entries.rows(number)]).cpu() for number in entries}
     described = []
     for place, row in enumerate(numbers):
         wanted = normal_form(asked.texts[place])

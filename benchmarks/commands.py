@@ -1,8 +1,12 @@
-"""The trainings that the README publishes."""
+"""The project's commands: the trainings that the README publishes, and running any."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +18,7 @@ from options.stages import (
     RetrieverOptions,
     VQOptions,
 )
+from utils.errors import UserError
 
 Preset = Literal["paper", "tuned", "base", "small", "mini"]
 README = Path(__file__).parents[1] / "README.md"
@@ -36,3 +41,19 @@ def readme_flags(script: str) -> list[str]:
             first = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
             return words[first:]
     return []
+
+
+def run_command(module: str, arguments: Sequence[str], **variables: str) -> None:
+    """Runs a command of the project.
+
+    Args:
+        variables: of its environment, beside those of this process.
+
+    Raises:
+        UserError: it failed; its last line.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise UserError(f"{shlex.join([module, *arguments])} failed: {last}")

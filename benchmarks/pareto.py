@@ -9,18 +9,15 @@ that is there already is not made again: the table grows, and several processes 
 
 from __future__ import annotations
 
-import os
 import shlex
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.commands import COMMANDS, readme_flags
+from benchmarks.commands import COMMANDS, readme_flags, run_command
 from benchmarks.figures import spent, table
 from options.command_line import parse
 from storage.files import read_json, write_json
@@ -198,21 +195,9 @@ def gflop(name: str) -> dict[str, float]:
 
 
 def run(module: str, arguments: Sequence[str]) -> float:
-    """A command of the project, with one thread; returns its processor seconds.
-
-    Raises:
-        UserError: it failed; its last line.
-    """
-    command = [sys.executable, "-m", module, *arguments]
-    print(f"$ {shlex.join(command[1:])}", flush=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def job() -> None:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"{module} failed: {done.stderr.strip().splitlines()[-1]}")
-
-    return spent(job)[1]
+    """A command of the project, with one thread; returns its processor seconds."""
+    print(f"$ -m {module} {shlex.join(arguments)}", flush=True)
+    return spent(partial(run_command, module, arguments, OMP_NUM_THREADS="1"))[1]
 
 
 def save_picture(path: Path, points: Mapping[str, Sequence[Mapping[str, float]]]) -> None:

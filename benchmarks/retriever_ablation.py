@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.commands import run_command
 from options.command_line import parse
 from utils.errors import UserError, run_script
 from utils.schema import option
@@ -46,14 +45,6 @@ class AblationOptions:
     train: str = option("", "more flags of the training, in quotes, e.g. '--batch_size 16 --max_epoch 10'")
 
 
-def run(module: str, arguments: str) -> None:
-    """A command of the project."""
-    command = [sys.executable, "-m", module, *shlex.split(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"{module} {arguments} failed: {done.stderr.strip().splitlines()[-1]}")
-
-
 def recall(options: AblationOptions, number: int, seed: int) -> float:
     """R@1 text to motion of a variant, protocol `distinct`, on the test split."""
     flags = f"{list(VARIANTS.values())[number]} {options.train}".strip()
@@ -61,8 +52,8 @@ def recall(options: AblationOptions, number: int, seed: int) -> float:
     places = f"--name {name} --dataset_name {options.dataset_name} --checkpoints_dir {options.checkpoints_dir}"
     result = Path(options.checkpoints_dir) / Path(options.dataset_name).name / name / "eval" / "eval_test.json"
     if not result.is_file():
-        run("Part_TMR.scripts.train", f"{places} --preset {options.preset} {flags} --seed {seed}")
-        run("Part_TMR.scripts.test", places)
+        run_command("Part_TMR.scripts.train", shlex.split(f"{places} --preset {options.preset} {flags} --seed {seed}"))
+        run_command("Part_TMR.scripts.test", shlex.split(places))
     return json.loads(result.read_text())["distinct"]["text_to_motion"]["R1"]
 
 

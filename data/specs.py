@@ -20,6 +20,7 @@ from utils.format_reading import FASTEST
 from utils.formats import ALIASES, HUMANML3D, get_format, told_format
 from utils.motion_format import MotionFormat
 from utils.run import Run
+from utils.shares import is_first_process
 
 SPLITS = ("train", "val", "test")
 OWN_DATASETS = Path("dataset")  # where users' datasets are found by name
@@ -244,7 +245,7 @@ def _find_several(name: str) -> DatasetSpec:
     if len(weights) not in (0, len(sets)):
         raise UserError(f"{name!r} gives some datasets a weight: give one to each of them, or to none")
     found = mixed(sets, weights)
-    for line in dropped if int(os.environ.get("RANK", 0)) == 0 else ():
+    for line in dropped if is_first_process() else ():
         print(f"warning: {line}", file=sys.stderr)
     return found
 

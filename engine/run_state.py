@@ -19,6 +19,7 @@ from storage.checkpoint_names import LATEST, PREVIOUS
 from storage.files import write_json
 from utils.errors import UserError, listed
 from utils.run import Run
+from utils.shares import is_first_process
 
 # A run may go on with other values of these: they do not change what a step computes but for rounding and the draws of
 # its random numbers (the length of the training stretches a cosine, as one would expect).
@@ -243,7 +244,7 @@ def prepare_run(run_dir: Path | str, config: dict[str, Any]) -> None:
             named), or `--init_from` names something that does not fit.
     """
     run_dir = Path(run_dir)
-    if int(os.environ.get("RANK", 0)) > 0:
+    if not is_first_process():
         return  # the first process decides for all
     path, model_dir = run_dir / "config.json", run_dir / "model"
     if model_dir.is_dir() and any(model_dir.glob("*.tar")):

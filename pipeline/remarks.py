@@ -71,10 +71,6 @@ class Remarks:
     def _captions_near(self, query: Tensor, motions: list[int]) -> list[str]:
         """The captions (of some motions) that the retriever finds nearest to a query (D,)."""
         entries = self.database.entries
-        rows = [
-            row
-            for end, count in zip(entries.ends[motions], entries.counts[motions], strict=True)
-            for row in range(end - count, end)
-        ]
+        rows = list(chain.from_iterable(map(entries.rows, motions)))
         scores = self.database.embedded.text[rows].float() @ query.to(self.database.device)
         return [entries.captions[rows[place]] for place in scores.topk(min(CAPTIONS, len(rows))).indices.tolist()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from options.presets import PRESETS
 from pipeline.runs import runs_of
 from storage.files import remove_abandoned, result_folder
 from storage.lock import FolderLock
+from utils.shares import is_first_process
 from utils.slurm import adopt_slurm
 
 
@@ -39,7 +39,7 @@ def alone(folder: Path) -> Iterator[Callable[[], None]]:
     Raises:
         UserError: another training has it, or it cannot be written.
     """
-    if int(os.environ.get("RANK", 0)) > 0:
+    if not is_first_process():
         yield lambda: None
         return
     for place in (folder, folder / "model", folder / "events"):

@@ -17,6 +17,11 @@ SHOWN = 20  # missing shares in a message
 ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
 
 
+def is_first_process() -> bool:
+    """Whether this process is the first of those that a launcher started, or the only one."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 @dataclass(frozen=True)
 class Share:
     """One of equal shares.

@@ -170,6 +170,10 @@ class Entries(Sequence[Entry]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self, number: int) -> range:
+        """The rows of a motion's captions."""
+        return range(int(self.ends[number] - self.counts[number]), int(self.ends[number]))
+
     def __getitem__(self, number: int | slice) -> Entry | tuple[Entry, ...]:
         number = range(len(self))[number]
         if isinstance(number, range):
@@ -178,7 +182,7 @@ class Entries(Sequence[Entry]):
         return Entry(
             self.ids[number],
             self.takes[self.arrays["take"][number]],
-            tuple(self.captions[row] for row in range(self.ends[number] - self.counts[number], self.ends[number])),
+            tuple(self.captions[row] for row in self.rows(number)),
             None if first == WHOLE else (first, last),
         )
 
