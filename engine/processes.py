@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -48,11 +49,24 @@ def join_processes(distributed: dict[str, Any], precision: str, device: torch.de
         AcceleratorState._reset_state(reset_partial_state=True)  # a former harness may have set another
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision,
         kwargs_handlers=[DistributedDataParallelKwargs(**distributed), InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+    atexit.unregister(_part_alone)
+    atexit.register(_part_alone)
+    return accelerator
+
+
+def _part_alone() -> None:
+    """Leaves the company at an end that was not agreed on.
+
+    Its threads, where they are still there when Python ends, abort the process at times: the exit code that told a
+    mistake of the user's would be lost, and the launcher would start again.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _end_with_launcher() -> None:
