@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+import utils.environment
+
 ROOT = Path(__file__).parents[1]
 START = 'set -euo pipefail; source "$0/setup_env.sh" requirements.txt; python -c "import sys, tiny; print(sys.prefix)"'
 
@@ -215,6 +217,21 @@ def test_two_starts_at_once_and_one_that_was_killed_make_one_environment(tmp_pat
     assert sum("making" in err and "again" in err for _, err in said) == 1, said
     assert sum("waiting for it" in err for _, err in said) == 1, said
     assert not (folder / ".venv/half").exists()
+
+
+def test_a_look_that_meets_another_start_at_work_is_repeated_under_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is being removed looks ready for a moment: its marker goes before its Python does."""
+    folder = project(tmp_path / "clone")
+    for name, value in environment(folder).items():
+        monkeypatch.setenv(name, value)
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+    monkeypatch.setattr(utils.environment, "_is_ready", lambda place: not seen and (seen.append(place) or True))
+    assert utils.environment.set_up(folder, ["requirements.txt"]) == folder / ".venv"
+    assert seen and (folder / ".venv/bin/tiny").exists()
 
 
 @pytest.fixture

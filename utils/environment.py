@@ -64,7 +64,7 @@ def set_up(root: Path, files: list[str]) -> Path:
     environment = _active(root)
     own = environment is None
     environment = environment or root / ".venv"
-    if (not own or _is_ready(environment)) and not _missing(environment, root, files):
+    if _is_complete(environment, own, root, files):
         return environment
     with _locked(root / ".venv.lock" if own else environment / ".remomask.lock"):
         if own:
@@ -88,6 +88,17 @@ def _active(root: Path) -> Path | None:
     if not os.path.exists(os.path.join(active, "bin", "python")):
         raise Refusal(f"the active environment {active} ({name}) has no Python: `deactivate` it, then start again")
     return Path(active)
+
+
+def _is_complete(environment: Path, own: bool, root: Path, files: list[str]) -> bool:
+    """Whether there is nothing to do; seen without the lock, so that most starts need none."""
+    try:
+        return (not own or _is_ready(environment)) and not _missing(environment, root, files)
+    except Refusal:
+        # Another start may be removing or making `.venv` under our eyes: under the lock it is seen as it is.
+        if own:
+            return False
+        raise
 
 
 def _is_ready(environment: Path) -> bool:
