@@ -29,7 +29,6 @@ from utils.batches import Batches
 from utils.errors import UserError
 from utils.representation import canonicalize, joints_to_features
 
-BASE_LEVEL = 0
 MOTIONS_AT_ONCE = 4096  # of a block that is held in memory
 
 
@@ -47,7 +46,7 @@ def embed_library(
         retriever: what will make the queries too.
         entries: ids, takes and captions of M motions.
         motions: their raw features, (T, D) each.
-        tokens: their codes, (N, J, Q) each; the base level is kept.
+        tokens: their codes, (N, J, q) each.
         cache_dir: folder where embeddings are kept for these weights, in half precision; what is there is not computed.
         sentences: whether the captions' sentence vectors are wanted too.
     """
@@ -56,12 +55,12 @@ def embed_library(
     captions = [caption for entry in entries for caption in entry.captions]
     encoded, texts = retriever.encode_motion(motions), retriever.encode_text(captions)
     vectors = as_bytes(retriever.sentences.encode(captions)) if sentences else None
-    return Embedded(entries, texts, encoded.motion, encoded.parts, *_base_level(tokens), vectors)
+    return Embedded(entries, texts, encoded.motion, encoded.parts, *_padded(tokens), vectors)
 
 
-def _base_level(tokens: Sequence[Tensor | Row] | None) -> tuple[Tensor | None, Tensor | None]:
-    """Padded base tokens (M, N, J) and steps (M,)."""
-    return (None, None) if tokens is None else pad_tokens([each[:][..., BASE_LEVEL] for each in tokens])
+def _padded(tokens: Sequence[Tensor | Row] | None) -> tuple[Tensor | None, Tensor | None]:
+    """Tokens (M, N, J, q) and steps (M,)."""
+    return (None, None) if tokens is None else pad_tokens([each[:] for each in tokens])
 
 
 def embedded_blocks(
@@ -97,7 +96,7 @@ def embedded_blocks(
             _tensor([texts.read(key) for key in captions]),
             motion,
             parts.unflatten(1, (-1, config.part_dim)),
-            *_base_level(tokens and tokens[here]),
+            *_padded(tokens and tokens[here]),
             None if meanings is None else sentence_rows(meanings, captions),
         )
 

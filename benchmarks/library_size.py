@@ -99,7 +99,7 @@ def make(folder: Path, count: int, width: int, even: bool) -> None:
     """Writes a library."""
     draw, complete = Rows(width, even).draw, count <= COMPLETE_ROWS
     parts = torch.randn(AT_ONCE, PARTS, PART_WIDTH.get(width, width) if complete else 1).half()
-    tokens = torch.randint(0, 256, (AT_ONCE, STEPS, PARTS), dtype=torch.int16)
+    tokens = torch.randint(0, 256, (AT_ONCE, STEPS, PARTS, 1), dtype=torch.int16)
 
     def blocks() -> Iterator[Embedded]:
         for start in range(0, count, AT_ONCE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,8 @@ class WindowDataset(EpochDataset):
         seed: of the random starts.
         stride: frames a range.
         shares: see `EpochDataset`.
+        tempo: share by which a window is played slower or quicker at most.
+        play: features (T, D) and a number of frames -> features of so many frames.
 
     Raises:
         UserError: no clip is as long as the window.
@@ -91,6 +93,8 @@ class WindowDataset(EpochDataset):
         seed: int = 0,
         stride: int = 1,
         shares: Mapping[str, float] | None = None,
+        tempo: float = 0.0,
+        play: Callable[[np.ndarray, int], np.ndarray] | None = None,
     ) -> None:
         if window < 1 or stride < 1:
             raise ValueError(f"window and stride must be positive, not {window} and {stride}")
@@ -100,6 +104,7 @@ class WindowDataset(EpochDataset):
         ranges = [-(-(len(clip.features) - window + 1) // stride) for clip in long_enough]
         super().__init__(long_enough, ranges, seed, shares)
         self.window, self.stride, self._ends = window, stride, np.cumsum(ranges)
+        self.tempo, self.play = tempo, play
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """Returns `motion` (window, D) float32, raw units."""
@@ -109,7 +114,11 @@ class WindowDataset(EpochDataset):
         first = (item - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
         choices = min(self.stride, len(features) - self.window + 1 - first)
         start = first + (int(generator.integers(choices)) if choices > 1 else 0)
-        return {"motion": torch.from_numpy(np.array(features[start : start + self.window]))}
+        motion = np.array(features[start : start + self.window])
+        if self.play is not None:
+            frames = round(self.window * (1 + self.tempo * generator.uniform(-1, 1)))
+            motion = self.play(features[max(0, min(start, len(features) - frames)) :][:frames], self.window)
+        return {"motion": torch.from_numpy(motion)}
 
 
 class MotionTextDataset(EpochDataset):

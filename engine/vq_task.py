@@ -15,13 +15,15 @@ from engine.settings import VQLossWeights
 from engine.task import Task
 from models.vq.rvq import RVQVAE
 from utils.metrics import joint_error, root_aligned_joint_error
-from utils.representation import features_to_joints
+from utils.representation import features_to_joints, foot_steps
 
+TINY = 1e-8  # square metres; the root of nothing has no gradient
 ERRORS = ("mpjpe", "joint_error", "mpjpe_base")
 
 
 class VQTask(Task):
-    """Smooth-L1 on all features, again on the joint positions, the drift of the path, and the commitment loss.
+    """Smooth-L1 on all features, again on the joint positions, the drift of the path, the way of standing feet, and the
+    commitment loss.
 
     Args:
         model: what is trained.
@@ -39,6 +41,7 @@ class VQTask(Task):
             "reconstruction": 1.0,
             "position": weights.position_weight,
             "drift": weights.drift_weight,
+            "stance": weights.stance_weight,
             "commitment": weights.commit_weight,
         }
         self.healthy = codebook_ranges(model.config.nb_code2d)
@@ -51,6 +54,7 @@ class VQTask(Task):
             "reconstruction": F.smooth_l1_loss(result.output, result.target),
             "position": F.smooth_l1_loss(result.output[..., positions], result.target[..., positions]),
             "drift": self._drift(result.output - result.target),
+            "stance": self._stance(result.output, batch["motion"]),
             "commitment": result.quantized.commitment,
             "metric/perplexity": result.quantized.perplexity[0],
             "metric/revived": result.quantized.revived.nansum(),
@@ -69,6 +73,16 @@ class VQTask(Task):
         heading, path = (error[..., :3] * self.model.normalizer.std[:3]).split([1, 2], dim=-1)
         velocity = torch.cat([heading, path / self.model.form.units_per_metre], dim=-1)
         return velocity.cumsum(dim=1).abs().mean()
+
+    def _stance(self, output: Tensor, motion: Tensor) -> Tensor:
+        """Mean way, metres a frame, of feet that are in contact in the motion.
+
+        Where a foot is, positions, heading and path say together; small errors of each, which differ, make it slide.
+        """
+        form = self.model.form
+        contacts = motion[:, :-1, form.contacts]
+        ways = foot_steps(self.model.normalizer.denormalize(output), form)
+        return (ways.square().sum(dim=-1).add(TINY).sqrt() * contacts).sum() / contacts.sum().clamp(min=1)
 
     def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
         """Joint errors of each clip, level 0's codes in use, and what the judge sees of the reconstructions."""

@@ -85,8 +85,14 @@ class TransformerConfig:
     )
     attnj: bool = option(False, "attention along the body parts of each step")
     attnt: bool = option(False, "attention along the time of each part")
-    retrieved: Literal["none", "global", "parts", "tokens"] = option(
-        "global", "what the generator sees of a retrieved motion: one vector, six part vectors, or its base tokens too"
+    retrieved: Literal["none", "global", "parts", "tokens", "levels"] = option(
+        "global",
+        "what the generator sees of a retrieved motion: one vector, six part vectors, one vector and its base tokens,"
+        " or one vector and its tokens of all levels",
+    )
+    trust: bool = option(
+        False,
+        "tell the generator how near a retrieved motion's captions come to the prompt, in a frozen space",
     )
     n_retrieved: int = option(1, "retrieved motions a caption, K", minimum=1, maximum=1000)
     text_states: bool = option(False, "attend to the caption's token states too, not only to the sentence embedding")

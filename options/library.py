@@ -21,7 +21,10 @@ class BuildOptions:
     output: str = option("database", "folder that the database is written to, in a subfolder named after the dataset")
     split: Literal["train", "val", "test"] = option("train", "split whose motions become the library")
     vq_name: str | None = option(
-        None, "run of the 2D RVQ-VAE whose base tokens are stored too; none: no tokens", pattern=FOLDER_NAME
+        None, "run of the 2D RVQ-VAE whose tokens are stored too; none: no tokens", pattern=FOLDER_NAME
+    )
+    token_levels: int | None = option(
+        None, "levels of tokens that are stored; none: all (models of --retrieved tokens read 1)", minimum=1
     )
     vq_checkpoint: str | None = option(None, "checkpoint of the 2D RVQ-VAE")
     index: Literal["exact", "hnsw", "ivfpq"] = option(

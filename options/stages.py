@@ -33,6 +33,9 @@ class VQData:
 
     window_size: int = option(64, "frames of a training window, a multiple of 4", minimum=4, maximum=LONGEST_CLIP)
     window_stride: int = option(1, "an epoch is one window in this many frames of each clip", minimum=1)
+    tempo: float = option(
+        0.0, "windows are played slower or quicker by up to this share, at random", minimum=0, maximum=0.5
+    )
 
     def __post_init__(self) -> None:
         if self.window_size % 4:
@@ -61,7 +64,7 @@ class TokenInputs:
 
 @dataclass(frozen=True)
 class TrainingRetrieval:
-    """What a caption retrieves while a transformer is trained; its own clip never."""
+    """What a caption retrieves while a transformer is trained; its own clip never as it is."""
 
     retrieval_pool: int = option(
         1,
@@ -69,6 +72,19 @@ class TrainingRetrieval:
         minimum=1,
         maximum=1000,
     )
+    own_retrieval_prob: float = option(
+        0.0,
+        "probability of retrieving the clip itself, of which another stretch is seen at another tempo",
+        minimum=0,
+        maximum=1,
+    )
+    random_retrieval_prob: float = option(
+        0.0, "probability of retrieving any motion in the place of the nearest", minimum=0, maximum=1
+    )
+
+    def __post_init__(self) -> None:
+        if self.own_retrieval_prob + self.random_retrieval_prob > 1:
+            raise UserError("--own_retrieval_prob and --random_retrieval_prob are together more than 1")
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,10 @@ def _reads(run: Run, other: Run | Database) -> str | None:
     if isinstance(other, Run):
         fits.check_retriever(run, other, other.hash)
     else:
-        if run.value("model", "retrieved") == "tokens":
-            fits.check_library_tokens(other.folder, other.manifest, run.tokens.vq_hash)
+        shape = other.manifest.get("tokens")
+        held = shape[2] if isinstance(shape, list) and len(shape) > 2 else 1  # libraries of before hold one
+        reads = [run.value("model", name) for name in ("retrieved", "trust")]
+        fits.check_library_reads(other.folder, other.manifest, held, run.tokens, *reads)
         fits.check_library_retriever(other.folder, other.manifest, run.library and run.library.retriever_hash)
     return None if run.library else f"{run.path} is from before retrievers were recorded"
 

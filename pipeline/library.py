@@ -95,6 +95,8 @@ def build_library(options: BuildOptions) -> Built:
     tokens = None if vq is None else kept_tokens(vq, motions, spec.cache_dir)
     longest = None if tokens is None else max(map(len, tokens))
     blocks = embedded_blocks(retriever, entries, motions, tokens, spec.cache_dir, options.with_sentences)
+    if options.token_levels is not None:
+        blocks = (block.first_levels(options.token_levels) for block in blocks)
     write(folder, facts | tokenizer, Entries.of(entries), blocks, longest)
     return _finish(options, runs, folder, retriever)
 
@@ -203,7 +205,7 @@ def library_motion(
     spec: DatasetSpec,
     tokenizer: Callable[[str], RVQVAE],
 ) -> np.ndarray:
-    """Raw features (T, D) of a motion of the library: from the dataset's folder, else decoded from its base tokens.
+    """Raw features (T, D) of a motion of the library: from the dataset's folder, else decoded from its tokens.
 
     Args:
         tokenizer: gives the RVQ-VAE for the name of the run that made the tokens; called if they are needed.
@@ -225,5 +227,5 @@ def library_motion(
             f"motion {entry.id} cannot be shown: {path} does not exist, and its tokens are of another RVQ-VAE"
         )
     steps = database.embedded.steps[number : number + 1].long()
-    tokens = database.embedded.tokens[number : number + 1, :, :, None].long()
+    tokens = database.embedded.tokens[number : number + 1].long()
     return decode_motions(vq, tokens.to(vq.normalizer.mean.device), steps)[0]

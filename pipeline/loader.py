@@ -15,6 +15,7 @@ from models.configs import (
     MaskedTransformerConfig,
     ResidualTransformerConfig,
     RVQConfig,
+    TransformerConfig,
 )
 from models.evaluator.own import OwnEvaluator
 from models.length_estimator import LengthEstimator
@@ -26,7 +27,7 @@ from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
 from Part_TMR.retriever import Retriever
 from utils.errors import UserError
-from utils.fits import check_library_tokens, check_retriever
+from utils.fits import check_library_reads, check_retriever
 from utils.run import LibraryFacts, Run, TokenShape
 
 
@@ -82,13 +83,13 @@ def load_library(
     folder: Path,
     device: torch.device | str,
     text_encoder: TextEncoder,
-    vq_hash: str | None = None,
+    generators: Sequence[tuple[TransformerConfig, TokenShape]] = (),
     readers: Sequence[Run] = (),
 ) -> tuple[Retriever, RAGDatabase]:
     """A retriever and the database in a folder, which belong together.
 
     Args:
-        vq_hash: of the RVQ-VAE whose base tokens the library has to hold; None: none are read.
+        generators: what is to read the library.
         readers: the transformers that were trained with this retriever.
 
     Raises:
@@ -98,8 +99,9 @@ def load_library(
     for run in readers:
         check_retriever(run, retriever_run, retriever.hash)
     database = RAGDatabase.load(folder, retriever.hash, device)
-    if vq_hash is not None:
-        check_library_tokens(folder, database.facts, vq_hash)
+    for config, tokens in generators:
+        held = database.embedded.levels
+        check_library_reads(folder, database.facts, held, tokens, config.retrieved, config.trust)
     return retriever, database
 
 

@@ -28,10 +28,7 @@ from engine.vq_task import VQTask
 from models.evaluator.interface import load_evaluator
 from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
-from models.rag.conditions import ConditionSource
-from models.rag.pool import training_pool
 from models.text_encoder import TextFeatureStore, build_text_encoder
-from models.transformer.condition import ConditionDims
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
@@ -45,15 +42,16 @@ from options.stages import (
     VQOptions,
     run_config,
 )
-from Part_TMR.library import caption_queries
 from Part_TMR.model import RetrieverModel
 from Part_TMR.retriever import TRAINED_TEXT_ENCODERS
-from pipeline.loader import load_library, load_run, token_config
+from pipeline.conditions import training_conditions
+from pipeline.loader import load_run, token_config
 from pipeline.runs import runs_of
 from utils.device import choose_device
 from utils.errors import UserError
 from utils.fingerprint import weights_hash
 from utils.normalizer import Normalizer
+from utils.representation import at_tempo
 from utils.run import TokenShape
 from utils.schema import to_dict
 
@@ -170,7 +168,8 @@ def _vq(options: VQOptions) -> Harness:
     model.normalizer = training.normalizer(train, options.model.feat_bias)
     task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, training.device, val))
     data, seed = options.data, options.train.seed
-    windows = WindowDataset(train, data.window_size, seed, data.window_stride, spec.shares)
+    play = partial(at_tempo, form=spec.format) if data.tempo else None
+    windows = WindowDataset(train, data.window_size, seed, data.window_stride, spec.shares, data.tempo, play)
     return training.harness(task, windows, MotionTextDataset(val, spec.max_frames, random_crop=False))
 
 
@@ -210,27 +209,13 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     spec, runs, device = training.spec, training.runs, training.device
     train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
     vq = load_run(runs.open(options.inputs.vq_name, "vq"), options.inputs.vq_checkpoint, device)
-    tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, weights_hash(vq.state_dict()))
+    tokens = TokenShape(
+        *(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers),
+        weights_hash(vq.state_dict()),
+        vq.config.code_dim2d,
+    )
 
-    encoder = build_text_encoder(options.model.text_encoder, device)
-    captions = [caption.text for clip in train + val for caption in clip.captions]
-    texts = TextFeatureStore(encoder, captions, spec.cache_dir)
-    dims, database, retrieved = ConditionDims(encoder.dim), None, None
-    if options.model.retrieved != "none":
-        library_dir = runs.database(options.retrieval.database)
-        read_tokens_of = tokens.vq_hash if options.model.retrieved == "tokens" else None
-        retriever_run = runs.open(options.retrieval.retriever_name, "tmr")
-        retriever, database = load_library(retriever_run, library_dir, device, encoder, read_tokens_of)
-        n_parts, part_dim = database.embedded.parts.shape[1:]
-        dims = ConditionDims(encoder.dim, database.dimension, part_dim, n_parts)
-        takes = [clip.take for clip in train + val for _ in clip.captions]
-        count = options.training_retrieval.retrieval_pool * options.model.n_retrieved
-        embed = caption_queries(retriever, captions, spec.cache_dir, database)
-        retrieved = training_pool(database, embed, captions, takes, count, spec.cache_dir)
-        if not retrieved.shape[1]:
-            print(f"note: {library_dir} holds nothing but a caption's own take: training goes on without retrieval")
-    conditions = ConditionSource(texts, database, retrieved, options.model.n_retrieved)
-
+    source, dims, database = training_conditions(options, runs, device, train, val, vq, tokens)
     codes = cached_tokens(vq, [clip.features for clip in train + val], spec.cache_dir)
     steps, seed = spec.max_frames // spec.format.unit_length, options.train.seed
     n_train_captions = sum(len(clip.captions) for clip in train)
@@ -241,7 +226,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     model = transformer(options.model, dims, tokens)
     model.start_from([level.codes.cpu() for level in vq.quantizer.levels])
     judge = find_judge(spec, options.run.checkpoints_dir, device, val)
-    task = task_kind(model, conditions, partial(decode_motions, vq), judge)
+    task = task_kind(model, source, partial(decode_motions, vq), judge)
     facts = token_config(dims, tokens, database)
     return training.harness(task, train_tokens, val_tokens, collate_tokens, **facts)
 

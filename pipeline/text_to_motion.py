@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -150,11 +150,9 @@ class TextToMotion:
         if readers := [run for run in transformers if models[run.stage].config.retrieved != "none"]:
             trained_with = readers[0].section("retrieval", RetrievalOptions)
             used["tmr"] = runs.open(retriever_name or trained_with.retriever_name, "tmr")
-            reads_tokens = any(models[run.stage].config.retrieved == "tokens" for run in readers)
+            generators = [(models[run.stage].config, run.tokens) for run in readers]
             folder = runs.database(database, trained_with.database)
-            retriever, library = load_library(
-                used["tmr"], folder, device, text_encoder, vq_hash if reads_tokens else None, readers
-            )
+            retriever, library = load_library(used["tmr"], folder, device, text_encoder, generators, readers)
         return cls(
             spec,
             text_encoder,
@@ -307,7 +305,11 @@ class TextToMotion:
         else:
             found = SearchResult(retrieved, torch.full(retrieved.shape, float("nan")))
         described = describe(self.retriever, self.database, asked, found)
-        return make_condition(features, self.database.gather(found.indices)), described
+        seen = self.database.gather(found.indices)
+        if self.database.embedded.sentences is not None:
+            asked_for = asked.sentences.to(self.database.device)
+            seen = replace(seen, agreement=self.database.agreement(asked_for, found.indices.to(self.database.device)))
+        return make_condition(features, seen), described
 
     def _forget_texts(self) -> None:
         """Texts are encoded in the company that a batch has, never in that of an earlier one."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
-from utils.run import Run
+from utils.run import Run, TokenShape
 
 BUILD_AGAIN = "build it again with build_rag_database.py"
 
@@ -66,12 +66,31 @@ def check_library_retriever(folder: Path, manifest: Mapping[str, Any], expected:
 
 
 def check_library_tokens(folder: Path, manifest: Mapping[str, Any], expected: str) -> None:
-    """Raises `UserError` unless the database in `folder` holds base tokens of the RVQ-VAE `expected`."""
+    """Raises `UserError` unless the database in `folder` holds tokens of the RVQ-VAE `expected`."""
     tokenizer = manifest.get("tokenizer")
     found = tokenizer.get("hash") if isinstance(tokenizer, dict) else None
     if found is None:
-        raise UserError(f"{folder} holds no base tokens: build it with build_rag_database.py --vq_name NAME")
+        raise UserError(f"{folder} holds no tokens: build it with build_rag_database.py --vq_name NAME")
     if found != expected:
         raise UserError(
-            f"{folder} holds base tokens of the RVQ-VAE {found}, not of {expected}: {BUILD_AGAIN} --vq_name NAME"
+            f"{folder} holds tokens of the RVQ-VAE {found}, not of {expected}: {BUILD_AGAIN} --vq_name NAME"
         )
+
+
+def check_library_reads(
+    folder: Path, manifest: Mapping[str, Any], held: int, tokens: TokenShape, retrieved: str, trust: bool
+) -> None:
+    """Raises `UserError` unless the database in `folder` holds what a transformer reads of it.
+
+    Args:
+        held: levels of tokens that it holds.
+        tokens, retrieved, trust: of the transformer.
+    """
+    if wanted := {"tokens": 1, "levels": tokens.num_quantizers}.get(retrieved, 0):
+        check_library_tokens(folder, manifest, tokens.vq_hash)
+        if held < wanted:
+            raise UserError(
+                f"{folder} holds {held} of the {wanted} levels of tokens that are read: {BUILD_AGAIN} --vq_name NAME"
+            )
+    if trust and "sentences" not in manifest:
+        raise UserError(f"{folder} holds no sentence vectors, which --trust compares: {BUILD_AGAIN}")

@@ -187,6 +187,42 @@ def features_to_joints(features: np.ndarray, dataset: str | MotionFormat = "huma
     return (joints / form.units_per_metre).astype(np.float32)
 
 
+def at_tempo(features: np.ndarray, frames: int, form: MotionFormat) -> np.ndarray:
+    """Features (T, D) of the same motion at another tempo, (frames, D): in `frames` frames instead of T.
+
+    Rows are interpolated, so rotations are a little shorter than unit columns, and contacts are those of the motion as
+    it was.
+    """
+    places = np.linspace(0, len(features) - 1, frames)
+    first = np.minimum(places.astype(int), len(features) - 2)
+    weight = (places - first)[:, None].astype(features.dtype)
+    played = features[first] * (1 - weight) + features[first + 1] * weight
+    tempo = (len(features) - 1) / (frames - 1)
+    played[:, : form.root.stop - 1] *= tempo  # but the root's height
+    played[:, form.velocities] *= tempo
+    played[:, form.contacts] = played[:, form.contacts].round()
+    return played
+
+
+def foot_steps(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:
+    """How far foot joints move over the floor from each frame to the next, as `features_to_joints` would place them.
+
+    Args:
+        features: (B, T, D) raw units.
+
+    Returns:
+        (B, T - 1, F, 2) metres, in the heading of the later frame: 0 for a foot that stands.
+    """
+    import torch
+
+    places = features[..., form.positions].unflatten(-1, (form.n_joints - 1, 3))
+    places = places[..., [joint - 1 for joint in form.feet], :][..., [0, 2]]
+    turn = 2 * features[:, :-1, None, 0]
+    x, z = places[:, :-1].unbind(-1)
+    before = torch.stack([x * turn.cos() + z * turn.sin(), z * turn.cos() - x * turn.sin()], dim=-1)
+    return (places[:, 1:] + features[:, :-1, None, 1:3] - before) / form.units_per_metre
+
+
 def features_to_grid(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:
     """Feature rows (B, T, D) -> grid of joint slots (B, T, slots, 12), empty cells 0; `grid_to_features` inverts it."""
     import torch

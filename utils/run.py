@@ -30,6 +30,7 @@ class TokenShape:
     n_parts: int = option(minimum=1, maximum=1000)
     num_quantizers: int = option(minimum=1, maximum=64)
     vq_hash: str = option()
+    code_dim: int = option(0, minimum=0, maximum=8192)  # configs of before lack it, and models that read it
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ def _token_stage(
     rng: np.random.Generator,
 ) -> Stage:
     vq = RVQVAE(others["vq"], get_format("humanml3d"))
-    shape = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, "")
+    shape = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, "", vq.config.code_dim2d)
     steps = [len(clip.features) // vq.frames_per_step for clip in clips]
     size = (max(steps), shape.n_parts, shape.num_quantizers)
     bank = [torch.from_numpy(rng.integers(shape.nb_code, size=size)) for _ in range(BANK)]
@@ -170,7 +170,7 @@ def _token_stage(
     if options.model.retrieved != "none":
         retriever = others["tmr"]
         dims = ConditionDims(text_dim, retriever.embed_dim, retriever.part_dim)
-        database = random_library(dims, [row[..., 0] for row in codes[:BANK]])
+        database = random_library(dims, codes[:BANK])
         # Fewer than are wanted at a tiny size, as in a small library.
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
@@ -207,7 +207,7 @@ def random_text_encoder(sizes: Mapping[str, int]) -> TextEncoder:
 
 
 def random_library(dims: ConditionDims, tokens: Sequence[Tensor]) -> RAGDatabase:
-    """A library of motions with these base tokens (N, J) and random embeddings."""
+    """A library of motions with these tokens (N, J, q) and random embeddings."""
     count = len(tokens)
     entries = tuple(Entry(f"{number:06d}", f"{number:06d}", (f"caption {number}",)) for number in range(count))
     text, motion = (nn.functional.normalize(torch.randn(count, dims.retriever), dim=-1) for _ in range(2))

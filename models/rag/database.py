@@ -43,6 +43,7 @@ from utils.fits import check_library_retriever
 
 __all__ = ["Embedded", "Entry", "RAGDatabase", "pad_tokens"]
 
+SAME = 0.999  # similarity from which two sentences count as one
 FACTS = (
     *("retriever", "dataset", "split", "format", "tokenizer", "command", "index", "shard", "source"),
     *("sentences", "score"),
@@ -217,7 +218,10 @@ class RAGDatabase:
         return [motion for take in names for motion in self.entries.motions_of(take)]
 
     def gather(self, indices: Tensor) -> Retrieved:
-        """What a generator sees of motions (B, K): R_t (mean of a motion's captions), R_m, parts, and tokens if any."""
+        """What a generator sees of motions (B, K): R_t (mean of a motion's captions), R_m, parts, and tokens if any.
+
+        How near they come to a prompt is not known here: 0, see `agreement`.
+        """
         indices = indices.to(self.embedded.motion.device)
         tokens = steps = None
         if self.embedded.tokens is not None:
@@ -232,7 +236,32 @@ class RAGDatabase:
             parts=self.embedded.parts[indices].float(),
             tokens=tokens,
             steps=steps,
+            agreement=torch.zeros(indices.shape, device=indices.device),
         )
+
+    def agreement(self, sentences: Tensor, motions: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """How near the captions of motions (B, K) come to sentences (B, S), unit vectors: the nearest, (B, K), 0 to 1.
+
+        Args:
+            hidden: (B,) where a motion's caption that is the very sentence does not count, if it has others.
+        """
+        counts, rows = self._caption_rows
+        rows, counts = rows[motions], counts[motions]  # (B, K, most captions of a motion)
+        near = torch.einsum("bs,bkcs->bkc", sentences, unit(self.embedded.sentences[rows]))
+        near = near.masked_fill(torch.arange(rows.shape[-1], device=rows.device) >= counts[..., None], -1.0)
+        if hidden is not None:
+            others = near.masked_fill(near > SAME, -1.0)
+            use = hidden[:, None] & (others > -1).any(dim=-1)
+            near = torch.where(use[..., None], others, near)
+        return near.amax(dim=-1).clamp(0, 1)
+
+    @cached_property
+    def _caption_rows(self) -> tuple[Tensor, Tensor]:
+        """(M,) captions of each motion, and (M, most) their rows, the last one repeated."""
+        counts = torch.from_numpy(self.entries.counts)
+        most = torch.arange(int(counts.max()))
+        rows = (self._ends - counts)[:, None] + torch.minimum(most, counts[:, None] - 1)
+        return counts.to(self.device), rows.to(self.device)
 
     def _text_of(self, indices: Tensor) -> Tensor:
         """Motions (B, K) -> R_t (B, K, D): of a library in its files only those that are asked for."""
@@ -248,8 +277,12 @@ class RAGDatabase:
         """
         self.check_addition(others)
         facts = {name: value for name, value in self.facts.items() if name != "index"}
-        both = [held(each, self.device) for each in (self.embedded, others)]
+        both = [held(each, self.device) for each in self._with(others)]
         return RAGDatabase(Embedded.join(both), facts)
+
+    def _with(self, others: Embedded) -> list[Embedded]:
+        """What the library and others have both."""
+        return [self.embedded, others.first_levels(self.embedded.levels)]
 
     def check_addition(self, others: Embedded) -> None:
         """Raises `UserError` for motions that cannot be added, see `add`."""
@@ -257,14 +290,14 @@ class RAGDatabase:
         if repeated := next((name for name in self.entries.ids if name in new), None):
             raise UserError(f"motion {repeated} is in the database already: give it another name")
         if self.embedded.tokens is not None and others.tokens is None:
-            raise UserError("the database holds base tokens: motions added to it need theirs too (--vq_name)")
+            raise UserError("the database holds tokens: motions added to it need theirs too (--vq_name)")
         if self.embedded.sentences is not None and others.sentences is None:
             raise UserError("the database holds sentence vectors: motions added to it need theirs too")
 
     def write_with(self, others: Embedded, folder: Path) -> None:
         """Writes the library with more motions, see `add`, of which nothing is held in memory."""
         self.check_addition(others)
-        both = [self.embedded, others]
+        both = self._with(others)
         longest = None if self.embedded.tokens is None else max(each.tokens.shape[1] for each in both)
         facts = {name: value for name, value in self.facts.items() if name != "index"}
         write(folder, facts, joined_entries(both), both, longest)
@@ -345,6 +378,10 @@ class RAGDatabase:
                     database.rows(kind)
         except (ValueError, KeyError, TypeError) as error:
             raise wrong from error
+        if (
+            isinstance(manifest.get("tokens"), list) and len(manifest["tokens"]) == 2
+        ):  # from before upper levels were kept
+            manifest["tokens"] = [*manifest["tokens"], 1]
         if any(manifest.get(name) != value for name, value in counts_of(entries, embedded).items()):
             raise wrong
         if (embedded.tokens is None) == ("tokenizer" in database.facts):

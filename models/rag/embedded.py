@@ -1,6 +1,6 @@
 """Embeddings of motions and captions, as a retriever made them, and the rows that a search compares with.
 
-Legend: M motions, R captions (rows), D embedding, P parts, N token steps, J part rows.
+Legend: M motions, R captions (rows), D embedding, P parts, N token steps, J part rows, q levels of tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Embedded:
         text: (R, D).
         motion: (M, D).
         parts: (M, P, D_p).
-        tokens: (M, N, J) base tokens, padded with zeros, or None.
+        tokens: (M, N, J, q) codes of the first levels, padded with zeros, or None.
         steps: (M,) valid token steps, or None.
         sentences: (R, S) bytes, the captions in the frozen sentence space (see `models.rag.captions`), or None.
     """
@@ -60,6 +60,15 @@ class Embedded:
         if self.sentences is not None and len(self.sentences) != rows:
             raise ValueError(f"{rows} captions need as many sentence vectors, not {len(self.sentences)}")
 
+    @property
+    def levels(self) -> int:
+        """q, 0 without tokens."""
+        return 0 if self.tokens is None else self.tokens.shape[3]
+
+    def first_levels(self, count: int) -> Embedded:
+        """The same with tokens of the first levels alone."""
+        return self if self.tokens is None else replace(self, tokens=self.tokens[..., :count])
+
     def to(self, device: torch.device | str) -> Embedded:
         """The same on another device."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -71,7 +80,7 @@ class Embedded:
         tokens = steps = sentences = None
         if all(part.tokens is not None for part in parts):
             longest = max(part.tokens.shape[1] for part in parts)
-            tokens = torch.cat([functional.pad(p.tokens, (0, 0, 0, longest - p.tokens.shape[1])) for p in parts])
+            tokens = torch.cat([functional.pad(p.tokens, (0, 0, 0, 0, 0, longest - p.tokens.shape[1])) for p in parts])
             steps = torch.cat([part.steps for part in parts])
         if all(part.sentences is not None for part in parts):
             sentences = torch.cat([part.sentences for part in parts])
@@ -133,7 +142,7 @@ def counts_of(entries: Entries, sample: Embedded) -> dict[str, Any]:
 
 
 def pad_tokens(tokens: Sequence[np.ndarray | Tensor]) -> tuple[Tensor, Tensor]:
-    """Base tokens of each motion, (N, J) of different N -> padded (M, N, J) int16 and steps (M,) int16."""
+    """Codes of each motion, (N, J, q) of different N -> padded (M, N, J, q) int16 and steps (M,) int16."""
     rows = [torch.as_tensor(each).short() for each in tokens]
     return (
         torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),

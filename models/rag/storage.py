@@ -28,7 +28,7 @@ ENTRIES, LARGE_ENTRIES = "entries.json", "entries.safetensors"
 EMBEDDINGS, CODES, INDEX = "embeddings.safetensors", "codes.safetensors", "index.faiss"
 KINDS = {  # of each embedding: dimensions, and whether it holds real numbers
     **{"text": (2, True), "motion": (2, True), "parts": (3, True)},
-    **{"row_motion": (1, False), "tokens": (3, False), "steps": (1, False), "sentences": (2, False)},
+    **{"row_motion": (1, False), "tokens": (4, False), "steps": (1, False), "sentences": (2, False)},
 }
 TENSORS = ("text", "motion", "parts", "row_motion")
 TYPES = {np.dtype(kind): name for kind, name in {
@@ -182,6 +182,8 @@ def _read_tensors(path: Path, needed: tuple[str, ...]) -> dict[str, Tensor]:
 def _read_embeddings(path: Path) -> dict[str, Tensor]:
     """The embeddings, and the tokens if there are any; their numbers are looked at as far as that is quick."""
     tensors = _read_tensors(path, TENSORS)
+    if "tokens" in tensors and tensors["tokens"].ndim == 3:  # from before upper levels were kept
+        tensors["tokens"] = tensors["tokens"][..., None]
     for name, tensor in tensors.items():
         dimensions, real = KINDS.get(name, (tensor.ndim, tensor.is_floating_point()))
         if tensor.ndim != dimensions or tensor.is_floating_point() != real:

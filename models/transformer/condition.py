@@ -1,12 +1,12 @@
 """What a generator is told: the caption and the motions retrieved for it.
 
 Letters: B batch, L caption tokens, K retrieved motions, P retriever parts, N token steps, J part rows, D channels,
-E retriever dimension, M memory rows. Masks: True = valid.
+E retriever dimension, M memory rows, Q quantisers, V codes, C code dimension. Masks: True = valid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -17,6 +17,7 @@ from models.configs import MAX_WIDTH, TransformerConfig
 from models.transformer.token_grid import TokenGrid
 from utils.batches import length_mask
 from utils.processes import Draws
+from utils.run import TokenShape
 from utils.schema import option
 
 EVERY_PART = -1
@@ -54,8 +55,9 @@ class Retrieved(_Batch):
         motion: (B, K, E) retriever embedding of the retrieved motion, R_m.
         mask: (B, K), False where the database had fewer.
         parts: (B, K, P, E_p) part embeddings, for `retrieved="parts"`.
-        tokens: (B, K, N, J) base tokens, for `retrieved="tokens"`.
+        tokens: (B, K, N, J, q) codes of the first levels, for `retrieved` "tokens" and "levels".
         steps: (B, K) valid token steps of `tokens`.
+        agreement: (B, K) 0 to 1, how near the motion's captions come to the prompt, for `trust`.
     """
 
     text: Tensor
@@ -64,6 +66,7 @@ class Retrieved(_Batch):
     parts: Tensor | None = None
     tokens: Tensor | None = None
     steps: Tensor | None = None
+    agreement: Tensor | None = None
 
     def first(self, count: int) -> Retrieved:
         """The best `count` of the K motions, or all if there are fewer."""
@@ -151,7 +154,9 @@ class ConditionEncoder(nn.Module):
     written as a sum of three projections, so that t and R_t are projected once however many rows there are.
     """
 
-    def __init__(self, config: TransformerConfig, dims: ConditionDims):
+    codebooks: Tensor
+
+    def __init__(self, config: TransformerConfig, dims: ConditionDims, tokens: TokenShape):
         super().__init__()
         width = config.latent_dim
         self.config = config
@@ -168,9 +173,26 @@ class ConditionEncoder(nn.Module):
             self.key_motion = nn.Linear(width, width, bias=False)
             self.key = nn.Sequential(nn.GELU(), nn.Linear(width, width), nn.LayerNorm(width))
             self.value_norm = nn.LayerNorm(width)
+            if config.trust:
+                self.agreement = nn.Linear(1, 2 * width)
+        if config.retrieved == "levels":
+            shape = tokens.num_quantizers, tokens.nb_code, tokens.code_dim
+            self.register_buffer("codebooks", torch.zeros(shape))
+            self.latent = nn.Linear(tokens.code_dim, width)
         if config.retrieved == "parts":
             self.retrieved_parts = nn.Linear(dims.retriever_part, width)
             self.part_rows = nn.Parameter(0.02 * torch.randn(dims.n_retriever_parts, width))
+
+    @torch.no_grad()
+    def start_from(self, codebooks: Sequence[Tensor]) -> None:
+        """Before training: takes over the codebooks (V, C) of all levels, in units of the base codes' spread."""
+        if self.config.retrieved == "levels":
+            self.codebooks.copy_(torch.stack(list(codebooks)) / codebooks[0].std().clamp(min=1e-8))
+
+    def _latent(self, tokens: Tensor) -> Tensor:
+        """Codes (B, R, Q) -> (B, R, D): what the decoder is given, so that a code that was rarely seen, or in another
+        combination, is still known by where it lies."""
+        return self.latent(sum(F.embedding(tokens[..., level], codes) for level, codes in enumerate(self.codebooks)))
 
     def global_text(self, condition: Condition) -> Tensor:
         """(B, D) the projected sentence embedding, or the learned 'no text'."""
@@ -207,9 +229,14 @@ class ConditionEncoder(nn.Module):
         mask = retrieved.mask & condition.keep_retrieval[:, None]  # (B, K)
         n_retrieved = mask.shape[1]
         rank = self.rank[:n_retrieved]
+        if self.config.trust:
+            key_trust, value_trust = self.agreement(retrieved.agreement[..., None]).chunk(2, dim=-1)  # (B, K, D)
+            rank = rank + value_trust
         key_start = self.key_text(self.global_text(condition))[:, None] + self.key_retrieved_text(
             self.retrieved_text(_standardised(retrieved.text))
         )  # (B, K, D): what t and R_t contribute
+        if self.config.trust:
+            key_start = key_start + key_trust
 
         def rows(values: Tensor, row_mask: Tensor, parts: Tensor, by_part: bool = False) -> Memory:
             """values (B, K, R, D), row_mask (B, K, R), parts (R,) -> K * R memory rows."""
@@ -224,16 +251,18 @@ class ConditionEncoder(nn.Module):
 
         everyone = torch.full((1,), EVERY_PART, device=mask.device)
         if self.config.retrieved == "parts":
-            values = self.retrieved_parts(_standardised(retrieved.parts)) + self.part_rows + rank[:, None]
+            values = self.retrieved_parts(_standardised(retrieved.parts)) + self.part_rows + rank[..., None, :]
             row_mask = mask[:, :, None].expand(values.shape[:3])
             return [rows(values, row_mask, everyone.repeat(values.shape[2]))]
 
         values = (self.retrieved_motion(_standardised(retrieved.motion)) + rank)[:, :, None]
         blocks = [rows(values, mask[:, :, None], everyone)]
-        if self.config.retrieved == "tokens":
-            grid = TokenGrid(*retrieved.tokens.shape[2:])
-            values = token_embedding(retrieved.tokens.flatten(2)) + grid.positions(self.config.latent_dim, mask.device)
+        if self.config.retrieved in ("tokens", "levels"):
+            grid = TokenGrid(*retrieved.tokens.shape[2:4])
+            cells = retrieved.tokens.flatten(2, 3)  # (B, K, N * J, q)
+            embedded = self._latent(cells) if self.config.retrieved == "levels" else token_embedding(cells[..., 0])
+            values = embedded + grid.positions(self.config.latent_dim, mask.device)
             steps = length_mask(retrieved.steps, grid.n_steps)
             row_mask = mask[:, :, None] & steps.repeat_interleave(grid.n_parts, dim=2)
-            blocks.append(rows(values + rank[:, None], row_mask, grid.parts(mask.device), by_part=True))
+            blocks.append(rows(values + rank[..., None, :], row_mask, grid.parts(mask.device), by_part=True))
         return blocks

@@ -38,7 +38,7 @@ class MaskedTransformer(nn.Module):
         self.config, self.nb_code, self.n_parts = config, tokens.nb_code, tokens.n_parts
         self.mask_id, self.pad_id = self.nb_code, self.nb_code + 1
         self.embedding = nn.Embedding(self.nb_code + 2, config.latent_dim)
-        self.condition = ConditionEncoder(config, dims)
+        self.condition = ConditionEncoder(config, dims, tokens)
         self.transformer = SpatioTemporalTransformer(config)
         self.output = nn.Linear(config.latent_dim, self.nb_code)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
@@ -46,6 +46,7 @@ class MaskedTransformer(nn.Module):
     @torch.no_grad()
     def start_from(self, codebooks: Sequence[Tensor]) -> None:
         """Before training: sets the embeddings and the output weights of the codes by the base codebook (V, C)."""
+        self.condition.start_from(codebooks)
         width = self.config.latent_dim
         table = codebook_table(codebooks[0], width)
         self.embedding.weight[: self.nb_code] = EMBEDDING_STD * table

@@ -37,7 +37,7 @@ class ResidualTransformer(nn.Module):
         self.outputs = nn.Parameter(EMBEDDING_STD * torch.randn(n_outputs, nb_code, width))
         self.level = nn.Embedding(num_quantizers, width)
         self.scale = nn.LayerNorm(width)
-        self.condition = ConditionEncoder(config, dims)
+        self.condition = ConditionEncoder(config, dims, tokens)
         # Retrieved base tokens are embedded with level 0's table.
         self.transformer = SpatioTemporalTransformer(config)
 
@@ -47,6 +47,7 @@ class ResidualTransformer(nn.Module):
 
         One projection serves all levels, so that the sum of the embeddings stands for the sum of the codes.
         """
+        self.condition.start_from(codebooks)
         every = torch.cat(list(codebooks))
         tables = codebook_table(every, self.config.latent_dim).unflatten(0, (len(codebooks), -1))
         spread = tables.std(dim=(1, 2), keepdim=True).clamp(min=1e-8)

@@ -41,7 +41,7 @@ def embedded(count: int = MOTIONS, prefix: str = "", seed: int = 0) -> Embedded:
     rows = sum(len(entry.captions) for entry in entries)
     text, motion = unit(rows, D, seed=seed, spread=0.2), unit(count, D, seed=seed + 1, spread=0.2)
     motion[100:120], text[200:240] = motion[0], text[0]
-    grids = [torch.full((2 + n % 4, 6), n % 200) for n in range(count)]
+    grids = [torch.full((2 + n % 4, 6, 1), n % 200) for n in range(count)]
     return Embedded(tuple(entries), text, motion, unit(count, 6, 4, seed=seed + 2), *pad_tokens(grids))
 
 

@@ -32,7 +32,7 @@ def embedded(count: int, seed: int = 0, prefix: str = "", tokens: bool = False) 
         functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
         for shape in ((rows, D), (count, D), (count, PARTS, PART_WIDTH))
     )
-    grids = [torch.randint(0, 256, (2 + n % 4, PARTS), generator=generator) for n in range(count)]
+    grids = [torch.randint(0, 256, (2 + n % 4, PARTS, 2), generator=generator) for n in range(count)]
     return Embedded(entries, text, motion, parts, *(pad_tokens(grids) if tokens else (None, None)))
 
 
@@ -235,7 +235,7 @@ def test_added_motions_are_found(tmp_path: Path) -> None:
 def test_unfit_additions_are_refused() -> None:
     with pytest.raises(UserError, match="in the database already"):
         database().add(embedded(1))
-    with pytest.raises(UserError, match="base tokens"):
+    with pytest.raises(UserError, match="holds tokens"):
         database(tokens=True).add(embedded(1, prefix="mine"))
     with pytest.raises(UserError, match="has no caption"):
         Embedded((Entry("a", "a", ()),), torch.zeros(0, D), torch.zeros(1, D), torch.zeros(1, PARTS, PART_WIDTH))

@@ -18,10 +18,10 @@ from utils.processes import Draws
 from utils.run import TokenShape
 
 CODES, PARTS, LEVELS = 32, 6, 3
-TOKENS = TokenShape(CODES, PARTS, LEVELS, "")
+TOKENS = TokenShape(CODES, PARTS, LEVELS, "", 5)
 DIMS = ConditionDims(text=20, retriever=16, retriever_part=12)
 SIZES = {"latent_dim": 32, "n_heads": 4, "n_layers": 2, "ff_size": 48, "dropout": 0.0, "n_retrieved": 2}
-RETRIEVED = ["none", "global", "parts", "tokens"]
+RETRIEVED = ["none", "global", "parts", "tokens", "levels"]
 BLOCKS = ["stacked", "interleaved"]
 
 
@@ -35,8 +35,9 @@ def make_condition(batch: int, seed: int = 0) -> Condition:
         motion=torch.randn(batch, 2, 16),
         mask=torch.ones(batch, 2, dtype=torch.bool),
         parts=torch.randn(batch, 2, 6, 12),
-        tokens=torch.randint(CODES, (batch, 2, 9, PARTS)),
+        tokens=torch.randint(CODES, (batch, 2, 9, PARTS, LEVELS)),
         steps=torch.randint(3, 10, (batch, 2)),
+        agreement=torch.rand(batch, 2),
     )
     keep = torch.ones(batch, dtype=torch.bool)
     return Condition(torch.randn(batch, 20), torch.randn(batch, 7, 20), mask, retrieved, keep, keep)
@@ -44,8 +45,10 @@ def make_condition(batch: int, seed: int = 0) -> Condition:
 
 def make_masked(retrieved: str = "global", block: str = "stacked", **changes) -> MaskedTransformer:
     torch.manual_seed(0)
-    config = MaskedTransformerConfig(**SIZES, retrieved=retrieved, block=block, attnj=True, attnt=True, **changes)
-    return MaskedTransformer(config, DIMS, TOKENS).eval()
+    changes = {"retrieved": retrieved, "block": block, "trust": retrieved == "levels"} | changes
+    model = MaskedTransformer(MaskedTransformerConfig(**SIZES, attnj=True, attnt=True, **changes), DIMS, TOKENS)
+    model.condition.start_from(torch.randn(LEVELS, CODES, 5))
+    return model.eval()
 
 
 def make_residual(retrieved: str = "global", share_weight: bool = False) -> ResidualTransformer:
@@ -81,7 +84,7 @@ def test_padding_and_company_change_nothing(retrieved: str, block: str) -> None:
     torch.testing.assert_close(logits[:1, :6], alone, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
+@pytest.mark.parametrize("retrieved", RETRIEVED[1:])
 def test_withheld_conditions_are_not_seen(retrieved: str) -> None:
     model, first, second = make_masked(retrieved), make_condition(3, seed=1), make_condition(3, seed=2)
     tokens, mask = torch.randint(CODES, (3, 8, PARTS)), torch.ones(3, 8, dtype=torch.bool)
@@ -99,7 +102,7 @@ def test_withheld_conditions_are_not_seen(retrieved: str) -> None:
     assert (logits(first) - logits(same_text)).abs().max() > 1e-3, "retrieval changes nothing"
 
 
-@pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
+@pytest.mark.parametrize("retrieved", RETRIEVED[1:])
 def test_swapping_the_retrieved_rows_changes_the_logits(retrieved: str) -> None:
     model, condition = make_masked(retrieved), make_condition(2)
     tokens, mask = torch.randint(CODES, (2, 8, PARTS)), torch.ones(2, 8, dtype=torch.bool)
@@ -113,13 +116,13 @@ def test_a_retrieved_token_is_seen_by_its_body_part_alone() -> None:
     model, condition = MaskedTransformer(config, DIMS, TOKENS).eval(), make_condition(2)
     tokens, mask = torch.randint(CODES, (2, 8, PARTS)), torch.ones(2, 8, dtype=torch.bool)
     others = condition.retrieved.tokens.clone()
-    others[..., 3] = (others[..., 3] + 1) % CODES
+    others[..., 3, :] = (others[..., 3, :] + 1) % CODES
     changed = replace(condition, retrieved=replace(condition.retrieved, tokens=others))
     change = (model(tokens, mask, changed) - model(tokens, mask, condition)).abs().amax(dim=(0, 1, 3))
     assert change[3] > 1e-3 and change[[0, 1, 2, 4, 5]].max() < 1e-6
 
 
-@pytest.mark.parametrize("retrieved", ["global", "parts", "tokens"])
+@pytest.mark.parametrize("retrieved", RETRIEVED[1:])
 def test_a_model_reads_its_own_number_of_retrieved_motions(retrieved: str) -> None:
     condition = make_condition(2)
     more = condition.retrieved._map(lambda tensor: torch.cat([tensor, tensor.flip(0)], dim=1))
