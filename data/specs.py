@@ -224,6 +224,12 @@ def mixed(sets: Sequence[DatasetSpec], weights: Sequence[Fraction | int] = (), n
     )
 
 
+# What pretrained/open was trained on; dataset/cmu is made by prepare_dataset.py, see reproduce_open.sh.
+SPECS["open"] = mixed(
+    [SPECS["mini"], DatasetSpec("cmu", OWN_DATASETS / "cmu", HUMANML3D, min_frames=32)], (2, 3), name="open"
+)
+
+
 def _find_several(name: str) -> DatasetSpec:
     """The datasets of `mini:1,cmu:3`. A set of another format than the first one is left out, and a line says so."""
     sets: list[DatasetSpec] = []

@@ -4,7 +4,8 @@ paper: nothing is changed, the plain defaults are the published settings. tuned:
 better; what was measured stands beside it, at the sizes of `mini` and `small` where nothing else is said. small, mini:
 those choices at sizes for two CPU cores, offline. mini: for the mini dataset, about 1,900 training clips of 40-120
 frames and few words. small: for some 2,000 clips of any kind, as prepare_dataset.py makes them, about an hour and a
-half in all; wider, since real motions vary more.
+half in all; wider, since real motions vary more. open: for mini and CMU's takes together, the models in
+pretrained/open.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ Preset = dict[str, Any]
 
 _SMALL_RUN: Preset = {"num_workers": 0, "grad_clip": 1.0}
 _MINI_RUN: Preset = {**_SMALL_RUN, "dataset_name": "mini"}
+_OPEN_RUN: Preset = {**_SMALL_RUN, "dataset_name": "open"}
 
 _TOKEN_SCHEDULE: Preset = {
     "batch_size": 32,
@@ -77,6 +79,19 @@ _SMALL_TRANSFORMER: Preset = {
     "n_heads": 6,
     "ff_size": 384,
     "dropout": 0.1,
+}
+
+_OPEN_TRANSFORMER: Preset = {
+    **_OPEN_RUN,
+    **_TRANSFORMER,
+    "latent_dim": 160,
+    "n_heads": 4,
+    "ff_size": 320,
+    "dropout": 0.1,
+    "retrieved": "levels",
+    "trust": True,
+    "own_retrieval_prob": 0.25,
+    "random_retrieval_prob": 0.1,
 }
 
 _SMALL_LENGTH: Preset = {
@@ -169,6 +184,19 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "window_size": 32,  # clips may be as short as 36 frames
             "max_epoch": 12,
         },
+        "open": {
+            **_OPEN_RUN,
+            **_SMALL_VQ,
+            "width": 144,
+            "code_dim2d": 64,
+            "num_quantizers": 6,
+            "quantize_dropout_prob": 0.3,
+            "window_size": 40,
+            "tempo": 0.2,
+            "stance_weight": 5.0,
+            "eval_every_e": 2,
+            "max_epoch": 14,
+        },
     },
     "mtrans": {
         "paper": {},
@@ -176,6 +204,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {**_BASE_TRANSFORMER, "retrieved": "tokens"},
         "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80},
         "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 30},
+        "open": {**_OPEN_TRANSFORMER, "max_epoch": 60},
     },
     "rtrans": {
         "paper": {},
@@ -183,6 +212,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {**_BASE_TRANSFORMER, "share_weight": True},
         "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40},
         "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 20},
+        "open": {**_OPEN_TRANSFORMER, "share_weight": True, "max_epoch": 40},
     },
     "length": {
         "paper": {},
@@ -190,6 +220,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {"text_encoder": "minilm"},
         "mini": {**_MINI_RUN, **_SMALL_LENGTH, "max_epoch": 20},
         "small": {**_SMALL_RUN, **_SMALL_LENGTH, "max_epoch": 30},
+        "open": {**_OPEN_RUN, **_SMALL_LENGTH, "max_epoch": 20},
     },
     "tmr": {
         "paper": {},
@@ -231,6 +262,16 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "queue_size": 1536,
             "max_epoch": 30,
         },
+        "open": {
+            **_OPEN_RUN,
+            **_SMALL_RETRIEVER,
+            "part_dim": 96,
+            "motion_ff_size": 192,
+            "embed_dim": 128,
+            "text_dim": 128,
+            "queue_size": 1536,
+            "max_epoch": 30,
+        },
     },
     "evaluator": {
         "paper": {},
@@ -238,5 +279,6 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {},
         "mini": {**_MINI_RUN, **_SMALL_EVALUATOR, "latent_dim": 192, "motion_layers": 2},
         "small": {**_SMALL_RUN, **_SMALL_EVALUATOR, "latent_dim": 256, "motion_layers": 3},
+        "open": {**_OPEN_RUN, **_SMALL_EVALUATOR, "latent_dim": 128, "motion_layers": 2},
     },
 }
