@@ -40,7 +40,13 @@ FREE_KEYS = {
     "checkpoints_dir",
 }
 # What configs from before these options stand for.
-FORMER = {"training_retrieval": {"retrieval_pool": 3}, "rates": {"motion_lr_factor": 1.0}}
+FORMER = {
+    "training_retrieval": {"retrieval_pool": 3, "own_retrieval_prob": 0.0, "random_retrieval_prob": 0.0},
+    "rates": {"motion_lr_factor": 1.0},
+    "model": {"trust": False},
+    "data": {"tempo": 0.0},
+    "loss": {"stance_weight": 0.0},
+}
 START_KEYS = {RECORD, "init_from", "init_partial"}  # what only a new run reads
 STATE = {
     "model": Mapping,
@@ -291,8 +297,13 @@ def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: `config` is another one.
     """
-    old, unknown = run.config, {"library"} - set(run.config)
-    completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
+    old = run.config
+    unknown = {"library"} - set(old) | {"code_dim"} - set(old.get("tokens", ()))
+    completed = dict(old)
+    for group, values in FORMER.items():
+        known = {name: value for name, value in values.items() if name in config.get(group, ())}
+        if known:
+            completed[group] = known | old.get(group, {})
     named, wanted = run.value("run", "dataset_name"), config.get("run", {}).get("dataset_name")
     if named and wanted and same_dataset(named, wanted):
         config = {**config, "run": {**config["run"], "dataset_name": named}}  # spelled in another way

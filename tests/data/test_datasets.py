@@ -49,6 +49,22 @@ def test_strided_windows_are_random_in_their_range_and_repeatable() -> None:
     assert tuple(starts(other)) != seen[-1]
 
 
+def test_windows_are_played_at_other_tempos() -> None:
+    asked = []
+
+    def play(features: np.ndarray, frames: int) -> np.ndarray:
+        asked.append(len(features))
+        return np.repeat(features[:1], frames, axis=0)
+
+    dataset = WindowDataset([clip("a", 70), clip("b", 120)], window=64, stride=7, tempo=0.25, play=play)
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
+        for number in range(len(dataset)):
+            assert dataset[number]["motion"].shape == (64, 5)
+            assert torch.equal(dataset[number]["motion"], dataset[number]["motion"])
+    assert min(asked) == 48 and 70 < max(asked) <= 80
+
+
 def test_windows_need_a_long_enough_clip() -> None:
     with pytest.raises(UserError, match="none of the 1 clips has the 64 frames"):
         WindowDataset([clip("a", 63)], window=64)

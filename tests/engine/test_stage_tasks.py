@@ -98,6 +98,28 @@ def test_drift_counts_errors_of_one_sign_only() -> None:
     assert replace(VQLossWeights(), drift_weight=0.0).drift_weight == 0
 
 
+def test_only_feet_in_contact_must_stand() -> None:
+    torch.manual_seed(0)
+    model = RVQVAE(
+        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
+        get_format("humanml3d"),
+    )
+    task, form = VQTask(model, VQLossWeights(stance_weight=1.0)), get_format("humanml3d")
+    motion = torch.zeros(1, 20, form.n_features)
+    motion[..., form.contacts] = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    output = model.normalizer.normalize(motion).clone()
+    assert task._stance(output, motion) < 1e-3
+    output[..., 2] += 0.05  # the root glides, and all joints with it
+    assert task._stance(output, motion).item() == pytest.approx(0.05, rel=1e-3)
+    left = (
+        form.positions.start + 3 * (form.left_foot[0] - 1) + 2,
+        form.positions.start + 3 * (form.left_foot[1] - 1) + 2,
+    )
+    for column in left:
+        output[..., column] -= 0.05 * torch.arange(20)  # feet that stay behind it by as much stand
+    assert task._stance(output, motion) < 1e-3
+
+
 def test_reconstructions_are_judged() -> None:
     torch.manual_seed(0)
     model = RVQVAE(

@@ -12,9 +12,11 @@ from utils.facing import facing, yaw_quaternion
 from utils.formats import get_format
 from utils.normalizer import Normalizer
 from utils.representation import (
+    at_tempo,
     canonicalize,
     features_to_grid,
     features_to_joints,
+    foot_steps,
     grid_to_features,
     joints_to_features,
 )
@@ -152,3 +154,25 @@ def test_normalizer_round_trip_and_bias() -> None:
     torch.testing.assert_close(ratio[..., 4:259], torch.ones_like(ratio[..., 4:259]))
     with pytest.raises(UserError, match="not positive"):
         Normalizer.from_statistics(mean, np.zeros(263), layout)
+
+
+def test_steps_of_feet_are_those_of_the_joints() -> None:
+    form = get_format("humanml3d")
+    joints = moving_body("humanml3d", turn=1.0)
+    features = joints_to_features(joints)
+    feet = features_to_joints(features)[:, form.feet][..., [0, 2]]
+    expected = np.linalg.norm(np.diff(feet, axis=0), axis=-1)
+    steps = foot_steps(torch.from_numpy(features)[None], form)[0]
+    np.testing.assert_allclose(steps.norm(dim=-1).numpy(), expected, atol=1e-5)
+    assert expected.max() > 0.01
+
+
+def test_another_tempo_is_the_same_way_in_other_time() -> None:
+    form = get_format("humanml3d")
+    features = joints_to_features(moving_body("humanml3d", turn=1.0))[1:]  # the first one jumps, as published
+    for frames in (40, 80):
+        played = at_tempo(features, frames, form)
+        assert played.shape == (frames, form.n_features) and played.dtype == np.float32
+        ways = [features_to_joints(each)[:, 0] for each in (features, played)]
+        np.testing.assert_allclose(ways[1][-1], ways[0][-1], atol=0.03)
+        assert set(np.unique(played[:, form.contacts])) <= {0.0, 1.0}
