@@ -16,7 +16,7 @@ from models.rag.variations import Variations, variations_of
 from models.text_encoder import TextFeatureStore, build_text_encoder
 from models.transformer.condition import ConditionDims
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import cached_tokens
+from models.vq.tokenise import kept_tokens
 from options.stages import MaskedOptions, ResidualOptions
 from Part_TMR.library import caption_queries, kept_sentences, sentence_rows
 from pipeline.loader import load_library
@@ -80,7 +80,8 @@ def training_conditions(
 def _variations(clips: Sequence[Clip], vq: RVQVAE, database: RAGDatabase, spec: DatasetSpec) -> Variations:
     """Of the training clips; the library may hold a long one in windows."""
     made = [variations_of(clip.features, spec.format) for clip in clips]
-    codes = iter(cached_tokens(vq, [motion for each in made for motion in each], spec.cache_dir))
+    every = [variation for each in made for variation in each]
+    codes = iter(kept_tokens(vq, every, spec.cache_dir, [variation.key for variation in every]))
     numbers = {name.split("@")[0]: number for number, name in enumerate(database.entries.ids)}
     return Variations(
         [[next(codes) for _ in each] for each in made],

@@ -9,13 +9,15 @@ Letters: B batch, C captions, K retrieved, X clips, Y variations of each, N toke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.transformer.condition import Retrieved
+from storage.row_store import Row, digest, identity
 from utils.motion_format import MotionFormat
 from utils.processes import Draws
 from utils.representation import at_tempo
@@ -25,22 +27,42 @@ SHIFT = 2  # frames by which tokens start elsewhere: half a token step
 LEAST_SHARE = 0.6  # of a variation that is seen
 
 
-def variations_of(features: np.ndarray, form: MotionFormat) -> list[np.ndarray]:
-    """Features (T, D) of a clip -> those of its variations, a multiple of a token step each."""
-    unit = form.unit_length
-    lengths = [max(unit, round(len(features) / tempo / unit) * unit) for tempo in TEMPOS]
-    shifted = features[SHIFT:] if len(features) >= unit + SHIFT else features
-    return [
-        *(at_tempo(features, length, form) for length in lengths),
-        shifted[: len(shifted) // unit * unit],
-    ]
+@dataclass(frozen=True)
+class Variation:
+    """Features (T, D) from one frame on, played in `frames` frames where these are not as many; made when looked at."""
+
+    features: np.ndarray | Row
+    form: MotionFormat
+    first: int
+    frames: int
+    played: bool
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        rows = np.asarray(self.features[self.first :])
+        return at_tempo(rows, self.frames, self.form) if self.played else rows[: self.frames]
+
+    @property
+    def key(self) -> bytes:
+        """Tells it from others."""
+        return digest(identity(self.features), f"{self.first} {self.frames} {self.played}")
+
+
+def variations_of(features: np.ndarray | Row, form: MotionFormat) -> list[Variation]:
+    """Features (T, D) of a clip -> its variations, a multiple of a token step long each."""
+    unit, frames = form.unit_length, len(features)
+    slower = [Variation(features, form, 0, max(unit, round(frames / t / unit) * unit), True) for t in TEMPOS]
+    first = SHIFT if frames >= unit + SHIFT else 0
+    return [*slower, Variation(features, form, first, (frames - first) // unit * unit, False)]
 
 
 class Variations:
     """Tokens of the variations of training clips.
 
     Args:
-        tokens: Y codes (n, J, Q) of each of X clips.
+        tokens: Y codes (n, J, Q) of each of X clips, 16-bit numbers.
         clips: (C,) the clip of each caption.
         motions: (C,) the number of that clip in the library, -1 where it is not there.
         most_steps: longer variations are cut.
@@ -49,13 +71,13 @@ class Variations:
 
     def __init__(
         self,
-        tokens: Sequence[Sequence[Tensor]],
+        tokens: Sequence[Sequence[np.ndarray | Row]],
         clips: Sequence[int],
         motions: Sequence[int],
         most_steps: int,
         device: torch.device,
     ) -> None:
-        rows = [each[:most_steps].short() for clip in tokens for each in clip]
+        rows = [torch.from_numpy(each[:most_steps]) for clip in tokens for each in clip]
         shape = len(tokens), len(tokens[0])
         self.tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).unflatten(0, shape).to(device)
         self.steps = torch.tensor([len(row) for row in rows], device=device).view(shape)

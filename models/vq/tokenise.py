@@ -81,12 +81,18 @@ def cached_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir:
     return [torch.from_numpy(row[:]).long() for row in kept_tokens(model, motions, cache_dir)]
 
 
-def kept_tokens(model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path) -> list[Row]:
-    """The rows that `cached_tokens` reads, (N, J, Q) int16 each, left where they are kept."""
+def kept_tokens(
+    model: RVQVAE, motions: Sequence[np.ndarray | Row], cache_dir: Path, keys: Sequence[bytes] | None = None
+) -> list[Row]:
+    """The rows that `cached_tokens` reads, (N, J, Q) int16 each, left where they are kept.
+
+    Args:
+        keys: tell each motion from all others; None: its content does.
+    """
     store = RowStore(
         cache_dir / f"tokens_{weights_hash(model.state_dict())}", (model.n_parts, model.config.num_quantizers), np.int16
     )
     batches = _batches(model, [len(motion) for motion in motions], MOTIONS_AT_ONCE)
-    keys = [identity(motion) for motion in motions]
+    keys = keys or [identity(motion) for motion in motions]
     batches.complete(store, keys, partial(_encode, model.eval(), motions), "tokenising", "frame")
     return [store.row(key) for key in keys]

@@ -45,7 +45,7 @@ def library() -> RAGDatabase:
 
 def source(**settings: float) -> ConditionSource:
     """The pool of clip n is n + 1; variation v of clip n has tokens 100 + 10 n + v and 8 + v steps."""
-    tokens = [[torch.full((8 + v, PARTS, LEVELS), 100 + 10 * n + v) for v in range(3)] for n in range(CLIPS)]
+    tokens = [[np.full((8 + v, PARTS, LEVELS), 100 + 10 * n + v, np.int16) for v in range(3)] for n in range(CLIPS)]
     clips = [n for n in range(CLIPS) for _ in range(CAPTIONS)]
     return ConditionSource(
         Texts(),
@@ -60,8 +60,10 @@ def source(**settings: float) -> ConditionSource:
 
 def test_variations_are_the_motion_at_other_tempos_and_between_its_tokens() -> None:
     features = np.random.default_rng(0).normal(size=(60, FORM.n_features)).astype(np.float32)
-    slow, quick, shifted = variations_of(features, FORM)
-    assert [len(each) for each in (slow, quick, shifted)] == [76, 48, 56]
+    made = variations_of(features, FORM)
+    slow, quick, shifted = map(np.asarray, made)
+    assert [len(each) for each in made] == [76, 48, 56] == [len(slow), len(quick), len(shifted)]
+    assert len({each.key for each in (*made, *variations_of(features[:-1], FORM))}) == 6
     np.testing.assert_array_equal(shifted, features[2:58])
     np.testing.assert_allclose(slow[0, FORM.positions], features[0, FORM.positions], atol=1e-6)
     np.testing.assert_allclose(quick[-1, FORM.positions], features[-1, FORM.positions], atol=1e-6)
