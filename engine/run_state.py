@@ -43,7 +43,7 @@ FREE_KEYS = {
 FORMER = {
     "training_retrieval": {"retrieval_pool": 3, "own_retrieval_prob": 0.0, "random_retrieval_prob": 0.0},
     "rates": {"motion_lr_factor": 1.0},
-    "model": {"trust": False},
+    "model": {"trust": False, "retrieved_levels": 0},
     "data": {"tempo": 0.0},
     "loss": {"stance_weight": 0.0},
 }

@@ -90,6 +90,7 @@ class TransformerConfig:
         "what the generator sees of a retrieved motion: one vector, six part vectors, one vector and its base tokens,"
         " or one vector and its tokens of all levels",
     )
+    retrieved_levels: int = option(0, "levels that --retrieved levels reads; 0: all", minimum=0, maximum=64)
     trust: bool = option(
         False,
         "tell the generator how near a retrieved motion's captions come to the prompt, in a frozen space",

@@ -69,8 +69,7 @@ def _reads(run: Run, other: Run | Database) -> str | None:
     else:
         shape = other.manifest.get("tokens")
         held = shape[2] if isinstance(shape, list) and len(shape) > 2 else 1  # libraries of before hold one
-        reads = [run.value("model", name) for name in ("retrieved", "trust")]
-        fits.check_library_reads(other.folder, other.manifest, held, run.tokens, *reads)
+        fits.check_library_reads(other.folder, other.manifest, held, run.tokens, run.value("model"))
         fits.check_library_retriever(other.folder, other.manifest, run.library and run.library.retriever_hash)
     return None if run.library else f"{run.path} is from before retrievers were recorded"
 

@@ -101,7 +101,7 @@ def load_library(
     database = RAGDatabase.load(folder, retriever.hash, device)
     for config, tokens in generators:
         held = database.embedded.levels
-        check_library_reads(folder, database.facts, held, tokens, config.retrieved, config.trust)
+        check_library_reads(folder, database.facts, held, tokens, vars(config))
     return retriever, database
 
 

@@ -78,19 +78,21 @@ def check_library_tokens(folder: Path, manifest: Mapping[str, Any], expected: st
 
 
 def check_library_reads(
-    folder: Path, manifest: Mapping[str, Any], held: int, tokens: TokenShape, retrieved: str, trust: bool
+    folder: Path, manifest: Mapping[str, Any], held: int, tokens: TokenShape, model: Mapping[str, Any]
 ) -> None:
     """Raises `UserError` unless the database in `folder` holds what a transformer reads of it.
 
     Args:
         held: levels of tokens that it holds.
-        tokens, retrieved, trust: of the transformer.
+        tokens: those that the transformer knows.
+        model: its config.
     """
-    if wanted := {"tokens": 1, "levels": tokens.num_quantizers}.get(retrieved, 0):
+    every = min(model.get("retrieved_levels") or tokens.num_quantizers, tokens.num_quantizers)
+    if wanted := {"tokens": 1, "levels": every}.get(model["retrieved"], 0):
         check_library_tokens(folder, manifest, tokens.vq_hash)
         if held < wanted:
             raise UserError(
                 f"{folder} holds {held} of the {wanted} levels of tokens that are read: {BUILD_AGAIN} --vq_name NAME"
             )
-    if trust and "sentences" not in manifest:
+    if model.get("trust") and "sentences" not in manifest:
         raise UserError(f"{folder} holds no sentence vectors, which --trust compares: {BUILD_AGAIN}")

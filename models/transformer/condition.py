@@ -176,8 +176,8 @@ class ConditionEncoder(nn.Module):
             if config.trust:
                 self.agreement = nn.Linear(1, 2 * width)
         if config.retrieved == "levels":
-            shape = tokens.num_quantizers, tokens.nb_code, tokens.code_dim
-            self.register_buffer("codebooks", torch.zeros(shape))
+            levels = min(config.retrieved_levels or tokens.num_quantizers, tokens.num_quantizers)
+            self.register_buffer("codebooks", torch.zeros(levels, tokens.nb_code, tokens.code_dim))
             self.latent = nn.Linear(tokens.code_dim, width)
         if config.retrieved == "parts":
             self.retrieved_parts = nn.Linear(dims.retriever_part, width)
@@ -187,7 +187,8 @@ class ConditionEncoder(nn.Module):
     def start_from(self, codebooks: Sequence[Tensor]) -> None:
         """Before training: takes over the codebooks (V, C) of all levels, in units of the base codes' spread."""
         if self.config.retrieved == "levels":
-            self.codebooks.copy_(torch.stack(list(codebooks)) / codebooks[0].std().clamp(min=1e-8))
+            read = torch.stack(list(codebooks[: len(self.codebooks)]))
+            self.codebooks.copy_(read / codebooks[0].std().clamp(min=1e-8))
 
     def _latent(self, tokens: Tensor) -> Tensor:
         """Codes (B, R, Q) -> (B, R, D): what the decoder is given, so that a code that was rarely seen, or in another
