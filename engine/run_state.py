@@ -43,7 +43,6 @@ FREE_KEYS = {
 FORMER = {
     "training_retrieval": {"retrieval_pool": 3, "own_retrieval_prob": 0.0, "random_retrieval_prob": 0.0},
     "rates": {"motion_lr_factor": 1.0},
-    "model": {"trust": False, "retrieved_levels": 0},
     "data": {"tempo": 0.0},
     "loss": {"stance_weight": 0.0},
 }
@@ -298,7 +297,9 @@ def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         UserError: `config` is another one.
     """
     old = run.config
-    unknown = {"library"} - set(old) | {"code_dim"} - set(old.get("tokens", ()))
+    unknown = {"library"} - set(old)
+    if not run.value("tokens", "code_dim"):
+        unknown |= {"code_dim"}
     completed = dict(old)
     for group, values in FORMER.items():
         known = {name: value for name, value in values.items() if name in config.get(group, ())}

@@ -159,6 +159,10 @@ class Run:
         return model.to(device).eval().requires_grad_(False)
 
 
+# What transformers are that were made before these could be told.
+SINCE = {"model": {"retrieved_levels": 0, "trust": False}, "tokens": {"code_dim": 0}}
+
+
 def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be written today.
 
@@ -170,6 +174,9 @@ def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, Mapping) and "layout" in model:
         config["model"] = {key: value for key, value in model.items() if key != "layout"}
         name = model["layout"]
+    for group, values in SINCE.items() if config.get("stage") in ("mtrans", "rtrans") else ():
+        if isinstance(config.get(group), Mapping):
+            config[group] = values | config[group]
     if "format" not in config and (form := published(str(name))) is not None:
         config["format"] = form.to_json()
     return config

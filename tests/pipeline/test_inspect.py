@@ -93,7 +93,7 @@ def test_what_does_not_fit_says_why(runs: Path) -> None:
     for name, words in (
         ("vq_2", "was trained on tokens of the RVQ-VAE"),
         ("tmr_2", "was trained with the retriever"),
-        ("database_2", "holds base tokens of the RVQ-VAE"),
+        ("database_2", "holds tokens of the RVQ-VAE"),
         ("length", "different text encoders: mtrans with minilm, length with clip"),
         ("evaluator", "different formats: 22 joints, not 21"),
         ("database_kit", "different formats: 22 joints, not 21"),
