@@ -27,6 +27,11 @@ class BuildOptions:
         None, "levels of tokens that are stored; none: all (models of --retrieved tokens read 1)", minimum=1
     )
     vq_checkpoint: str | None = option(None, "checkpoint of the 2D RVQ-VAE")
+    most_motions: int | None = option(
+        None,
+        "motions of each dataset at most, such as bring captions that no other has first; none: all",
+        minimum=1,
+    )
     index: Literal["exact", "hnsw", "ivfpq"] = option(
         "exact", "exact search, or a FAISS index (pip install faiss-cpu): hnsw from about a million rows, ivfpq beyond"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ def build_library(options: BuildOptions) -> Built:
     runs, folder, retriever = _start(options)
     spec = runs.spec
     clips = load_split(spec, options.split, windows=True)
+    if options.most_motions is not None:
+        clips = thinned(clips, options.most_motions)
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
         "dataset": spec.name,
@@ -192,6 +194,18 @@ def _finish(options: BuildOptions, runs: Runs, folder: Path, retriever: Retrieve
         print(f"index {options.index}: {recall:.1f} % of the exact top {k} of {len(queries)} captions are found")
         database.save(folder)
     return folder, database
+
+
+def thinned(clips: Sequence[Clip], most: int) -> list[Clip]:
+    """At most so many clips of each dataset, in order: drawn by a hash of their names, clips of new captions first."""
+    said: set[str] = set()
+    ranked: dict[str, list[tuple[bool, bytes, int]]] = {}
+    for name, number in sorted((digest(clip.id), number) for number, clip in enumerate(clips)):
+        captions = {caption.text for caption in clips[number].captions}
+        ranked.setdefault(clips[number].source, []).append((captions <= said, name, number))
+        said |= captions
+    kept = {number for each in ranked.values() for *_, number in sorted(each)[:most]}
+    return [clip for number, clip in enumerate(clips) if number in kept]
 
 
 def entry_of(clip: Clip) -> Entry:
