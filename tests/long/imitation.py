@@ -12,12 +12,14 @@ as a third of the way from the clip to motions as they usually are, and nearer t
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data.clips import Clip
-from models.vq.tokenise import tokenise
+from models.vq.tokenise import decode_motions, tokenise
 from Part_TMR.library import embed_library, read_own_clips
 from pipeline import TextToMotion
 from pipeline.library import entry_of
@@ -76,11 +78,10 @@ def main() -> None:
     rng = np.random.default_rng(0)
     some = rng.permutation(len(t2m.database))[:USUAL]
     library = [ways(each, form) for each in _library_motions(t2m, some)]
-    entries = [entry_of(clip) for clip in clips]
+    entries = [replace(entry_of(clip), id=f"added/{clip.id}", take=f"added/{clip.take}") for clip in clips]
     sentences = t2m.database.embedded.sentences is not None
     made = embed_library(t2m.retriever, entries, features, tokenise(t2m.vq, features), sentences=sentences)
-    plain, t2m.database = t2m.database, t2m.database.add(made)
-    del plain
+    t2m.database = t2m.database.add(made)
     seeds, imitated = list(range(options.seeds)), []
     print(
         f"{len(clips)} clips; distances in cm; usual: median of {len(library)} motions of the library, nearest of them"
@@ -97,7 +98,7 @@ def main() -> None:
             motions = t2m.generate([text] * len(seeds), lengths=len(target), seed=seeds, retrieval=retrieval)
             told[name] = [[distance(ways(motion.features, form), other) for other in targets] for motion in motions]
             if name == "own caption":
-                found = [motion.retrieved[0][0] == clip.id for motion in motions]
+                found = [motion.retrieved[0][0] == f"added/{clip.id}" for motion in motions]
                 right = [row[number] <= NEAR * usual and row[number] == min(row) for row in told[name]]
         imitated.append(sum(right))
         means = "  ".join(f"{name} {100 * np.mean([row[number] for row in rows]):5.1f}" for name, rows in told.items())
@@ -114,10 +115,6 @@ def main() -> None:
 
 def _library_motions(t2m: TextToMotion, numbers: np.ndarray) -> list[np.ndarray]:
     """Motions of the library, from their tokens."""
-    import torch
-
-    from models.vq.tokenise import decode_motions
-
     chosen = torch.from_numpy(numbers)
     steps = t2m.database.embedded.steps[chosen].long()
     return decode_motions(t2m.vq, t2m.database.embedded.tokens[chosen].long(), steps)
