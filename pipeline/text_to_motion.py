@@ -308,7 +308,9 @@ class TextToMotion:
         seen = self.database.gather(found.indices)
         if self.database.embedded.sentences is not None:
             asked_for = asked.sentences.to(self.database.device)
-            seen = replace(seen, agreement=self.database.agreement(asked_for, found.indices.to(self.database.device)))
+            seen = replace(
+                seen, agreement=self.database.view.agreement(asked_for, found.indices.to(self.database.device))
+            )
         return make_condition(features, seen), described
 
     def _forget_texts(self) -> None:

@@ -104,4 +104,4 @@ class ConditionSource:
         if self.sentences is None:
             return retrieved
         asked = unit(self.sentences[caption_index.to(self.sentences.device)]).to(chosen.device)
-        return replace(retrieved, agreement=self.database.agreement(asked, chosen, hidden))
+        return replace(retrieved, agreement=self.database.view.agreement(asked, chosen, hidden))

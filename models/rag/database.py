@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from models.rag import codes, storage
@@ -36,6 +35,7 @@ from models.rag.embedded import (
 from models.rag.entries import Entries, Entry
 from models.rag.queries import Queries, Score
 from models.rag.search import MotionRows, SearchResult
+from models.rag.view import GeneratorView
 from models.rag.writing import LARGE, write
 from models.transformer.condition import Retrieved
 from utils.errors import UserError
@@ -43,7 +43,6 @@ from utils.fits import check_library_retriever
 
 __all__ = ["Embedded", "Entry", "RAGDatabase", "pad_tokens"]
 
-SAME = 0.999  # similarity from which two sentences count as one
 FACTS = (
     *("retriever", "dataset", "split", "format", "tokenizer", "command", "index", "shard", "source"),
     *("sentences", "score"),
@@ -96,21 +95,6 @@ class RAGDatabase:
     def in_files(self) -> bool:
         """Whether the embeddings stay in their files."""
         return self.embedded.motion.dtype == torch.float16
-
-    @cached_property
-    def motion_text(self) -> Tensor:
-        """(M, D): what a motion's captions say together, one R_t whatever the query, so that a retrieved motion is one
-        number."""
-        return self._mean_text(torch.arange(len(self)))
-
-    def _mean_text(self, motions: Tensor) -> Tensor:
-        """(n,) on the CPU -> (n, D), summed in the order of the captions."""
-        counts = torch.from_numpy(self.entries.counts)[motions]
-        of = torch.repeat_interleave(torch.arange(len(motions)), counts)
-        rows = (self._ends[motions] - counts.cumsum(0))[of] + torch.arange(len(of))
-        sums = torch.zeros(len(motions), self.dimension, device=self.device)
-        sums.index_add_(0, of.to(self.device), self.embedded.text[rows.to(self.device)].float())
-        return functional.normalize(sums, dim=-1)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -218,56 +202,13 @@ class RAGDatabase:
         return [motion for take in names for motion in self.entries.motions_of(take)]
 
     def gather(self, indices: Tensor) -> Retrieved:
-        """What a generator sees of motions (B, K): R_t (mean of a motion's captions), R_m, parts, and tokens if any.
-
-        How near they come to a prompt is not known here: 0, see `agreement`.
-        """
-        indices = indices.to(self.embedded.motion.device)
-        tokens = steps = None
-        if self.embedded.tokens is not None:
-            steps = self.embedded.steps[indices].long()
-            # To ask a GPU for the longest would make the host wait; sampling drops what no one sees anyway.
-            longest = int(steps.max()) if steps.device.type == "cpu" else self.embedded.tokens.shape[1]
-            tokens = self.embedded.tokens[indices][:, :, :longest].long()
-        return Retrieved(
-            text=self._text_of(indices),
-            motion=self.embedded.motion[indices].float(),
-            mask=torch.ones_like(indices, dtype=torch.bool),
-            parts=self.embedded.parts[indices].float(),
-            tokens=tokens,
-            steps=steps,
-            agreement=torch.zeros(indices.shape, device=indices.device),
-        )
-
-    def agreement(self, sentences: Tensor, motions: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """How near the captions of motions (B, K) come to sentences (B, S), unit vectors: the nearest, (B, K), 0 to 1.
-
-        Args:
-            hidden: (B,) where a motion's caption that is the very sentence does not count, if it has others.
-        """
-        counts, rows = self._caption_rows
-        rows, counts = rows[motions], counts[motions]  # (B, K, most captions of a motion)
-        near = torch.einsum("bs,bkcs->bkc", sentences, unit(self.embedded.sentences[rows]))
-        near = near.masked_fill(torch.arange(rows.shape[-1], device=rows.device) >= counts[..., None], -1.0)
-        if hidden is not None:
-            others = near.masked_fill(near > SAME, -1.0)
-            use = hidden[:, None] & (others > -1).any(dim=-1)
-            near = torch.where(use[..., None], others, near)
-        return near.amax(dim=-1).clamp(0, 1)
+        """What a generator sees of motions (B, K), see `GeneratorView`."""
+        return self.view.gather(indices)
 
     @cached_property
-    def _caption_rows(self) -> tuple[Tensor, Tensor]:
-        """(M,) captions of each motion, and (M, most) their rows, the last one repeated."""
-        counts = torch.from_numpy(self.entries.counts)
-        most = torch.arange(int(counts.max()))
-        rows = (self._ends - counts)[:, None] + torch.minimum(most, counts[:, None] - 1)
-        return counts.to(self.device), rows.to(self.device)
-
-    def _text_of(self, indices: Tensor) -> Tensor:
-        """Motions (B, K) -> R_t (B, K, D): of a library in its files only those that are asked for."""
-        if not self.in_files:
-            return self.motion_text[indices]
-        return self._mean_text(indices.flatten()).unflatten(0, indices.shape)
+    def view(self) -> GeneratorView:
+        """What generators see of the motions."""
+        return GeneratorView(self.embedded)
 
     def add(self, others: Embedded) -> RAGDatabase:
         """The library with more motions, embedded by the same retriever; an index must be built anew.

@@ -195,4 +195,4 @@ def test_the_shipped_library_finds_what_it_always_found() -> None:
     found = library.search(queries, 6)
     assert torch.equal(found.scores, best.topk(6).values)
     sums = torch.zeros_like(library.embedded.motion).index_add_(0, owners, text)
-    assert torch.equal(library.motion_text, functional.normalize(sums, dim=-1))
+    assert torch.equal(library.view.motion_text, functional.normalize(sums, dim=-1))

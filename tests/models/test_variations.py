@@ -94,10 +94,10 @@ def test_without_draws_the_nearest_is_retrieved_as_it_is() -> None:
 def test_agreement_is_that_of_the_nearest_caption() -> None:
     database, asked = library(), unit(CLIPS * CAPTIONS, 32)
     every = torch.arange(CLIPS).repeat(len(asked), 1)
-    near = database.agreement(asked, every)
+    near = database.view.agreement(asked, every)
     expected = (asked @ asked.T).unflatten(1, (CLIPS, CAPTIONS)).amax(dim=2).clamp(0, 1)
     torch.testing.assert_close(near, expected, atol=0.02, rtol=0)
-    hidden = database.agreement(asked, every, torch.ones(len(asked), dtype=torch.bool))
+    hidden = database.view.agreement(asked, every, torch.ones(len(asked), dtype=torch.bool))
     own = torch.arange(len(asked)) // CAPTIONS
     partner = (asked.unflatten(0, (CLIPS, CAPTIONS))).prod(dim=1).sum(dim=1).clamp(0, 1).repeat_interleave(CAPTIONS)
     torch.testing.assert_close(hidden[torch.arange(len(asked)), own], partner, atol=0.02, rtol=0)
