@@ -307,10 +307,7 @@ class TextToMotion:
         described = describe(self.retriever, self.database, asked, found)
         seen = self.database.gather(found.indices)
         if self.database.embedded.sentences is not None:
-            asked_for = asked.sentences.to(self.database.device)
-            seen = replace(
-                seen, agreement=self.database.view.agreement(asked_for, found.indices.to(self.database.device))
-            )
+            seen = replace(seen, agreement=self.database.view.agreement(asked.sentences, found.indices))
         return make_condition(features, seen), described
 
     def _forget_texts(self) -> None:

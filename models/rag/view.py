@@ -64,6 +64,7 @@ class GeneratorView:
         """
         if self.embedded.sentences is None:
             raise ValueError("no sentence vectors to compare")
+        sentences, motions = sentences.to(self.device), motions.to(self.device)
         counts, ends = (each.to(self.device)[motions] for each in (self._counts, self._ends))
         most = torch.arange(int(counts.max()) if counts.device.type == "cpu" else self._most, device=self.device)
         rows = (ends - counts)[..., None] + torch.minimum(most, counts[..., None] - 1)  # (B, K, captions)
