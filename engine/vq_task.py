@@ -14,10 +14,11 @@ from engine.judge import FrechetJudge
 from engine.settings import VQLossWeights
 from engine.task import Task
 from models.vq.rvq import RVQVAE
-from utils.metrics import joint_error, root_aligned_joint_error
+from utils.metrics import CONTACT, joint_error, root_aligned_joint_error
+from utils.processes import relative_weight
 from utils.representation import features_to_joints, foot_steps
 
-TINY = 1e-8  # square metres; the root of nothing has no gradient
+TINY = 1e-8  # square metres, whose root has a gradient; contacts where there are none
 ERRORS = ("mpjpe", "joint_error", "mpjpe_base")
 
 
@@ -80,9 +81,10 @@ class VQTask(Task):
         Where a foot is, positions, heading and path say together; small errors of each, which differ, make it slide.
         """
         form = self.model.form
-        contacts = motion[:, :-1, form.contacts]
-        ways = foot_steps(self.model.normalizer.denormalize(output), form)
-        return (ways.square().sum(dim=-1).add(TINY).sqrt() * contacts).sum() / contacts.sum().clamp(min=1)
+        contacts = (motion[:, :-1, form.contacts] > CONTACT).float()
+        ways = foot_steps(self.model.normalizer.denormalize(output), form).square().sum(dim=-1).add(TINY).sqrt()
+        count = contacts.sum().clamp(min=TINY)
+        return (ways * contacts).sum() / count * relative_weight(count)
 
     def validate_batch(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
         """Joint errors of each clip, level 0's codes in use, and what the judge sees of the reconstructions."""

@@ -22,7 +22,6 @@ from utils.representation import features_to_joints
 
 DIVERSITY_PAIRS = 300
 MULTIMODALITY_PAIRS = 10
-CONTACT = 0.5  # the contact columns of real features are 0 or 1, those of decoded ones lie between
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Scorer:
         skates, attributes, errors = [], [], []
         for motion, index in zip(motions, clip_indices, strict=True):
             clip, joints = self.clips[index], features_to_joints(motion, self.form)
-            touching = motion[:, self.form.contacts] > CONTACT
+            touching = motion[:, self.form.contacts] > metrics.CONTACT
             skates.append(metrics.foot_skate(joints[:, self.form.feet], touching, self.form.fps))
             if self.attributes is not None:
                 told = self.attributes.get(clip.id)
