@@ -9,7 +9,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from models.rag.captions import unit
 from models.rag.database import RAGDatabase
+from models.rag.queries import Queries
 from models.text.encoder import TextEncoder
 from models.text_encoder import build_text_encoder
 from models.vocabulary.known import Remark, Vocabulary
@@ -54,10 +56,13 @@ class Remarks:
     def nearest(self, prompts: Sequence[str]) -> list[tuple[str, float]]:
         """The nearest caption of each prompt and their similarity, 1: the same.
 
-        The retriever, whose rows of all captions are there, finds candidates; the frozen space decides among them.
+        What the library holds of all captions, sentence vectors or else the retriever's, finds candidates; texts that
+        are compared anew decide among them.
         """
-        queries = self.retriever.encode_text(prompts)
-        found = self.database.search(queries, MOTIONS, by="text").indices.tolist()
+        vectors = self.database.embedded.sentences
+        asked = self.retriever.queries(prompts) if vectors is not None else Queries(self.retriever.encode_text(prompts))
+        found = self.database.search(asked, MOTIONS, by="both" if vectors is not None else "text").indices.tolist()
+        queries = asked.learned if vectors is None else asked.sentences
         candidates = [self._captions_near(query, motions) for query, motions in zip(queries, found, strict=True)]
         # Encoded anew for every batch: a vector depends, to rounding, on its company, and a remark must not.
         texts = list(dict.fromkeys([*prompts, *chain.from_iterable(candidates)]))
@@ -69,8 +74,9 @@ class Remarks:
         return best
 
     def _captions_near(self, query: Tensor, motions: list[int]) -> list[str]:
-        """The captions (of some motions) that the retriever finds nearest to a query (D,)."""
-        entries = self.database.entries
+        """The captions (of some motions) whose vectors are nearest to a query (D,)."""
+        entries, library = self.database.entries, self.database.embedded
         rows = list(chain.from_iterable(map(entries.rows, motions)))
-        scores = self.database.embedded.text[rows].float() @ query.to(self.database.device)
+        vectors = library.text[rows].float() if library.sentences is None else unit(library.sentences[rows])
+        scores = vectors @ query.to(vectors.device)
         return [entries.captions[rows[place]] for place in scores.topk(min(CAPTIONS, len(rows))).indices.tolist()]

@@ -8,11 +8,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pipeline.remarks
 from models.configs import SamplingSettings
+from models.rag.database import Entry, RAGDatabase
 from options.demo import DemoOptions
+from Part_TMR.library import embed_library
 from pipeline import TextToMotion
 from pipeline.demo_output import MOST_LISTED, DemoRun, known_words
 from storage.files import read_json
@@ -43,6 +46,17 @@ def test_a_remark_does_not_depend_on_its_company(t2m: TextToMotion) -> None:
     together = [motion.remark for motion in t2m.generate([*OUTSIDE, *INSIDE], 40, sampling=sampling)]
     alone = [t2m.generate([prompt], 40, sampling=sampling)[0].remark for prompt in [*OUTSIDE, *INSIDE]]
     assert [str(each) for each in together] == [str(each) for each in alone]
+
+
+def test_the_meaning_of_captions_finds_the_nearest_where_the_library_holds_it(t2m: TextToMotion) -> None:
+    """A word that the retriever never saw is as good as any other there."""
+    said = ["a person walks", "a person sits down", "someone bows before the king", "a person waves"]
+    motions = [np.zeros((40, t2m.spec.format.n_features), np.float32)] * len(said)
+    entries = [Entry(text, text, (text,)) for text in said]
+    made = embed_library(t2m.retriever, entries, motions, sentences=True)
+    known = replace(t2m, database=RAGDatabase(made, t2m.database.facts | {"score": {"captions": 0.9, "usual": 0.5}}))
+    (caption, similarity), *_ = known.remarks.nearest(["a man takes a bow to the king"])
+    assert caption == said[2] and 0.6 < similarity < 1
 
 
 def test_without_library_or_encoder_nothing_is_told(t2m: TextToMotion, monkeypatch: pytest.MonkeyPatch) -> None:
