@@ -21,6 +21,11 @@ CHECKPOINT_HELP = (
 )
 FOLDER = Pattern(r"(?s).*\S.*", "name a folder")
 # No path can leave the folder of runs through such a name.
+RUN_NAME = Pattern(
+    r"([A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}/)?[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}",
+    "be a folder name of up to 100 letters, digits, . _ and -, or DATASET/NAME",
+)
+VQ_NAME_HELP = "run of the 2D RVQ-VAE, in checkpoints_dir/dataset; open/vq: another dataset's, perhaps a shipped one"
 FOLDER_NAME = Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}", "be a folder name of up to 100 letters, digits, . _ and -")
 
 SHARD = Pattern(r"\d+/\d+", "look like 1/8, up to 8/8")
@@ -103,7 +108,7 @@ class BaseRuns:
 
     mtrans_name: str = option("mtrans", "run of the masked transformer", pattern=FOLDER_NAME)
     vq_name: str | None = option(
-        None, "run of the 2D RVQ-VAE; none: the one that the transformer was trained with", pattern=FOLDER_NAME
+        None, "run of the 2D RVQ-VAE; none: the one that the transformer was trained with", pattern=RUN_NAME
     )
     retriever_name: str | None = option(
         None, "run of the retriever; none: the one that the transformer was trained with", pattern=FOLDER_NAME

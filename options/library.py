@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.groups import FOLDER_NAME, NEAREST_DATABASE_HELP, RunOptions, checkpoint_option, shard_option
+from options.groups import NEAREST_DATABASE_HELP, RUN_NAME, RunOptions, checkpoint_option, shard_option
 from utils.errors import UserError
 from utils.schema import option
 from utils.shares import Share, own_share
@@ -21,7 +21,7 @@ class BuildOptions:
     output: str = option("database", "folder that the database is written to, in a subfolder named after the dataset")
     split: Literal["train", "val", "test"] = option("train", "split whose motions become the library")
     vq_name: str | None = option(
-        None, "run of the 2D RVQ-VAE whose tokens are stored too; none: no tokens", pattern=FOLDER_NAME
+        None, "run of the 2D RVQ-VAE whose tokens are stored too, as for trainings; none: no tokens", pattern=RUN_NAME
     )
     token_levels: int | None = option(
         None, "levels of tokens that are stored; none: all (models of --retrieved tokens read 1)", minimum=1

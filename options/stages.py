@@ -16,7 +16,7 @@ from models.configs import (
     RVQConfig,
 )
 from options.command_line import own_command
-from options.groups import FOLDER_NAME, RetrievalOptions, RunOptions, checkpoint_option
+from options.groups import RUN_NAME, VQ_NAME_HELP, RetrievalOptions, RunOptions, checkpoint_option
 from utils.errors import UserError
 from utils.schema import option, to_dict
 
@@ -58,7 +58,7 @@ class VQOptions:
 class TokenInputs:
     """The tokeniser of a transformer."""
 
-    vq_name: str = option("vq", "run of the 2D RVQ-VAE, in checkpoints_dir/dataset", pattern=FOLDER_NAME)
+    vq_name: str = option("vq", VQ_NAME_HELP, pattern=RUN_NAME)
     vq_checkpoint: str | None = checkpoint_option("2D RVQ-VAE")
 
 

@@ -12,6 +12,7 @@ from utils.errors import UserError
 from utils.run import Run
 
 USUAL_DATABASE = "database"
+SHIPPED = Path("pretrained")  # where another dataset's runs are looked for too
 
 
 class Runs:
@@ -27,14 +28,19 @@ class Runs:
         self._opened: dict[str, Run] = {}
 
     def path(self, name: str) -> Path:
-        """Where a run lies, or will lie once it is trained.
+        """Where a run lies, or will lie once it is trained; `open/vq` is that of another dataset.
 
         Raises:
-            UserError: the name is not a plain folder name.
+            UserError: the name is not a plain folder name, nor two.
         """
-        if not name or name in (".", "..") or Path(name).name != name or len(name) > LONGEST_ID:
+        parts = name.split("/")
+        if len(parts) > 2 or any(part in ("", ".", "..") or len(part) > LONGEST_ID for part in parts):
             raise UserError(f"run name {name!r} is not a plain folder name")
-        return self.folder / name
+        if len(parts) == 1:
+            return self.folder / name
+        shipped = SHIPPED.joinpath(*parts)
+        own = self.folder.parent.joinpath(*parts)
+        return shipped if not own.exists() and shipped.exists() else own
 
     def find(self, name: str) -> Path:
         """The folder of an existing run.
@@ -47,9 +53,9 @@ class Runs:
             return path
         if path.is_dir():
             raise UserError(f"{path} is no run: config.json is missing in it")
-        names = sorted(place.parent.name for place in self.folder.glob("*/config.json"))
+        names = sorted(place.parent.name for place in path.parent.glob("*/config.json"))
         there = f"the runs there are: {', '.join(names)}" if names else "there is no run at all"
-        raise UserError(f"run {name} does not exist, it belongs at {path}; in {self.folder} {there}")
+        raise UserError(f"run {name} does not exist, it belongs at {path}; in {path.parent} {there}")
 
     def open(self, name: str, stage: str | None = None) -> Run:
         """An existing run.

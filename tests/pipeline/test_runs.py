@@ -44,10 +44,24 @@ def test_run_folder(logs: Path) -> None:
         runs.open("broken")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../vq", "/tmp"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b/c", "../vq", "a/..", "a/", "/tmp"])
 def test_a_run_name_cannot_leave_the_folder(name: str) -> None:
     with pytest.raises(UserError, match="not a plain folder name"):
         Runs("logs", get_spec("mini")).path(name)
+
+
+def test_a_run_of_another_dataset_is_taken_from_the_same_folder_or_from_the_shipped_ones(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs(logs, get_spec("kit"))
+    assert runs.find("mini/vq") == logs / "mini" / "vq"
+    shipped = tmp_path / "shipped"
+    (shipped / "open" / "vq").mkdir(parents=True)
+    (shipped / "open" / "vq" / "config.json").write_text('{"stage": "vq"}')
+    monkeypatch.setattr("pipeline.runs.SHIPPED", shipped)
+    assert Runs(logs, get_spec("mini")).open("open/vq", "vq").folder == shipped / "open" / "vq"
+    with pytest.raises(UserError, match="run open/tmr does not exist"):
+        runs.find("open/tmr")
 
 
 def test_which_is_a_name_a_stem_or_a_unique_part(logs: Path) -> None:
