@@ -156,7 +156,7 @@ def test_format_and_alias_follow_the_dataset(schema: type) -> None:
         (stages.VQOptions, "--name ../vq", "--name must be a folder name"),
         (stages.VQOptions, "--window_size 30", "--window_size must be a multiple of 4, not 30"),
         (stages.VQOptions, "--milestones 3 2", "--milestones must rise, not 3 2"),
-        (stages.MaskedOptions, "--vq_name a/b", "--vq_name must be a folder name"),
+        (stages.MaskedOptions, "--vq_name a/b/c", "--vq_name must be a folder name"),
         (evaluation.EvalResOptions, "--rtrans_name /tmp", "--rtrans_name must be a folder name"),
         (demo.DemoOptions, "", "give either --text_prompt or --text_path"),
         (demo.DemoOptions, "--text_prompt a --text_path b", "give either --text_prompt or --text_path"),
