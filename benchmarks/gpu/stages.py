@@ -30,6 +30,7 @@ from models.evaluator.own import EvaluatorNetwork
 from models.length_estimator import LengthEstimator
 from models.rag.conditions import ConditionSource
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
+from models.rag.variations import Variations
 from models.text.encoder import TextEncoder, TextFeatures
 from models.text.published import PublishedTower
 from models.transformer.condition import ConditionDims
@@ -60,6 +61,7 @@ TINY_FRAMES = 24
 TEXT_WIDTHS = {"distilbert": 768, "clip": 512, "minilm": 384}
 TINY_TEXT = {"vocab_size": 64, "max_position_embeddings": 32, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
 CAPTION_TOKENS = (8, 24)  # HumanML3D's captions have about so many
+SENTENCE_WIDTH = 384
 BANK = 64  # different motions; all clips are these
 WORDS = 64
 
@@ -174,7 +176,24 @@ def _token_stage(
         # Fewer than are wanted at a tiny size, as in a small library.
         wanted = min(options.training_retrieval.retrieval_pool * options.model.n_retrieved, len(database))
         pool = torch.from_numpy(rng.integers(len(database), size=(n_captions, wanted)))
-    conditions = ConditionSource(RandomTexts(n_captions, text_dim), database, pool, options.model.n_retrieved)
+    sentences = variations = None
+    how, owners = options.training_retrieval, [number for number, clip in enumerate(clips) for _ in clip.captions]
+    if options.model.trust:
+        sentences = torch.from_numpy(rng.integers(-127, 128, size=(n_captions, SENTENCE_WIDTH), dtype=np.int8))
+    if how.own_retrieval_prob:
+        motions = [number % len(database) for number in owners]
+        rows = [[row.short().numpy() for row in bank[:3]] for _ in clips]
+        variations = Variations(rows, owners, motions, max(steps), torch.device("cpu"))
+    conditions = ConditionSource(
+        RandomTexts(n_captions, text_dim),
+        database,
+        pool,
+        options.model.n_retrieved,
+        sentences,
+        variations,
+        how.own_retrieval_prob,
+        how.random_retrieval_prob,
+    )
     transformer, kind = TRANSFORMERS[name]
     task = kind(transformer(options.model, dims, shape), conditions, None)
     return Stage(name, options, task, TokenDataset(clips, codes, max(steps), random_crop=False), collate_tokens)
@@ -212,4 +231,5 @@ def random_library(dims: ConditionDims, tokens: Sequence[Tensor]) -> RAGDatabase
     entries = tuple(Entry(f"{number:06d}", f"{number:06d}", (f"caption {number}",)) for number in range(count))
     text, motion = (nn.functional.normalize(torch.randn(count, dims.retriever), dim=-1) for _ in range(2))
     parts = nn.functional.normalize(torch.randn(count, dims.n_retriever_parts, dims.retriever_part), dim=-1)
-    return RAGDatabase(Embedded(entries, text, motion, parts, *pad_tokens(tokens)), {})
+    sentences = torch.randint(-127, 128, (count, SENTENCE_WIDTH), dtype=torch.int8)
+    return RAGDatabase(Embedded(entries, text, motion, parts, *pad_tokens(tokens), sentences), {})

@@ -57,10 +57,12 @@ class ConditionSource:
         random_prob: float = 0.0,
     ):
         self.texts, self.database, self.n_retrieved = texts, database, n_retrieved
-        self.sentences, self.variations = sentences, variations
+        self.variations = variations
         self.own_prob, self.random_prob = own_prob, random_prob
         # Beside the library, so that no step asks the device which rows of it are meant.
-        self.pool = pool if pool is None or database is None else pool.to(database.device)
+        self.pool, self.sentences = (
+            each if each is None or database is None else each.to(database.device) for each in (pool, sentences)
+        )
 
     def batch(self, caption_index: Tensor, draws: Draws | None = None, texts: TextFeatures | None = None) -> Condition:
         """The condition of captions (B,): the best K motions, or with `draws` K at random from the pool, in order.
@@ -103,5 +105,5 @@ class ConditionSource:
             retrieved = self.variations.replace(retrieved, own, caption_index, draws)
         if self.sentences is None:
             return retrieved
-        asked = unit(self.sentences[caption_index.to(self.sentences.device)]).to(chosen.device)
+        asked = unit(self.sentences[caption_index])
         return replace(retrieved, agreement=self.database.view.agreement(asked, chosen, hidden))

@@ -29,6 +29,7 @@ class GeneratorView:
         self.embedded, self.device = embedded, embedded.motion.device
         self._counts = torch.from_numpy(embedded.entries.counts)
         self._ends = torch.from_numpy(embedded.entries.ends)
+        self._there = [each.to(self.device) for each in (self._counts, self._ends)]
         self._most = int(self._counts.max())
 
     def gather(self, indices: Tensor) -> Retrieved:
@@ -65,7 +66,7 @@ class GeneratorView:
         if self.embedded.sentences is None:
             raise ValueError("no sentence vectors to compare")
         sentences, motions = sentences.to(self.device), motions.to(self.device)
-        counts, ends = (each.to(self.device)[motions] for each in (self._counts, self._ends))
+        counts, ends = (each[motions] for each in self._there)
         most = torch.arange(int(counts.max()) if counts.device.type == "cpu" else self._most, device=self.device)
         rows = (ends - counts)[..., None] + torch.minimum(most, counts[..., None] - 1)  # (B, K, captions)
         near = torch.einsum("bs,bkcs->bkc", sentences, unit(self.embedded.sentences[rows]))

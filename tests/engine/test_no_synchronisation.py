@@ -61,6 +61,10 @@ def on_meta(stage: Stage) -> tuple[Task, dict[str, Any]]:
     if hasattr(task, "conditions") and task.conditions.database is not None:
         task.conditions.database = task.conditions.database.to("meta")
         task.conditions.pool = task.conditions.pool.to("meta")
+        if task.conditions.variations:
+            task.conditions.sentences = task.conditions.sentences.to("meta")
+            for name in ("tokens", "steps", "clips", "motions"):
+                setattr(task.conditions.variations, name, getattr(task.conditions.variations, name).to("meta"))
     batch = send_to_device(batch, "meta", non_blocking=True)
     step(task, batch)
     return task, batch
@@ -94,6 +98,15 @@ def test_a_step_asks_the_device_nothing(name: str, no_autocast: None) -> None:
 def test_nor_does_any_kind_of_retrieval(name: str, retrieved: str, no_autocast: None) -> None:
     torch.manual_seed(0)
     task, batch = on_meta(build_stage(name, tiny=True, flags=["--retrieved", retrieved, "--block", "interleaved"]))
+    with watch():
+        step(task, batch)
+
+
+@pytest.mark.parametrize("name", ["mtrans", "rtrans"])
+def test_nor_do_variations_and_trust(name: str, no_autocast: None) -> None:
+    torch.manual_seed(0)
+    flags = ["--retrieved", "levels", "--trust", "--own_retrieval_prob", "0.3", "--random_retrieval_prob", "0.1"]
+    task, batch = on_meta(build_stage(name, tiny=True, flags=flags))
     with watch():
         step(task, batch)
 
