@@ -39,7 +39,7 @@ def _faiss() -> ModuleType:
 
 
 def lists_of(count: int) -> int:
-    """Inverted lists of an index of so many rows; they are learned from so many times as many rows."""
+    """Inverted lists of an index of so many rows; each is learned from `TRAINING_ROWS_PER_LIST` of them."""
     return max(1, min(count // ROWS_PER_LIST, round(LISTS_PER_ROOT * math.sqrt(count))))
 
 

@@ -170,7 +170,7 @@ class Codes:
 
     @staticmethod
     def _near(codes: Tensor, both: Tensor, finer: int) -> Tensor:
-        """Codes (n, H), first and second codes of queries (H, 2 B) -> similarities (n, B) in the second codes' units."""
+        """Codes (n, H), queries' first and second codes (H, 2 B) -> similarities (n, B) in the second codes' units."""
         coarse, fine = _product(codes, both).chunk(2, dim=1)
         return torch.add(fine, coarse, alpha=finer)
 
