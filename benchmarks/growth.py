@@ -37,7 +37,8 @@ class GrowthOptions:
     frames: tuple[int, ...] = option((40, 80, 120, 160, 196, 400, 800), "frames of one motion", minimum=4)
     batches: tuple[int, ...] = option((1, 2, 4, 8, 16, 32), "motions at once", minimum=1)
     rows: tuple[int, ...] = option((1000, 10_000, 100_000, 1_000_000), "motions of a library", minimum=64)
-    index: Literal["none", "hnsw", "ivfpq"] = option("none", "of libraries of 10,000 to 100,000 rows (needs FAISS)")
+    index: Literal["none", "hnsw", "ivfpq"] = option("none", "of libraries of 10,000 to 1,000,000 rows (needs FAISS)")
+    sentences: bool = option(False, "libraries and queries with sentence vectors")
     even: bool = option(False, "rows without any structure: the worst case of an exact search")
     clips: tuple[int, ...] = option((100, 1000, 10_000), "clips of a data set", minimum=32)
     repeats: int = option(3, "timed generations a size; the median counts", minimum=1)
@@ -96,9 +97,10 @@ def library(options: GrowthOptions) -> Curve:
 
     def costs_of(rows: int) -> dict[str, Cost]:
         with place(options) as folder:
-            return library_size.measure(folder / "library", rows, width, options.even, options.index)
+            return library_size.measure(folder / "library", rows, width, options.even, options.index, options.sentences)
 
-    return measured(f"library, {width} wide", "motions", library_size.THEORY, options.rows, costs_of)
+    title = f"library, {width} wide" + ", sentence vectors" * options.sentences
+    return measured(title, "motions", library_size.THEORY, options.rows, costs_of)
 
 
 def data_set(options: GrowthOptions) -> Curve:

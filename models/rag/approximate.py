@@ -21,7 +21,8 @@ from utils.errors import UserError
 IndexKind = Literal["hnsw", "ivfpq"]
 
 HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 200, 128
-ROWS_PER_LIST = 64  # IVF: rows of one inverted list, on average
+ROWS_PER_LIST = 64  # IVF: rows of one inverted list, on average, of up to 65,536 rows
+LISTS_PER_ROOT = 4  # of more rows the lists grow as their root, and learning the lists as the rows
 TRAINING_ROWS_PER_LIST = 64
 LISTS_PROBED = 0.1  # share of the lists that a search looks into
 BYTES_PER_ROW = 64  # PQ: what is left of a row
@@ -35,6 +36,11 @@ def _faiss() -> ModuleType:
     except ImportError as error:
         raise UserError("an approximate index needs FAISS: pip install faiss-cpu") from error
     return faiss
+
+
+def lists_of(count: int) -> int:
+    """Inverted lists of an index of so many rows; each is learned from `TRAINING_ROWS_PER_LIST` of them."""
+    return max(1, min(count // ROWS_PER_LIST, round(LISTS_PER_ROOT * math.sqrt(count))))
 
 
 class ApproximateRows:
@@ -65,7 +71,7 @@ class ApproximateRows:
             index = faiss.IndexHNSWFlat(width, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction = HNSW_BUILD
         else:
-            lists = max(1, count // ROWS_PER_LIST)
+            lists = lists_of(count)
             if count < 256 * 39:
                 raise UserError(
                     f"ivfpq learns its codes from at least {256 * 39:,} rows, the database has {count:,}: hnsw"

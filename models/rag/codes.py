@@ -23,13 +23,16 @@ from utils.threads import one_core
 GROUP = 64  # rows that share the bounds of what their codes lost
 ROWS_AT_ONCE = 1 << 16  # that are encoded; a multiple of GROUP
 SCORES_AT_ONCE = 1 << 19  # products with codes held by one core: what stays in its cache
+BYTES_AT_ONCE = 1 << 22  # of codes, which stay in the cache from one column to the next
+FEW = 6  # columns that take less time one after the other: a product of several works as if there were 16
 SAMPLE = 1 << 16  # rows that decide the axes
 BEYOND = 0.015  # share of the rows' squared length that may lie beyond the axes
 AXES_STEP = 32
 LARGEST = 127
+LOWEST = -(1 << 31)  # what no similarity in whole numbers is
 HEADROOM = 1.2  # of the steps over the sample: a row that is longer is cut, and counts as what the code lost
 ROUNDING = 4e-6  # of single precision, over what the bound says; rows and queries are about of length one
-FINER = 254  # steps of a query's second code in one of its first
+FINER = 254  # steps of a query's second code in one of its first, at most: both together have to fit 32 bits
 
 Read = Callable[[slice | Tensor], Tensor]
 
@@ -80,17 +83,18 @@ def _products_are_exact() -> bool:
     codes = torch.full((256, 64), LARGEST, dtype=torch.int8)
     codes[::2] = -LARGEST
     try:
-        product = torch._int_mm(codes, codes[:2].T.contiguous())
+        products = [torch._int_mm(codes, codes[:columns].T.contiguous()) for columns in (1, 2)]
     except RuntimeError:
         return False
-    return bool((product.abs() == 64 * LARGEST**2).all())
+    return all(bool((product.abs() == 64 * LARGEST**2).all()) for product in products)
 
 
 def _product(codes: Tensor, queries: Tensor) -> Tensor:
-    """(R, H) and (H, n) bytes -> (R, n): whole numbers, exact also in single precision."""
+    """(R, H) and (H, n) bytes -> (R, n) whole numbers, exact."""
     if _products_are_exact():
-        return torch._int_mm(codes, queries)
-    return codes.float() @ queries.float()
+        columns = queries.split(1, dim=1) if queries.shape[1] <= FEW else (queries,)
+        return torch.cat([torch._int_mm(codes, each.contiguous()) for each in columns], dim=1)
+    return (codes.float() @ queries.float()).int()
 
 
 class Codes:
@@ -134,42 +138,48 @@ class Codes:
     def _candidates(self, queries: Tensor, needed: int, excluded: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
         along = queries @ self.axes
         beyond = (queries - along @ self.axes.T).norm(dim=1)
-        coarse, fine, unit, rest = _codes_of(along * self.steps)
+        finer = min(FINER, (1 << 31) // (LARGEST**2 * len(self.steps)) - 1)
+        coarse, fine, unit, rest = _codes_of(along * self.steps, finer)
         far = (torch.stack([along.norm(dim=1), beyond], dim=1) @ self.lost).T  # (G, B)
         far += rest * LARGEST * len(self.steps) ** 0.5 + ROUNDING * (1 + queries.norm(dim=1))
         # Each query beside its second code, so that one pass through the rows serves both.
         both = torch.cat([coarse, fine]).T.contiguous()
         best = torch.empty(self.groups, len(queries))
-        at_once = max(1, SCORES_AT_ONCE // both.shape[1] // GROUP) * GROUP
+        at_once = min(SCORES_AT_ONCE // both.shape[1], BYTES_AT_ONCE // len(self.steps))
+        at_once = max(1, at_once // GROUP) * GROUP
         for start in range(0, len(self.codes), at_once):
             stop = min(start + at_once, len(self.codes))
-            near = self._near(self.codes[start:stop], both)
-            here = slice(*torch.searchsorted(excluded[0], torch.tensor([start, stop])).tolist())
-            near[excluded[0][here] - start, excluded[1][here]] = -torch.inf
+            near = self._near(self.codes[start:stop], both, finer)
+            if len(excluded[0]):
+                here = slice(*torch.searchsorted(excluded[0], torch.tensor([start, stop])).tolist())
+                near[excluded[0][here] - start, excluded[1][here]] = LOWEST
             best[start // GROUP : -(-stop // GROUP)] = _of_groups(near)
+        best.masked_fill_(best == LOWEST, -torch.inf)
+        unit = unit / finer
         best *= unit
         bounds = (best - far).topk(needed, dim=0).values[-1]
         for number, bound in enumerate(bounds):
             groups = (best[:, number] + far[:, number] >= bound).nonzero()[:, 0]
             rows = (groups[:, None] * GROUP + torch.arange(GROUP)).flatten()
             rows = rows[rows < len(self.codes)]
-            near = self._near(self.codes[rows], both[:, number :: len(queries)].contiguous())[:, 0] * unit[number]
+            # A sixth of the time of an index in brackets.
+            codes = self.codes.index_select(0, rows)
+            near = self._near(codes, both[:, number :: len(queries)], finer)[:, 0] * unit[number]
             rows = rows[near + far[rows // GROUP, number] >= bound]
             yield rows[~torch.isin(rows, excluded[0][excluded[1] == number])]
 
     @staticmethod
-    def _near(codes: Tensor, both: Tensor) -> Tensor:
-        """Codes (n, H), first and second codes of queries (H, 2 B) -> similarities (n, B) in the queries' units."""
-        product = _product(codes, both)
-        count = both.shape[1] // 2
-        return product[:, count:].float().div_(FINER).add_(product[:, :count])
+    def _near(codes: Tensor, both: Tensor, finer: int) -> Tensor:
+        """Codes (n, H), queries' first and second codes (H, 2 B) -> similarities (n, B) in the second codes' units."""
+        coarse, fine = _product(codes, both).chunk(2, dim=1)
+        return torch.add(fine, coarse, alpha=finer)
 
 
-def _codes_of(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _codes_of(vectors: Tensor, finer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(B, H) -> two codes of bytes each, the unit of each vector, and the length of what both together lost."""
     unit = (vectors.abs().amax(dim=1) / LARGEST).clamp(min=1e-30)
     scaled = vectors / unit[:, None]
     coarse = scaled.round()
-    fine = ((scaled - coarse) * FINER).round()
-    rest = (scaled - coarse - fine / FINER).norm(dim=1) * unit
+    fine = ((scaled - coarse) * finer).round()
+    rest = (scaled - coarse - fine / finer).norm(dim=1) * unit
     return coarse.to(torch.int8), fine.to(torch.int8), unit, rest

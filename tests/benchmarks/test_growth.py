@@ -68,6 +68,17 @@ def test_a_row_of_a_library_takes_as_many_bytes_whatever_its_size(
     assert RAGDatabase.load(tmp_path / "8000").in_files
 
 
+@pytest.mark.parametrize("sentences", [False, True])
+def test_a_made_library_is_measured(sentences: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (writing, database):
+        monkeypatch.setattr(module, "LARGE", 100)
+    monkeypatch.setattr(library_size, "in_own_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(library_size, "REPEATS", 1)
+    costs = library_size.measure(tmp_path / "library", 4000, 16, False, "none", sentences)
+    assert {"opening, s", "one query, s", "64 queries, s"} < set(costs) <= set(library_size.THEORY)
+    assert (RAGDatabase.load(tmp_path / "library").score is not None) == sentences
+
+
 def test_made_entries_are_those_of_a_library() -> None:
     entries = library_size.motions(library_size.AT_ONCE + 3)
     last = entries[len(entries) - 1]

@@ -12,6 +12,7 @@ import torch.nn.functional as functional
 from safetensors.torch import load_file, save_file
 
 from models.rag import search as search_module
+from models.rag.approximate import lists_of
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from models.rag.pool import training_pool
 from utils.errors import UserError
@@ -266,6 +267,12 @@ def test_an_index_finds_what_the_exact_search_finds(kind: str, tmp_path: Path) -
     excluded = loaded.search(queries(1), 3, exclude_takes=[loaded.entries[int(exact.indices[0, 0])].take])
     assert int(exact.indices[0, 0]) not in excluded.indices[0].tolist()
     assert loaded.add(embedded(1, prefix="mine")).index is None
+
+
+def test_learning_an_index_grows_as_the_rows_and_adding_to_it_as_their_power_of_one_and_a_half() -> None:
+    for rows in (10**5, 10**6, 10**7, 10**8):
+        assert lists_of(10 * rows) / lists_of(rows) == pytest.approx(10**0.5, rel=0.01)
+    assert lists_of(10_000) == 156 and lists_of(10) == 1, "few rows have as many a list as ever"
 
 
 def test_a_bad_index_is_refused(tmp_path: Path) -> None:
