@@ -43,6 +43,16 @@ def lists_of(count: int) -> int:
     return max(1, min(count // ROWS_PER_LIST, round(LISTS_PER_ROOT * math.sqrt(count))))
 
 
+def _coded_width(width: int) -> int:
+    """The least width from a row's on that can be cut into its bytes."""
+    return width if width <= BYTES_PER_ROW else -(-width // BYTES_PER_ROW) * BYTES_PER_ROW
+
+
+def _widened(rows: Tensor, width: int) -> np.ndarray:
+    """(n, D) -> (n, width): zeros behind a row change no inner product."""
+    return torch.nn.functional.pad(rows.float(), (0, width - rows.shape[1])).cpu().numpy()
+
+
 class ApproximateRows:
     """A FAISS index over the rows of motions; what it finds is ranked anew by the exact similarities.
 
@@ -52,7 +62,8 @@ class ApproximateRows:
     """
 
     def __init__(self, rows: MotionRows, index: Any) -> None:
-        if (index.ntotal, index.d) != rows.shape:
+        count, width = rows.shape
+        if index.ntotal != count or index.d not in (width, _coded_width(width)):
             raise UserError(
                 f"the index holds {index.ntotal} rows of width {index.d}, the database others: build it again"
             )
@@ -76,12 +87,12 @@ class ApproximateRows:
                 raise UserError(
                     f"ivfpq learns its codes from at least {256 * 39:,} rows, the database has {count:,}: hnsw"
                 )
-            codes = math.gcd(width, BYTES_PER_ROW)
-            index = faiss.index_factory(width, f"IVF{lists},PQ{codes}", faiss.METRIC_INNER_PRODUCT)
+            layout = f"IVF{lists},PQ{min(width, BYTES_PER_ROW)}"
+            index = faiss.index_factory(_coded_width(width), layout, faiss.METRIC_INNER_PRODUCT)
             sample = np.random.default_rng(0).permutation(count)[: TRAINING_ROWS_PER_LIST * max(lists, 256)]
-            index.train(rows.read(torch.from_numpy(np.sort(sample))).cpu().numpy())
+            index.train(_widened(rows.read(torch.from_numpy(np.sort(sample))), index.d))
         for start in range(0, count, READ_AT_ONCE):
-            index.add(rows.read(slice(start, start + READ_AT_ONCE)).cpu().numpy())
+            index.add(_widened(rows.read(slice(start, start + READ_AT_ONCE)), index.d))
         return cls(rows, index)
 
     @classmethod
@@ -109,8 +120,7 @@ class ApproximateRows:
         """About the top k motions of each query (B, D); fewer where the index finds fewer, filled with motion -1."""
         needed = min(max(k * self.rows.most * OVERFETCH, k), self.rows.shape[0])
         self._widen(needed)
-        vectors = queries.float().cpu().numpy()
-        _, found = self.index.search(vectors, needed)
+        _, found = self.index.search(_widened(queries, self.index.d), needed)
         places = torch.from_numpy(found)
         here = places >= 0
         rows = self.rows.read(places.clamp(min=0).to(self.rows.owners.device)).cpu()

@@ -12,9 +12,10 @@ import torch.nn.functional as functional
 from safetensors.torch import load_file, save_file
 
 from models.rag import search as search_module
-from models.rag.approximate import lists_of
+from models.rag.approximate import ApproximateRows, lists_of
 from models.rag.database import Embedded, Entry, RAGDatabase, pad_tokens
 from models.rag.pool import training_pool
+from models.rag.search import MotionRows
 from utils.errors import UserError
 
 D, PARTS, PART_WIDTH = 8, 6, 4
@@ -273,6 +274,20 @@ def test_learning_an_index_grows_as_the_rows_and_adding_to_it_as_their_power_of_
     for rows in (10**5, 10**6, 10**7, 10**8):
         assert lists_of(10 * rows) / lists_of(rows) == pytest.approx(10**0.5, rel=0.01)
     assert lists_of(10_000) == 156 and lists_of(10) == 1, "few rows have as many a list as ever"
+
+
+def test_rows_whose_width_has_no_factor_keep_their_bytes_in_an_index() -> None:
+    """Those with sentence vectors are 897 wide: one byte each would find next to nothing."""
+    pytest.importorskip("faiss", reason="FAISS is not installed (faiss-cpu)")
+    count, width = 10_000, 97
+    centres = torch.randn(200, width, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(count, width, generator=torch.Generator().manual_seed(1))
+    made = functional.normalize(centres[torch.arange(count) % 200] + 0.5 * noise, dim=-1)
+    rows = MotionRows(made, torch.arange(count), torch.arange(1, count + 1), width)
+    found = ApproximateRows.build(rows, "ivfpq").search(made[:50], 10).indices
+    exact = (made[:50] @ made.T).topk(10).indices
+    hits = [len(set(one) & set(other)) for one, other in zip(found.tolist(), exact.tolist(), strict=True)]
+    assert sum(hits) / 500 > 0.6
 
 
 def test_a_bad_index_is_refused(tmp_path: Path) -> None:
