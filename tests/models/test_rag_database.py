@@ -280,9 +280,9 @@ def test_rows_whose_width_has_no_factor_keep_their_bytes_in_an_index() -> None:
     """Those with sentence vectors are 897 wide: one byte each would find next to nothing."""
     pytest.importorskip("faiss", reason="FAISS is not installed (faiss-cpu)")
     count, width = 10_000, 97
-    centres = torch.randn(200, width, generator=torch.Generator().manual_seed(0))
+    centres = torch.randn(5, width, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(count, width, generator=torch.Generator().manual_seed(1))
-    made = functional.normalize(centres[torch.arange(count) % 200] + 0.5 * noise, dim=-1)
+    made = functional.normalize(centres[torch.arange(count) % 5] + 0.5 * noise, dim=-1)
     rows = MotionRows(made, torch.arange(count), torch.arange(1, count + 1), width)
     found = ApproximateRows.build(rows, "ivfpq").search(made[:50], 10).indices
     exact = (made[:50] @ made.T).topk(10).indices
