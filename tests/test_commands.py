@@ -184,3 +184,19 @@ def test_smoke_pipeline_from_nothing_to_a_motion_and_evaluations(tmp_path: Path)
     result = run(f"{train} --max_steps 5 --batch_size 16")
     assert result.returncode == 0 and "resumed" in result.stdout, result.stdout + result.stderr
     assert_refused(run(f"{train} --max_steps 5 --batch_size 16 --width 64"), "another config", "width")
+
+
+@pytest.mark.slow
+def test_models_for_shipping_are_made_of_two_datasets_with_a_smaller_library(tmp_path: Path) -> None:
+    result = run(f"bash reproduce_open.sh --smoke {tmp_path}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list((tmp_path / "outputs").rglob("motion.mp4"))
+    shipped = tmp_path / "pretrained" / "cmu+mini"
+    manifest = json.loads((shipped / "database" / "manifest.json").read_text())
+    assert manifest["motions"] == 40 and manifest["tokens"][2] == 3, "thinned, of the levels that are read"
+    assert json.loads((tmp_path / "database" / "cmu+mini" / "manifest.json").read_text())["tokens"][2] == 5
+    assert sorted(path.name for path in shipped.iterdir()) == [
+        *("database", "evaluator", "length", "mtrans", "rtrans", "tmr", "vq"),
+    ]
+    result = run("bash reproduce_open.sh only one")
+    assert result.returncode == 2 and result.stderr.startswith("error: usage")
