@@ -145,8 +145,10 @@ def load_split(
     if filtered.ids:
         LOGGER.info("%s/%s: left out %s", spec.name, split, filtered)
     if not clips:
-        reasons = "; ".join(str(counts) for counts in (skipped, filtered) if counts.ids) or "the file is empty"
-        raise UserError(f"{split_path}: no usable clip: {reasons}")
+        reasons = [str(counts) for counts in (skipped, filtered) if counts.ids] or ["the file is empty"]
+        reasons += [] if ids else ["prepare_dataset.py --split gives it a share of the clips, such as 0.7,0.3,0"]
+        reasons += ["prepare_dataset.py --windows cuts long ones"] if "over" in str(filtered) else []
+        raise UserError(f"{split_path}: no usable clip: {'; '.join(reasons)}")
     return clips
 
 

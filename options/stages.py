@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from data.specs import LONGEST_CLIP, get_spec
@@ -15,9 +17,11 @@ from models.configs import (
     ResidualTransformerConfig,
     RVQConfig,
 )
-from options.command_line import own_command
+from options.command_line import flags_of, own_command
 from options.groups import FOLDER_NAME, RetrievalOptions, RunOptions, checkpoint_option
+from options.presets import FINETUNE
 from utils.errors import UserError
+from utils.run import Run
 from utils.schema import option, to_dict
 
 
@@ -25,6 +29,28 @@ def run_config(options: Any) -> dict[str, Any]:
     """What a training run writes to its config.json: stage, command line, all options, nested, and the format."""
     form = get_spec(options.run.dataset_name).format.to_json()
     return {"stage": options.stage, "command": own_command(), **to_dict(options), "format": form}
+
+
+# Groups of options that say where and for how long, not what is trained.
+OWN_GROUPS = ("run", "inputs", "retrieval", "train")
+
+
+def as_in_source(schema: Any, preset: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What preset `finetune` takes from the run of `--init_from`, flag name -> value: the model and how it learns.
+
+    Raises:
+        UserError: there is no such run, or it is of another stage.
+    """
+    if preset != FINETUNE:
+        return {}
+    if (source := given.get("init_from")) is None:
+        raise UserError(f"--preset {FINETUNE} needs --init_from: sizes and losses are those of the run that it names")
+    path = Path(source)
+    if not path.is_file() and not (path / "config.json").is_file():
+        raise UserError(f"--init_from {source} is neither the folder of a run nor a checkpoint in one")
+    run = Run(path.parent.parent if path.is_file() else path).of_stage(schema.stage)
+    told = {name: run.value(*flag.path) for name, flag in flags_of(schema).items() if flag.path[0] not in OWN_GROUPS}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,16 @@ class VQData:
 
 
 @dataclass(frozen=True)
+class CodebookSettings:
+    """How the codes of a 2D RVQ-VAE that starts from another's go on."""
+
+    keep_codes: bool = option(
+        False,
+        "codes follow their motions, but none is put elsewhere: what others have learned of them stays true",
+    )
+
+
+@dataclass(frozen=True)
 class VQOptions:
     """train_vq.py"""
 
@@ -47,6 +83,7 @@ class VQOptions:
     run: RunOptions = RunOptions(name="vq")
     model: RVQConfig = RVQConfig()
     data: VQData = VQData()
+    codebook: CodebookSettings = CodebookSettings()
     loss: VQLossWeights = VQLossWeights()
     train: TrainSettings = TrainSettings(grad_clip=0.0, num_workers=4)
 
