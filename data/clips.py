@@ -146,8 +146,10 @@ def load_split(
         LOGGER.info("%s/%s: left out %s", spec.name, split, filtered)
     if not clips:
         reasons = [str(counts) for counts in (skipped, filtered) if counts.ids] or ["the file is empty"]
-        reasons += [] if ids else ["prepare_dataset.py --split gives it a share of the clips, such as 0.7,0.3,0"]
-        reasons += ["prepare_dataset.py --windows cuts long ones"] if "over" in str(filtered) else []
+        if not ids:
+            reasons.append("prepare_dataset.py --split gives it a share of the clips, such as 0.7,0.3,0")
+        if any(reason.startswith("over") for reason in filtered.ids):
+            reasons.append("prepare_dataset.py --windows cuts long ones")
         raise UserError(f"{split_path}: no usable clip: {'; '.join(reasons)}")
     return clips
 

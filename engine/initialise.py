@@ -75,8 +75,11 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     if other.stage != config["stage"]:
         raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
     old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, config))
-    if (former := other.value("tokens", "vq_hash")) is not None and former == config.get(TOKENS_FROM):
-        new["tokens"] = {**new["tokens"], "vq_hash": former}  # its codes mean what they meant
+    if isinstance(known := old["tokens"], Mapping) and isinstance(new["tokens"], Mapping):
+        if TOKENS_FROM in config and known.get("vq_hash") == config[TOKENS_FROM]:  # its codes mean what they meant
+            new["tokens"] = {**new["tokens"], "vq_hash": known["vq_hash"]}
+        if not known.get("code_dim"):  # former runs do not tell, and read no codes that would have one
+            old["tokens"], new["tokens"] = ({**each, "code_dim": 0} for each in (known, new["tokens"]))
     found = [*format_difference(other, config), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
@@ -85,12 +88,11 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     return {RECORD: facts | {"hash": file_hash(weights), "weights_hash": weights_hash(state)}}
 
 
-def kept_tokens_of(vq: Run) -> str | None:
-    """The fingerprint of the RVQ-VAE that this one started from, if its codes still mean the same; else None."""
-    start = vq.value(RECORD)
-    if not isinstance(start, Mapping) or start.get("partial") is not False or not vq.value("codebook", "keep_codes"):
-        return None
-    return start.get("weights_hash")
+def kept_tokens(vq: Run) -> dict[str, Any]:
+    """What the config of a transformer tells of the RVQ-VAE that its own one started from, under `TOKENS_FROM`; nothing
+    where the codes do not mean the same any more."""
+    kept = vq.value("codebook", "keep_codes") and vq.value(RECORD, "partial") is False
+    return {TOKENS_FROM: vq.value(RECORD, "weights_hash")} if kept else {}
 
 
 def initialise(model: nn.Module, source: Path | str, partial: bool) -> str:

@@ -39,6 +39,9 @@ FREE_KEYS = {
     "num_workers",
     "checkpoints_dir",
 }
+# What configs from before these options stand for.
+FORMER = {"training_retrieval": {"retrieval_pool": 3}, "rates": {"motion_lr_factor": 1.0}}
+FORMER |= {"codebook": {"keep_codes": False}}
 START_KEYS = {RECORD, "init_from", "init_partial"}  # what only a new run reads
 STATE = {
     "model": Mapping,
@@ -290,11 +293,12 @@ def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         UserError: `config` is another one.
     """
     old, unknown = run.config, {"library"} - set(run.config)
+    completed = old | {group: values | old.get(group, {}) for group, values in FORMER.items() if group in config}
     named, wanted = run.value("run", "dataset_name"), config.get("run", {}).get("dataset_name")
     if named and wanted and same_dataset(named, wanted):
         config = {**config, "run": {**config["run"], "dataset_name": named}}  # spelled in another way
     found = format_difference(run, config)
-    found += differences(old, config, FREE_KEYS | START_KEYS | unknown | {"format"})
+    found += differences(completed, config, FREE_KEYS | START_KEYS | unknown | {"format"})
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
     if given not in (None, former):
         found.append(f"train.init_from was {former!r} and is {given!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ def run_config(options: Any) -> dict[str, Any]:
     return {"stage": options.stage, "command": own_command(), **to_dict(options), "format": form}
 
 
+# What the configs of former runs, which do not tell, stand for.
+FORMERLY = {"retrieval_pool": 3, "motion_lr_factor": 1.0}
 # Groups of options that say where and for how long, not what is trained.
 OWN_GROUPS = ("run", "inputs", "retrieval", "train")
 
@@ -45,11 +48,14 @@ def as_in_source(schema: Any, preset: str | None, given: Mapping[str, Any]) -> d
         return {}
     if (source := given.get("init_from")) is None:
         raise UserError(f"--preset {FINETUNE} needs --init_from: sizes and losses are those of the run that it names")
-    path = Path(source)
-    if not path.is_file() and not (path / "config.json").is_file():
+    folder = Path(source).parent.parent if os.path.isfile(source) else Path(source)
+    if not os.path.isfile(folder / "config.json"):
         raise UserError(f"--init_from {source} is neither the folder of a run nor a checkpoint in one")
-    run = Run(path.parent.parent if path.is_file() else path).of_stage(schema.stage)
-    told = {name: run.value(*flag.path) for name, flag in flags_of(schema).items() if flag.path[0] not in OWN_GROUPS}
+    run = Run(folder).of_stage(schema.stage)
+    taken = {name: flag.path for name, flag in flags_of(schema).items() if flag.path[0] not in OWN_GROUPS}
+    told = {
+        name: run.value(*path) if run.value(*path) is not None else FORMERLY.get(name) for name, path in taken.items()
+    }
     return {name: value for name, value in told.items() if value is not None}
 
 

@@ -216,12 +216,8 @@ def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -
     if (form := library_format(folder, read_manifest(folder))) is not None:
         spec.check_format(form, folder)
     database = RAGDatabase.load(folder)
-    source, made_by, own = (
-        database.facts.get("dataset"),
-        database.facts.get("tokenizer"),
-        {one.name for one in spec.sets},
-    )
-    if made_by is None:
+    source, own = database.facts.get("dataset"), {one.name for one in spec.sets}
+    if (made_by := database.facts.get("tokenizer")) is None:
         raise UserError(
             f"{folder} holds no base tokens, which its motions are decoded from: {BUILD_AGAIN} --vq_name NAME"
         )
@@ -232,7 +228,8 @@ def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -
         names = [each if "/" in each else f"{source}/{each}" for each in (entry.id, entry.take)]
         if names[0].partition("/")[0] not in own:
             entries.append(replace(entry, id=names[0], take=names[1]))
-            codes.append(database.embedded.tokens[number, : database.embedded.steps[number], :, None].long())
+            steps = int(database.embedded.steps[number])
+            codes.append(database.embedded.tokens[number, :steps].long().reshape(steps, vq.n_parts, -1))
     return entries, detokenise(vq, codes)
 
 

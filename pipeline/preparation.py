@@ -132,8 +132,8 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     found += [f"up {', '.join(sorted(set(dict(outcome.settings.up).values())) or ['y'])}"]
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
-    if len(outcome.splits["val"]) < FEW:
-        print(f"note: checkpoints will be chosen by the {len(outcome.splits['val'])} clips of val: see --split")
+    if (few := len(outcome.splits["val"])) < FEW:
+        print(f"note: val has {few or 'no'} clip{'s' * (few != 1)}, which trainings choose checkpoints by: see --split")
     if report["longer_than_max_frames"]:
         print(f"note: {long_clips(report)}")
     if outcome.refused:

@@ -16,7 +16,7 @@ from data.specs import DatasetSpec
 from data.tokens import TokenDataset, collate_tokens
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
-from engine.initialise import TOKENS_FROM, kept_tokens_of
+from engine.initialise import kept_tokens
 from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
 from engine.processes import agree, decided_by_first
@@ -212,8 +212,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     training = Training(options)
     spec, runs, device = training.spec, training.runs, training.device
     train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
-    vq_run = runs.open(options.inputs.vq_name, "vq")
-    vq = load_run(vq_run, options.inputs.vq_checkpoint, device)
+    vq = load_run(runs.open(options.inputs.vq_name, "vq"), options.inputs.vq_checkpoint, device)
     tokens = TokenShape(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers, weights_hash(vq.state_dict()))
 
     encoder = build_text_encoder(options.model.text_encoder, device)
@@ -246,9 +245,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     model.start_from([level.codes.cpu() for level in vq.quantizer.levels])
     judge = find_judge(spec, options.run.checkpoints_dir, device, val)
     task = task_kind(model, conditions, partial(decode_motions, vq), judge)
-    facts = token_config(dims, tokens, database)
-    if (former := kept_tokens_of(vq_run)) is not None:
-        facts[TOKENS_FROM] = former
+    facts = token_config(dims, tokens, database) | kept_tokens(runs.open(options.inputs.vq_name))
     return training.harness(task, train_tokens, val_tokens, collate_tokens, **facts)
 
 

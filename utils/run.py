@@ -41,16 +41,6 @@ class LibraryFacts:
     captions: int
 
 
-# Stage -> what configs from before these options stand for.
-_POOL = {"training_retrieval": {"retrieval_pool": 3}}
-FORMER: dict[str, dict[str, dict[str, Any]]] = {
-    "vq": {"codebook": {"keep_codes": False}},
-    "mtrans": _POOL,
-    "rtrans": _POOL,
-    "tmr": {"rates": {"motion_lr_factor": 1.0}},
-}
-
-
 class Run:
     """A run that was trained.
 
@@ -181,7 +171,4 @@ def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         name = model["layout"]
     if "format" not in config and (form := published(str(name))) is not None:
         config["format"] = form.to_json()
-    for group, values in FORMER.get(str(config.get("stage")), {}).items():
-        if isinstance(told := config.get(group, {}), Mapping):
-            config[group] = values | dict(told)
     return config

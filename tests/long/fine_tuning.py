@@ -91,9 +91,9 @@ def main() -> None:
         measured = stage in given.stages
         trainings = {stage: [*adapted, *flags(steps if measured else still), *given.flags.split()]}
         if measured:
-            own = sizes(Run(source), schema) | {"max_epoch": 10_000, "max_steps": PRESETS[stage][FINETUNE]["max_steps"]}
-            own |= {"eval_every_e": PRESETS[stage][FINETUNE]["eval_every_e"]} | steps
-            own |= {name: PRESETS[stage][FINETUNE][name] for name in ("window_size", "window_stride") if stage == "vq"}
+            kept = ("max_epoch", "max_steps", "eval_every_e", "warm_up_iter", "window_size", "window_stride")
+            tuned = {name: value for name, value in PRESETS[stage][FINETUNE].items() if name in kept}
+            own = sizes(Run(source), schema) | tuned | steps
             trainings |= {
                 f"{stage}_still": [*adapted, *flags(still)],
                 f"{stage}_nothing": ["--preset", "small", *flags(own)],
