@@ -88,7 +88,7 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     return {RECORD: facts | {"hash": file_hash(weights), "weights_hash": weights_hash(state)}}
 
 
-def kept_tokens(vq: Run) -> dict[str, Any]:
+def kept_codes(vq: Run) -> dict[str, Any]:
     """What the config of a transformer tells of the RVQ-VAE that its own one started from, under `TOKENS_FROM`; nothing
     where the codes do not mean the same any more."""
     kept = vq.value("codebook", "keep_codes") and vq.value(RECORD, "partial") is False

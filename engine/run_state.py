@@ -41,8 +41,8 @@ FREE_KEYS = {
 }
 # What configs from before these options stand for.
 FORMER = {"training_retrieval": {"retrieval_pool": 3}, "rates": {"motion_lr_factor": 1.0}}
-FORMER |= {"codebook": {"keep_codes": False}}
 START_KEYS = {RECORD, "init_from", "init_partial"}  # what only a new run reads
+FORMER |= {"codebook": {"keep_codes": False}}
 STATE = {
     "model": Mapping,
     "trained": Mapping,

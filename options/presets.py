@@ -4,8 +4,7 @@ paper: nothing is changed, the plain defaults are the published settings. tuned:
 better; what was measured stands beside it, at the sizes of `mini` and `small` where nothing else is said. small, mini:
 those choices at sizes for two CPU cores, offline. mini: for the mini dataset, about 1,900 training clips of 40-120
 frames and few words. small: for some 2,000 clips of any kind, as prepare_dataset.py makes them, about an hour and a
-half in all; wider, since real motions vary more. finetune: some minutes a stage for a run that starts from another's
-weights (--init_from), which also gives it sizes and losses; see `options.stages.as_in_source`.
+half in all; wider, since real motions vary more.
 """
 
 from __future__ import annotations
@@ -114,22 +113,6 @@ _SMALL_EVALUATOR: Preset = {
     "lr": 5e-4,
 }
 
-FINETUNE = "finetune"
-# Steps, not epochs: of a handful of clips an epoch is a single step.
-_FINETUNE: Preset = {
-    **_SMALL_RUN,
-    "batch_size": 32,
-    "max_epoch": 10_000,
-    "max_steps": 300,
-    "warm_up_iter": 20,
-    "schedule": "cosine",
-    "gamma": 0.02,
-    "eval_every_e": 10,
-    "save_every": 100,
-}
-_FINETUNE_TRANSFORMER: Preset = {**_FINETUNE, "lr": 3e-4, "weight_decay": 0.01}
-_FINETUNE_EMBEDDING: Preset = {**_FINETUNE, "max_steps": 100, "lr": 1e-4, "weight_decay": 1e-2}  # soon by heart
-
 # What one would train on HumanML3D today: a thirteenth of the published cost, see docs/costs.md.
 _BASE_RUN: Preset = {"batch_size": 64, "warm_up_iter": 2000, "schedule": "cosine", "gamma": 0.02, "grad_clip": 1.0}
 _BASE_TRANSFORMER: Preset = {
@@ -186,7 +169,6 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "window_size": 32,  # clips may be as short as 36 frames
             "max_epoch": 12,
         },
-        FINETUNE: {**_FINETUNE, "lr": 2e-4, "window_size": 32, "window_stride": 8, "keep_codes": True},
     },
     "mtrans": {
         "paper": {},
@@ -194,7 +176,6 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {**_BASE_TRANSFORMER, "retrieved": "tokens"},
         "mini": {**_MINI_TRANSFORMER, "retrieved": "tokens", "max_epoch": 80},
         "small": {**_SMALL_TRANSFORMER, "retrieved": "tokens", "max_epoch": 30},
-        FINETUNE: _FINETUNE_TRANSFORMER,
     },
     "rtrans": {
         "paper": {},
@@ -202,7 +183,6 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {**_BASE_TRANSFORMER, "share_weight": True},
         "mini": {**_MINI_TRANSFORMER, "share_weight": True, "max_epoch": 40},
         "small": {**_SMALL_TRANSFORMER, "share_weight": True, "max_epoch": 20},
-        FINETUNE: _FINETUNE_TRANSFORMER,
     },
     "length": {
         "paper": {},
@@ -210,7 +190,6 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {"text_encoder": "minilm"},
         "mini": {**_MINI_RUN, **_SMALL_LENGTH, "max_epoch": 20},
         "small": {**_SMALL_RUN, **_SMALL_LENGTH, "max_epoch": 30},
-        FINETUNE: _FINETUNE_EMBEDDING,
     },
     "tmr": {
         "paper": {},
@@ -252,7 +231,6 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "queue_size": 1536,
             "max_epoch": 30,
         },
-        FINETUNE: _FINETUNE_EMBEDDING,
     },
     "evaluator": {
         "paper": {},
@@ -260,6 +238,25 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "base": {},
         "mini": {**_MINI_RUN, **_SMALL_EVALUATOR, "latent_dim": 192, "motion_layers": 2},
         "small": {**_SMALL_RUN, **_SMALL_EVALUATOR, "latent_dim": 256, "motion_layers": 3},
-        FINETUNE: _FINETUNE_EMBEDDING,
     },
 }
+
+# For runs that start from another's weights (--init_from), which gives them sizes and losses too, see
+# `options.stages.as_in_source`. Steps, not epochs: of a handful of clips an epoch is a single step.
+FINETUNE = "finetune"
+_FINETUNE: Preset = {
+    **_SMALL_RUN,
+    "batch_size": 32,
+    "max_epoch": 10_000,
+    "max_steps": 300,
+    "warm_up_iter": 20,
+    "schedule": "cosine",
+    "gamma": 0.02,
+    "eval_every_e": 10,
+    "save_every": 100,
+}
+_FINETUNE_TRANSFORMER: Preset = {**_FINETUNE, "lr": 3e-4, "weight_decay": 0.01}
+_FINETUNE_EMBEDDING: Preset = {**_FINETUNE, "max_steps": 100, "lr": 1e-4, "weight_decay": 1e-2}  # soon by heart
+PRESETS["vq"][FINETUNE] = {**_FINETUNE, "lr": 2e-4, "window_size": 32, "window_stride": 8, "keep_codes": True}
+PRESETS["mtrans"][FINETUNE] = PRESETS["rtrans"][FINETUNE] = _FINETUNE_TRANSFORMER
+PRESETS["tmr"][FINETUNE] = PRESETS["evaluator"][FINETUNE] = PRESETS["length"][FINETUNE] = _FINETUNE_EMBEDDING

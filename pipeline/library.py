@@ -200,39 +200,6 @@ def _finish(options: BuildOptions, runs: Runs, folder: Path, retriever: Retrieve
     return folder, database
 
 
-def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -> tuple[list[Entry], list[np.ndarray]]:
-    """The motions of another library, decoded from its base tokens, and what it says of them.
-
-    Their names begin with that of their dataset, as where several are trained together. Those of a dataset that `spec`
-    has itself are left out.
-
-    Args:
-        folder: of the library; the run of its RVQ-VAE lies beside it.
-        spec: the dataset whose library they join.
-
-    Raises:
-        UserError: no library, one without tokens or of another format, or the RVQ-VAE beside it is another one.
-    """
-    if (form := library_format(folder, read_manifest(folder))) is not None:
-        spec.check_format(form, folder)
-    database = RAGDatabase.load(folder)
-    source, own = database.facts.get("dataset"), {one.name for one in spec.sets}
-    if (made_by := database.facts.get("tokenizer")) is None:
-        raise UserError(
-            f"{folder} holds no base tokens, which its motions are decoded from: {BUILD_AGAIN} --vq_name NAME"
-        )
-    vq = load_run(Run(folder.parent / made_by["name"]).of_stage("vq"), device=device)
-    check_library_tokens(folder, database.facts, weights_hash(vq.state_dict()))
-    entries, codes = [], []
-    for number, entry in enumerate(database.entries):
-        names = [each if "/" in each else f"{source}/{each}" for each in (entry.id, entry.take)]
-        if names[0].partition("/")[0] not in own:
-            entries.append(replace(entry, id=names[0], take=names[1]))
-            steps = int(database.embedded.steps[number])
-            codes.append(database.embedded.tokens[number, :steps].long().reshape(steps, vq.n_parts, -1))
-    return entries, detokenise(vq, codes)
-
-
 def entry_of(clip: Clip) -> Entry:
     """What the library says of a clip."""
     return Entry(clip.id, clip.take, tuple(caption.text for caption in clip.captions), clip.frames)
@@ -268,3 +235,36 @@ def library_motion(
     steps = database.embedded.steps[number : number + 1].long()
     tokens = database.embedded.tokens[number : number + 1, :, :, None].long()
     return decode_motions(vq, tokens.to(vq.normalizer.mean.device), steps)[0]
+
+
+def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -> tuple[list[Entry], list[np.ndarray]]:
+    """The motions of another library, decoded from its base tokens, and what it says of them.
+
+    Their names begin with that of their dataset, as where several are trained together. Those of a dataset that `spec`
+    has itself are left out.
+
+    Args:
+        folder: of the library; the run of its RVQ-VAE lies beside it.
+        spec: the dataset whose library they join.
+
+    Raises:
+        UserError: no library, one without tokens or of another format, or the RVQ-VAE beside it is another one.
+    """
+    if (form := library_format(folder, read_manifest(folder))) is not None:
+        spec.check_format(form, folder)
+    database = RAGDatabase.load(folder)
+    source, own = database.facts.get("dataset"), {one.name for one in spec.sets}
+    if (made_by := database.facts.get("tokenizer")) is None:
+        raise UserError(
+            f"{folder} holds no base tokens, which its motions are decoded from: {BUILD_AGAIN} --vq_name NAME"
+        )
+    vq = load_run(Run(folder.parent / made_by["name"]).of_stage("vq"), device=device)
+    check_library_tokens(folder, database.facts, weights_hash(vq.state_dict()))
+    entries, codes = [], []
+    for number, entry in enumerate(database.entries):
+        names = [each if "/" in each else f"{source}/{each}" for each in (entry.id, entry.take)]
+        if names[0].partition("/")[0] not in own:
+            entries.append(replace(entry, id=names[0], take=names[1]))
+            steps = int(database.embedded.steps[number])
+            codes.append(database.embedded.tokens[number, :steps].long().reshape(steps, vq.n_parts, -1))
+    return entries, detokenise(vq, codes)

@@ -16,7 +16,7 @@ from data.specs import DatasetSpec
 from data.tokens import TokenDataset, collate_tokens
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
-from engine.initialise import kept_tokens
+from engine.initialise import kept_codes
 from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
 from engine.processes import agree, decided_by_first
@@ -245,7 +245,8 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     model.start_from([level.codes.cpu() for level in vq.quantizer.levels])
     judge = find_judge(spec, options.run.checkpoints_dir, device, val)
     task = task_kind(model, conditions, partial(decode_motions, vq), judge)
-    facts = token_config(dims, tokens, database) | kept_tokens(runs.open(options.inputs.vq_name))
+    facts = token_config(dims, tokens, database)
+    facts |= kept_codes(runs.open(options.inputs.vq_name))
     return training.harness(task, train_tokens, val_tokens, collate_tokens, **facts)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.initialise import TOKENS_FROM, initialise, kept_tokens, start_record
+from engine.initialise import TOKENS_FROM, initialise, kept_codes, start_record
 from engine.run_state import prepare_run
 from engine.settings import TrainSettings
 from pipeline.loader import load_run
@@ -150,10 +150,10 @@ def test_tokens_of_a_tokeniser_that_kept_its_codes_are_those_of_its_source(tmp_p
     start = start_record(vq.config | {"train": train_settings})
     for changes, kept in (({}, True), ({"codebook": {"keep_codes": False}}, False)):
         write_json(tmp_path / "config.json", vq.config | {"codebook": {"keep_codes": True}} | start | changes)
-        assert kept_tokens(Run(tmp_path)) == ({TOKENS_FROM: vq.hash} if kept else {})
+        assert kept_codes(Run(tmp_path)) == ({TOKENS_FROM: vq.hash} if kept else {})
     start["initialised_from"]["partial"] = True
     write_json(tmp_path / "config.json", vq.config | {"codebook": {"keep_codes": True}} | start)
-    assert not kept_tokens(Run(tmp_path)) and not kept_tokens(vq)
+    assert not kept_codes(Run(tmp_path)) and not kept_codes(vq)
     new = shipped | {"tokens": shipped["tokens"] | {"vq_hash": "new"}}
     new["train"] = train_settings | {"init_from": str(PRETRAINED / "mtrans")}
     assert start_record(new | {TOKENS_FROM: vq.hash})["initialised_from"]["partial"] is False
