@@ -17,6 +17,7 @@ from storage.checkpoint import read_model
 from storage.files import read_json, write_json
 from tests.data.prepare.bodies import walking_body, write_bvh
 from tests.test_own_skeleton import refused, run
+from utils.fingerprint import UNHASHED
 from utils.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -77,12 +78,12 @@ def test_every_stage_starts_from_its_source(folder: Path, calls: list[list[str]]
         assert new.value("initialised_from", "init_from") == str(folder / "source" / stage)
         assert new.config["model"] == old.config["model"] and new.value("train", "lr") < old.value("train", "lr")
         weights, former = (dict(read_model(each.checkpoint())) for each in (new, old))
-        assert weights.keys() == former.keys()
+        assert {name for name in weights if not name.endswith(UNHASHED)} == former.keys()
         statistics = [name for name in weights if "normalizer" in name]
         assert all(torch.equal(weights[name], former[name].to(weights[name].dtype)) for name in statistics)
         assert bool(statistics) == (stage in ("vq", "tmr", "evaluator"))
-        far = max(float((weights[name].float() - former[name].float()).abs().max()) for name in weights)
-        assert far < 1.0, "an untrained model would be further away"
+        names = [name for name in former if former[name].is_floating_point() and former[name].ndim > 1]
+        assert all(float((weights[name] - former[name]).abs().mean()) < 0.05 for name in names), "a step away"
     assert list((folder / "outputs").rglob("motion.mp4"))
 
 
@@ -108,7 +109,7 @@ def test_known_motions_join_the_library(folder: Path, calls: list[list[str]]) ->
 
 
 def test_the_same_command_goes_on(folder: Path, calls: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    for stage in ("vq", "mtrans"):
+    for stage in ("mtrans", "length"):
         words = next(words for words in calls if words[words.index("--name") + 1] == stage and "--preset" in words)
         capsys.readouterr()
         assert run(*words, "--max_steps", "2") == 0
