@@ -231,10 +231,10 @@ def test_a_fine_tuning_has_the_sizes_of_its_source_and_a_schedule_of_its_own(sta
     given = ["--preset", "finetune", "--init_from", str(source), "--max_steps", "7"]
     options = to_dict(parse(schema, given, PRESETS[stage], underlying=partial(stages.as_in_source, schema)))
     model = {name: value for name, value in told["model"].items() if name != "layout"}
-    assert options["model"] == model and options["train"]["max_steps"] == 7
+    assert model.items() <= options["model"].items() and options["train"]["max_steps"] == 7
     assert options["train"]["lr"] < told["train"]["lr"] and options["run"]["checkpoints_dir"] == "logs"
     if stage == "vq":
-        assert options["loss"] == told["loss"] and options["codebook"] == {"keep_codes": True}
+        assert told["loss"].items() <= options["loss"].items() and options["codebook"] == {"keep_codes": True}
     if stage == "tmr":
         assert options["rates"] == told["rates"] | {"motion_lr_factor": 1.0}, "formerly no option"
 
