@@ -82,13 +82,15 @@ def main() -> None:
     print("| stage | validated | source as it is | from the source | from nothing | share | steps | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for stage, (script, schema, metric) in SCRIPTS.items():
+        measured = stage in given.stages
+        if not measured and (stage == "length" or not {"mtrans", "rtrans"} & set(given.stages)):
+            continue  # nothing that is measured needs it
         if stage == "mtrans":
             call("build_rag_database.py", *places, "--vq_name", "vq", "--output", library)
         source, reads = given.source / stage, ["--database", library] if stage in ("mtrans", "rtrans") else []
         steps = {"max_steps": given.steps} if given.steps else {}
         adapted = ["--preset", FINETUNE, "--init_from", source]
         still = STILL | ({"mu": 1.0} if stage == "vq" else {})
-        measured = stage in given.stages
         trainings = {stage: [*adapted, *flags(steps if measured else still), *given.flags.split()]}
         if measured:
             kept = ("max_epoch", "max_steps", "eval_every_e", "warm_up_iter", "window_size", "window_stride")
