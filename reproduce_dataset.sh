@@ -3,15 +3,26 @@
 # evaluator (it picks checkpoints) -> retriever -> RVQ-VAE -> database -> masked -> residual -> length -> demo.
 #   bash reproduce_dataset.sh NAME [PRESET]     NAME: dataset/NAME, the path of a dataset folder, or mini, humanml3d, kit; several with commas,
 #                                               as they are or with shares: mini:1,mine:3; PRESET: small (default), mini, base, tuned, paper
+#   bash reproduce_dataset.sh NAME --init_from pretrained/mini      every stage starts from the run of its name in that folder (preset finetune)
 # Variables: LOGS (logs), DATABASE (database), OUTPUTS (outputs), GPU (auto), LIMIT (steps a stage, to try the path), BATCH (batch size),
 # PROMPT (of the first motion; default: the first caption of the test split).
 # A run that was interrupted goes on where it stopped when the command is given again.
 set -euo pipefail
-if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-    echo "error: usage: bash reproduce_dataset.sh NAME [PRESET]" >&2
+words=() from="" wrong=""
+while [ $# -gt 0 ]; do
+    case $1 in
+        --init_from) if [ -n "${2:-}" ]; then from=$2 && shift; else wrong=$1; fi ;;
+        -*) wrong=$1 ;;
+        *) words+=("$1") ;;
+    esac
+    shift
+done
+if [ ${#words[@]} -lt 1 ] || [ ${#words[@]} -gt 2 ] || [ -n "$wrong" ]; then
+    echo "error: usage: bash reproduce_dataset.sh NAME [PRESET] [--init_from FOLDER]" >&2
     exit 2
 fi
-preset=${2:-small}
+name=${words[0]} preset=${words[1]:-${from:+finetune}}
+preset=${preset:-small}
 here=$PWD
 cd "$(dirname "$0")"
 # What --dataset_name takes, and the folder. A path is meant from where the command was given, a name from dataset/.
@@ -34,8 +45,8 @@ find_one() {
             ;;
     esac
 }
-parts=("$1")
-find_one "$1" || IFS=, read -r -a parts <<<"$1"
+parts=("$name")
+find_one "$name" || IFS=, read -r -a parts <<<"$name"
 all="" first="" ext=""
 for part in "${parts[@]}"; do
     share=""
@@ -48,28 +59,42 @@ for part in "${parts[@]}"; do
     fi
     all=${all:+$all,}$data$share first=${first:-$folder} ext=${ext:+$ext-}$(basename "$data")
 done
+if [ -n "$from" ] && [ "$here" != "$PWD" ] && [ -d "$here/$from" ]; then
+    from=$(cd "$here/$from" && pwd)
+fi
 source setup_env.sh requirements.txt
+[ -z "$from" ] || python -m pipeline.start "$from" --dataset_name "$all"
 
 logs=${LOGS:-logs} database=${DATABASE:-database}
 limit=(${LIMIT:+--max_steps "$LIMIT"} ${BATCH:+--batch_size "$BATCH"})
 runs=(--dataset_name "$all" --checkpoints_dir "$logs" --gpu_id "${GPU:-auto}")
-training=(--preset "$preset" "${runs[@]}" ${limit[@]+"${limit[@]}"})
 stage() { echo "== $1"; }
+train() { # STAGE COMMAND...: trains it, from the run of its name if there is one to start from
+    local kind=$1 start=() chosen=$preset
+    shift
+    if [ -n "$from" ]; then
+        if [ -f "$from/$kind/config.json" ]; then start=(--init_from "$from/$kind"); else chosen=small; fi
+    fi
+    python "$@" --name "$kind" --preset "$chosen" ${start[@]+"${start[@]}"} "${runs[@]}" ${limit[@]+"${limit[@]}"}
+}
 
 stage "evaluator"
-python train_evaluator.py --name evaluator "${training[@]}"
+train evaluator train_evaluator.py
 stage "retriever"
-python -m Part_TMR.scripts.train --name tmr "${training[@]}"
+train tmr -m Part_TMR.scripts.train
 stage "RVQ-VAE"
-python train_vq.py --name vq "${training[@]}"
+train vq train_vq.py
 stage "database"
-python build_rag_database.py --name tmr --vq_name vq --output "$database" "${runs[@]}"
+known=()
+if [ -n "$from" ] && [ -f "$from/database/manifest.json" ]; then known=(--join "$from/database"); fi
+python build_rag_database.py --name tmr --vq_name vq --output "$database" ${known[@]+"${known[@]}"} "${runs[@]}"
 stage "masked transformer"
-python train_mask_transformer.py --name mtrans --vq_name vq --database "$database" "${training[@]}"
+train mtrans train_mask_transformer.py --vq_name vq --database "$database"
 stage "residual transformer"
-python train_res_transformer.py --name rtrans --vq_name vq --database "$database" "${training[@]}"
+train rtrans train_res_transformer.py --vq_name vq --database "$database"
 stage "length estimator"
-python train_length_estimator.py --name length "${training[@]}"
+train length train_length_estimator.py
 stage "first motion"
-prompt=${PROMPT:-$(head -n 1 "$first/texts/$(head -n 1 "$first/test.txt").txt" | cut -d '#' -f 1)}
+first_clip=$(awk 'NF {print; exit}' "$first/test.txt" "$first/val.txt" "$first/train.txt") # of few clips test has none
+prompt=${PROMPT:-$(head -n 1 "$first/texts/$first_clip.txt" | cut -d '#' -f 1)}
 python demo.py --text_prompt "$prompt" "${runs[@]}" --ext "$ext" --output_dir "${OUTPUTS:-outputs}"

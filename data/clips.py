@@ -145,8 +145,12 @@ def load_split(
     if filtered.ids:
         LOGGER.info("%s/%s: left out %s", spec.name, split, filtered)
     if not clips:
-        reasons = "; ".join(str(counts) for counts in (skipped, filtered) if counts.ids) or "the file is empty"
-        raise UserError(f"{split_path}: no usable clip: {reasons}")
+        reasons = [str(counts) for counts in (skipped, filtered) if counts.ids] or ["the file is empty"]
+        if not ids:
+            reasons.append("prepare_dataset.py --split gives it a share of the clips, such as 0.7,0.3,0")
+        if any(reason.startswith("over") for reason in filtered.ids):
+            reasons.append("prepare_dataset.py --windows cuts long ones")
+        raise UserError(f"{split_path}: no usable clip: {'; '.join(reasons)}")
     return clips
 
 

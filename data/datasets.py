@@ -100,7 +100,9 @@ class WindowDataset(EpochDataset):
             raise ValueError(f"window and stride must be positive, not {window} and {stride}")
         long_enough = [clip for clip in clips if len(clip.features) >= window]
         if not long_enough:
-            raise UserError(f"none of the {len(clips)} clips has the {window} frames of a window: use shorter windows")
+            raise UserError(
+                f"none of the {len(clips)} clips has the {window} frames of a window: use a smaller --window_size"
+            )
         ranges = [-(-(len(clip.features) - window + 1) // stride) for clip in long_enough]
         super().__init__(long_enough, ranges, seed, shares)
         self.window, self.stride, self._ends = window, stride, np.cumsum(ranges)

@@ -17,9 +17,11 @@ from storage.checkpoint import fitting, load_state, read_model
 from storage.checkpoint_names import resolve_checkpoint
 from storage.files import file_hash
 from utils.errors import UserError, listed
+from utils.fingerprint import weights_hash
 from utils.run import Run
 
 RECORD = "initialised_from"  # in the config
+TOKENS_FROM = "tokens_from"  # there too: the RVQ-VAE that the tokeniser started from, whose codes it kept
 ARCHITECTURE = ("stage", "model", "dims", "tokens", "text_dim")
 # What only training and sampling read: it may differ from the run that the weights come from.
 TRAINING_KEYS = {
@@ -73,12 +75,24 @@ def start_record(config: Mapping[str, Any]) -> dict[str, Any]:
     if other.stage != config["stage"]:
         raise UserError(f"--init_from {weights} is of stage {other.stage!r}, not of {config['stage']!r}")
     old, new = ({key: each.get(key, MISSING) for key in ARCHITECTURE} for each in (other.config, config))
+    if isinstance(known := old["tokens"], Mapping) and isinstance(new["tokens"], Mapping):
+        if TOKENS_FROM in config and known.get("vq_hash") == config[TOKENS_FROM]:  # its codes mean what they meant
+            new["tokens"] = {**new["tokens"], "vq_hash": known["vq_hash"]}
+        if not known.get("code_dim"):  # former runs do not tell, and read no codes that would have one
+            old["tokens"], new["tokens"] = ({**each, "code_dim": 0} for each in (known, new["tokens"]))
     found = [*format_difference(other, config), *differences(old, new, TRAINING_KEYS)]
     if found and not settings["init_partial"]:
         raise UserError(f"--init_from {weights} is of another model: {listed(found)}; --init_partial takes what fits")
-    read_model(weights)
-    facts = {"init_from": source, "partial": settings["init_partial"]}
-    return {RECORD: facts | {"weights": str(weights), "hash": file_hash(weights)}}
+    state = read_model(weights)
+    facts = {"init_from": source, "partial": settings["init_partial"], "weights": str(weights)}
+    return {RECORD: facts | {"hash": file_hash(weights), "weights_hash": weights_hash(state)}}
+
+
+def kept_codes(vq: Run) -> dict[str, Any]:
+    """What the config of a transformer tells of the RVQ-VAE that its own one started from, under `TOKENS_FROM`; nothing
+    where the codes do not mean the same any more."""
+    kept = vq.value("codebook", "keep_codes") and vq.value(RECORD, "partial") is False
+    return {TOKENS_FROM: vq.value(RECORD, "weights_hash")} if kept else {}
 
 
 def initialise(model: nn.Module, source: Path | str, partial: bool) -> str:

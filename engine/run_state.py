@@ -18,7 +18,7 @@ from storage.checkpoint import model_of, read_checkpoint
 from storage.checkpoint_names import LATEST, PREVIOUS
 from storage.files import write_json
 from utils.errors import UserError, listed
-from utils.run import Run
+from utils.run import FORMER, Run
 from utils.shares import is_first_process
 
 # A run may go on with other values of these: they do not change what a step computes but for rounding and the draws of
@@ -38,13 +38,6 @@ FREE_KEYS = {
     "database",  # the path: what lies there is told under "library"
     "num_workers",
     "checkpoints_dir",
-}
-# What configs from before these options stand for.
-FORMER = {
-    "training_retrieval": {"retrieval_pool": 3, "own_retrieval_prob": 0.0, "random_retrieval_prob": 0.0},
-    "rates": {"motion_lr_factor": 1.0},
-    "data": {"tempo": 0.0},
-    "loss": {"stance_weight": 0.0},
 }
 START_KEYS = {RECORD, "init_from", "init_partial"}  # what only a new run reads
 STATE = {

@@ -11,7 +11,7 @@ import dataclasses
 import shlex
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 from utils.errors import UserError, readable
@@ -123,14 +123,16 @@ def parse(
     argv: Sequence[str] | None = None,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     description: str | None = None,
+    underlying: Callable[[str | None, Mapping[str, Any]], Mapping[str, Any]] = lambda preset, given: {},
 ) -> Schema:
-    """Reads the command line into `schema`. Later wins: field defaults, `--preset`, explicit flags.
+    """Reads the command line into `schema`. Later wins: field defaults, `underlying`, `--preset`, explicit flags.
 
     Args:
         schema: the dataclass of the script's options.
         argv: the arguments without the program's name; default `sys.argv[1:]`.
         presets: name -> {flag name: value}; adds `--preset`.
         description: what the script does, for --help.
+        underlying: preset and explicit flags -> {flag name: value}; may raise `UserError`.
 
     Exits:
         with code 2 and one line on stderr for unknown flags, bad values and values outside their limits.
@@ -156,7 +158,6 @@ def parse(
         _add_argument(groups[owner], flag)
     given = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
     preset = given.pop("preset", None) if presets else None  # without presets it is a flag like others
-    chosen = {**(presets[preset] if preset else {}), **given}
 
     def group(kind: type, path: tuple[str, ...]) -> Any:
         values = {}
@@ -174,6 +175,7 @@ def parse(
         return build(kind, values, "")
 
     try:
+        chosen = {**underlying(preset, given), **(presets[preset] if preset else {}), **given}
         options = group(schema, ())
         return options.resolve() if hasattr(options, "resolve") else options
     except UserError as error:

@@ -1,10 +1,10 @@
-"""The options of the scripts that look at one run: export_run.py and pipeline/inspect.py."""
+"""The options of the scripts that look at runs: export_run.py, pipeline/inspect.py and pipeline/start.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.groups import checkpoint_option
+from options.groups import checkpoint_option, dataset_option
 from utils.schema import option
 
 
@@ -23,3 +23,11 @@ class InspectOptions:
 
     folder: str = option(help="folder of a run or of a database, e.g. pretrained/mini/mtrans", positional=True)
     json: bool = option(False, "print everything as JSON")
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """pipeline/start.py"""
+
+    folder: str = option(help="folder of the runs to start from, e.g. pretrained/mini", positional=True)
+    dataset_name: str = dataset_option()

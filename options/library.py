@@ -49,6 +49,10 @@ class BuildOptions:
         "a motion file (.bvh, .amc, joints or features as .npy, joints or SMPL/AMASS as .npz), or a folder of them, to"
         " add to the database in output, or to a copy of the one beside the runs",
     )
+    join: str | None = option(
+        None,
+        "a library beside its RVQ-VAE, such as pretrained/mini/database, whose motions join: decoded from their tokens",
+    )
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)
     caption: tuple[str, ...] = option((), "captions of the file that --add names; else from the .txt file beside it")
@@ -58,6 +62,10 @@ class BuildOptions:
             raise UserError("--caption describes the clip of --add, which is not given")
         if sum(each is not None and each is not False for each in (self.add, self.shard, self.merge)) > 1:
             raise UserError("--add, --shard and --merge are three different jobs: give one of them")
+        if self.join is not None and (self.add is not None or self.shard is not None or self.merge):
+            raise UserError(
+                "--join is for a library that is built whole: give none of --add, --shard and --merge with it"
+            )
         if self.shard is not None:
             own_share(self.shard)
 

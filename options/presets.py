@@ -283,3 +283,23 @@ PRESETS: dict[str, dict[str, Preset]] = {
         "open": {**_OPEN_RUN, **_SMALL_EVALUATOR, "latent_dim": 128, "motion_layers": 2},
     },
 }
+
+# For runs that start from another's weights (--init_from), which gives them sizes and losses too, see
+# `options.stages.as_in_source`. Steps, not epochs: of a handful of clips an epoch is a single step.
+FINETUNE = "finetune"
+_FINETUNE: Preset = {
+    **_SMALL_RUN,
+    "batch_size": 32,
+    "max_epoch": 10_000,
+    "max_steps": 300,
+    "warm_up_iter": 20,
+    "schedule": "cosine",
+    "gamma": 0.02,
+    "eval_every_e": 10,
+    "save_every": 100,
+}
+_FINETUNE_TRANSFORMER: Preset = {**_FINETUNE, "lr": 3e-4, "weight_decay": 0.01}
+_FINETUNE_EMBEDDING: Preset = {**_FINETUNE, "max_steps": 100, "lr": 1e-4, "weight_decay": 1e-2}  # soon by heart
+PRESETS["vq"][FINETUNE] = {**_FINETUNE, "lr": 2e-4, "window_size": 32, "window_stride": 8, "keep_codes": True}
+PRESETS["mtrans"][FINETUNE] = PRESETS["rtrans"][FINETUNE] = _FINETUNE_TRANSFORMER
+PRESETS["tmr"][FINETUNE] = PRESETS["evaluator"][FINETUNE] = PRESETS["length"][FINETUNE] = _FINETUNE_EMBEDDING

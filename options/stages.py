@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from data.specs import LONGEST_CLIP, get_spec
@@ -15,9 +18,11 @@ from models.configs import (
     ResidualTransformerConfig,
     RVQConfig,
 )
-from options.command_line import own_command
+from options.command_line import flags_of, own_command
 from options.groups import RUN_NAME, VQ_NAME_HELP, RetrievalOptions, RunOptions, checkpoint_option
+from options.presets import FINETUNE
 from utils.errors import UserError
+from utils.run import FORMER, Run
 from utils.schema import option, to_dict
 
 
@@ -25,6 +30,32 @@ def run_config(options: Any) -> dict[str, Any]:
     """What a training run writes to its config.json: stage, command line, all options, nested, and the format."""
     form = get_spec(options.run.dataset_name).format.to_json()
     return {"stage": options.stage, "command": own_command(), **to_dict(options), "format": form}
+
+
+# Groups of options that say where and for how long, not what is trained.
+OWN_GROUPS = ("run", "inputs", "retrieval", "train")
+
+
+def as_in_source(schema: Any, preset: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What preset `finetune` takes from the run of `--init_from`, flag name -> value: the model and how it learns.
+
+    Raises:
+        UserError: there is no such run, or it is of another stage.
+    """
+    if preset != FINETUNE:
+        return {}
+    if (source := given.get("init_from")) is None:
+        raise UserError(f"--preset {FINETUNE} needs --init_from: sizes and losses are those of the run that it names")
+    folder = Path(source).parent.parent if os.path.isfile(source) else Path(source)
+    if not os.path.isfile(folder / "config.json"):
+        raise UserError(f"--init_from {source} is neither the folder of a run nor a checkpoint in one")
+    run = Run(folder).of_stage(schema.stage)
+    taken = {name: flag.path for name, flag in flags_of(schema).items() if flag.path[0] not in OWN_GROUPS}
+    told = {
+        name: FORMER.get(path[0], {}).get(name) if run.value(*path) is None else run.value(*path)
+        for name, path in taken.items()
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -43,6 +74,16 @@ class VQData:
 
 
 @dataclass(frozen=True)
+class CodebookSettings:
+    """How the codes of a 2D RVQ-VAE that starts from another's go on."""
+
+    keep_codes: bool = option(
+        False,
+        "codes follow their motions, but none is put elsewhere: what others have learned of them stays true",
+    )
+
+
+@dataclass(frozen=True)
 class VQOptions:
     """train_vq.py"""
 
@@ -50,6 +91,7 @@ class VQOptions:
     run: RunOptions = RunOptions(name="vq")
     model: RVQConfig = RVQConfig()
     data: VQData = VQData()
+    codebook: CodebookSettings = CodebookSettings()
     loss: VQLossWeights = VQLossWeights()
     train: TrainSettings = TrainSettings(grad_clip=0.0, num_workers=4)
 

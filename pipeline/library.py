@@ -15,11 +15,11 @@ from data.specs import DatasetSpec
 from models.rag.captions import SENTENCE_SPACE
 from models.rag.database import RAGDatabase
 from models.rag.entries import Entries, Entry
-from models.rag.manifest import MANIFEST
+from models.rag.manifest import MANIFEST, library_format, read_manifest
 from models.rag.scoring import DEFAULT, Weighed, weigh
 from models.rag.writing import write
 from models.vq.rvq import RVQVAE
-from models.vq.tokenise import decode_motions, kept_tokens, tokenise
+from models.vq.tokenise import decode_motions, detokenise, kept_tokens, tokenise
 from options.command_line import own_command
 from options.library import BuildOptions
 from Part_TMR.building import merge_shards, shard_folder
@@ -41,6 +41,8 @@ from storage.row_store import digest
 from utils.device import choose_device
 from utils.errors import UserError
 from utils.fingerprint import weights_hash
+from utils.fits import BUILD_AGAIN, check_library_tokens
+from utils.run import Run
 
 RECALL_QUERIES, RECALL_AT = 1000, 10
 
@@ -84,6 +86,8 @@ def build_library(options: BuildOptions) -> Built:
         "command": own_command(),
     } | ({"sentences": SENTENCE_SPACE} if options.with_sentences else {})
     if not share.whole:
+        if options.join is not None:
+            raise UserError(f"--join: a share of a library joins no other, and this is {share} ({share.source})")
         own = share.of(len(clips))
         if not own:
             raise UserError(f"shard {share} ({share.source}) is empty: there are only {len(clips)} motions")
@@ -93,6 +97,10 @@ def build_library(options: BuildOptions) -> Built:
         print(f"shard {share} ({share.source}): motions {own.start + 1:,} to {own.stop:,}")
     entries = [entry_of(clip) for clip in clips]
     motions = [clip.features for clip in clips]
+    if options.join is not None:
+        known, decoded = known_motions(Path(options.join), spec, choose_device(options.run.gpu_id))
+        print(f"{options.join}: {len(known):,} motions join")
+        entries, motions = entries + known, motions + decoded
     tokenizer, vq = _tokenizer(options, runs, options.vq_name)
     tokens = None if vq is None else kept_tokens(vq, motions, spec.cache_dir)
     longest = None if tokens is None else max(map(len, tokens))
@@ -243,3 +251,36 @@ def library_motion(
     steps = database.embedded.steps[number : number + 1].long()
     tokens = database.embedded.tokens[number : number + 1].long()
     return decode_motions(vq, tokens.to(vq.normalizer.mean.device), steps)[0]
+
+
+def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -> tuple[list[Entry], list[np.ndarray]]:
+    """The motions of another library, decoded from its base tokens, and what it says of them.
+
+    Their names begin with that of their dataset, as where several are trained together. Those of a dataset that `spec`
+    has itself are left out.
+
+    Args:
+        folder: of the library; the run of its RVQ-VAE lies beside it.
+        spec: the dataset whose library they join.
+
+    Raises:
+        UserError: no library, one without tokens or of another format, or the RVQ-VAE beside it is another one.
+    """
+    if (form := library_format(folder, read_manifest(folder))) is not None:
+        spec.check_format(form, folder)
+    database = RAGDatabase.load(folder)
+    source, own = database.facts.get("dataset"), {one.name for one in spec.sets}
+    if (made_by := database.facts.get("tokenizer")) is None:
+        raise UserError(
+            f"{folder} holds no base tokens, which its motions are decoded from: {BUILD_AGAIN} --vq_name NAME"
+        )
+    vq = load_run(Run(folder.parent / made_by["name"]).of_stage("vq"), device=device)
+    check_library_tokens(folder, database.facts, weights_hash(vq.state_dict()))
+    entries, codes = [], []
+    for number, entry in enumerate(database.entries):
+        names = [each if "/" in each else f"{source}/{each}" for each in (entry.id, entry.take)]
+        if names[0].partition("/")[0] not in own:
+            entries.append(replace(entry, id=names[0], take=names[1]))
+            steps = int(database.embedded.steps[number])
+            codes.append(database.embedded.tokens[number, :steps].long().reshape(steps, vq.n_parts, -1))
+    return entries, detokenise(vq, codes)

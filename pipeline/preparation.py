@@ -25,6 +25,7 @@ from visualization.sequence import render_sequence
 TILE = (480, 300)  # pixels of a clip on the contact sheet
 POSES = 5
 COLUMNS = 4
+FEW = 3  # clips that say little of a training
 
 
 def prepare_dataset(options: PrepareOptions) -> int:
@@ -131,6 +132,8 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     found += [f"up {', '.join(sorted(set(dict(outcome.settings.up).values())) or ['y'])}"]
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
+    if (few := len(outcome.splits["val"])) < FEW:
+        print(f"note: val has {few or 'no'} clip{'s' * (few != 1)}, which trainings choose checkpoints by: see --split")
     if report["longer_than_max_frames"]:
         print(f"note: {long_clips(report)}")
     if outcome.refused:

@@ -16,6 +16,7 @@ from data.specs import DatasetSpec
 from data.tokens import TokenDataset, collate_tokens
 from engine.evaluator_task import EvaluatorTask, with_mirrored
 from engine.harness import Harness
+from engine.initialise import kept_codes
 from engine.judge import FrechetJudge
 from engine.length_task import LengthTask
 from engine.processes import agree, decided_by_first
@@ -166,6 +167,8 @@ def _vq(options: VQOptions) -> Harness:
     seed_everything(options.train.seed)
     model = RVQVAE(options.model, spec.format)
     model.normalizer = training.normalizer(train, options.model.feat_bias)
+    for level in model.quantizer.levels:
+        level.kept = options.codebook.keep_codes
     task = VQTask(model, options.loss, find_judge(spec, options.run.checkpoints_dir, training.device, val))
     data, seed = options.data, options.train.seed
     play = partial(at_tempo, form=spec.format) if data.tempo else None
@@ -228,6 +231,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     judge = find_judge(spec, options.run.checkpoints_dir, device, val)
     task = task_kind(model, source, partial(decode_motions, vq), judge)
     facts = token_config(dims, tokens, database)
+    facts |= kept_codes(runs.open(options.inputs.vq_name))
     return training.harness(task, train_tokens, val_tokens, collate_tokens, **facts)
 
 

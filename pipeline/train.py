@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from options.command_line import parse
 from options.presets import PRESETS
+from options.stages import as_in_source
 from pipeline.runs import runs_of
 from storage.files import remove_abandoned, result_folder
 from storage.lock import FolderLock
@@ -23,7 +25,8 @@ def train(schema: type, description: str | None) -> None:
         description: what the script does, for --help.
     """
     adopt_slurm()
-    options = parse(schema, presets=PRESETS[schema.stage], description=description)
+    underlying = partial(as_in_source, schema)
+    options = parse(schema, presets=PRESETS[schema.stage], description=description, underlying=underlying)
     with alone(runs_of(options.run).path(options.run.name)) as guard:
         from pipeline.stages import harness
 

@@ -159,6 +159,14 @@ class Run:
         return model.to(device).eval().requires_grad_(False)
 
 
+# What configs from before these options stand for.
+FORMER: dict[str, dict[str, Any]] = {
+    "training_retrieval": {"retrieval_pool": 3, "own_retrieval_prob": 0.0, "random_retrieval_prob": 0.0},
+    "rates": {"motion_lr_factor": 1.0},
+    "data": {"tempo": 0.0},
+    "loss": {"stance_weight": 0.0},
+    "codebook": {"keep_codes": False},
+}
 # What transformers are that were made before these could be told.
 SINCE = {"model": {"retrieved_levels": 0, "trust": False}, "tokens": {"code_dim": 0}}
 

@@ -56,7 +56,12 @@ class Codebook(nn.Module):
     those that would be missed less than they help elsewhere (the utility of ELBG, Patane and Russo, 2001), start anew
     at vectors drawn by their squared distance from the nearest code. Tensors decide, not Python: no step waits for
     the device.
+
+    Attributes:
+        kept: codes mean something to others: those that are in use follow their vectors, none is put elsewhere.
     """
+
+    kept = False
 
     codes: Tensor
     code_sum: Tensor
@@ -129,6 +134,8 @@ class Codebook(nn.Module):
             distance = (vectors - F.embedding(indices, self.codes)).square().sum(dim=1)
         one_hot = F.one_hot(indices, len(self.codes)).to(vectors.dtype) * weight[:, None]
         count, total = summed(one_hot.sum(dim=0)), summed(one_hot.T @ vectors)
+        if self.kept:
+            return self._follow(count, total)
         average = count.sum() / len(self.codes)
         recent = (average / USES_SEEN).clamp(1 / USES_SEEN, 1 / STEPS_SEEN).clamp(min=1 - self.mu)
         self.code_count.lerp_(count, 1 - self.mu)
@@ -142,6 +149,15 @@ class Codebook(nn.Module):
         restarted = dead | moved
         self._restart(restarted, places, average)
         return restarted.sum()
+
+    def _follow(self, count: Tensor, total: Tensor) -> Tensor:
+        """Moves the codes that were chosen; the others keep their weight, so that they do not jump once they are."""
+        chosen = count > 0
+        self.code_count.lerp_(torch.where(chosen, count, self.code_count), 1 - self.mu)
+        self.code_sum.lerp_(torch.where(chosen[:, None], total, self.code_sum), 1 - self.mu)
+        moved = self.code_sum / self.code_count[:, None].clamp(min=1e-12)
+        self.codes.copy_(torch.where(chosen[:, None], moved, self.codes))
+        return count.new_zeros(())
 
     def _moves(
         self,

@@ -396,3 +396,16 @@ def test_users_folder_is_never_generated_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train.txt"):
         load_split(get_spec(str(folder)), "train")
     assert [path.name for path in folder.iterdir()] == ["dataset.json"]
+
+
+def test_a_split_without_a_clip_says_how_it_gets_one(spec: DatasetSpec) -> None:
+    add(spec, "overhead", features(spec.max_clip_frames + 1))
+    with pytest.raises(UserError, match=r"train.txt: no usable clip: 1 over 199 frames \(overhead\); .*--windows"):
+        load_split(spec, "train")
+    write(spec.split_path("val"), "\n")
+    with pytest.raises(UserError, match=r"val.txt: no usable clip: the file is empty; .*--split .* 0.7,0.3,0$"):
+        load_split(spec, "val")
+    add(spec, "overdone", features(spec.min_frames - 1))
+    write(spec.split_path("val"), "overdone\n")
+    with pytest.raises(UserError, match=r"val.txt: no usable clip: 1 under 40 frames \(overdone\)$"):
+        load_split(spec, "val")

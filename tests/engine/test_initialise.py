@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from engine.initialise import initialise, start_record
+from engine.initialise import TOKENS_FROM, initialise, kept_codes, start_record
 from engine.run_state import prepare_run
 from engine.settings import TrainSettings
 from pipeline.loader import load_run
 from storage.checkpoint import read_model
-from storage.files import file_hash, read_json
+from storage.files import file_hash, read_json, write_json
 from tests.engine.test_harness import SETTINGS, Fit, same_state, train
 from tests.engine.test_retriever_task import make_task
 from utils.errors import UserError
+from utils.fingerprint import weights_hash
 from utils.run import Run
 from utils.schema import to_dict
 
@@ -51,7 +52,8 @@ def test_a_run_starts_from_the_best_weights_and_goes_on_without_them(source: Pat
     former, latest = read_model(best), read_model(run / "model" / "latest.tar")
     assert all(torch.equal(latest[name], former[name]) for name in former if name != "seen")
     assert f"starts from {best}" in (run / "train.log").read_text()
-    facts = {"init_from": str(source), "partial": False, "weights": str(best), "hash": file_hash(best)}
+    facts = {"init_from": str(source), "partial": False, "weights": str(best)}
+    facts |= {"hash": file_hash(best), "weights_hash": weights_hash(former)}
     shutil.rmtree(source)
     for steps, given in ((4, str(source)), (6, None), (8, str(source))):
         assert len(start(run, replace(settings, max_steps=steps, init_from=given)).losses) == 2
@@ -139,3 +141,24 @@ def test_exported_runs_of_every_stage_are_a_start(stage: str) -> None:
     train_settings = {"init_from": str(PRETRAINED / stage), "init_partial": False}
     record = start_record(shipped | {"train": train_settings})["initialised_from"]
     assert record["hash"] == file_hash(record["weights"])
+
+
+def test_tokens_of_a_tokeniser_that_kept_its_codes_are_those_of_its_source(tmp_path: Path) -> None:
+    """A transformer may start where its RVQ-VAE did, if that kept all codes; not from one of any other."""
+    shipped, vq = Run(PRETRAINED / "mtrans").config, Run(PRETRAINED / "vq")
+    train_settings = {"init_from": str(PRETRAINED / "vq"), "init_partial": False}
+    start = start_record(vq.config | {"train": train_settings})
+    for changes, kept in (({}, True), ({"codebook": {"keep_codes": False}}, False)):
+        write_json(tmp_path / "config.json", vq.config | {"codebook": {"keep_codes": True}} | start | changes)
+        assert kept_codes(Run(tmp_path)) == ({TOKENS_FROM: vq.hash} if kept else {})
+    start["initialised_from"]["partial"] = True
+    write_json(tmp_path / "config.json", vq.config | {"codebook": {"keep_codes": True}} | start)
+    assert not kept_codes(Run(tmp_path)) and not kept_codes(vq)
+    new = shipped | {"tokens": shipped["tokens"] | {"vq_hash": "new"}}
+    new["train"] = train_settings | {"init_from": str(PRETRAINED / "mtrans")}
+    assert start_record(new | {TOKENS_FROM: vq.hash})["initialised_from"]["partial"] is False
+    for other in ({}, {TOKENS_FROM: "another"}):
+        with pytest.raises(UserError, match="another model: tokens.vq_hash was .* and is 'new'"):
+            start_record(new | other)
+    with pytest.raises(UserError, match="another model: tokens.nb_code was"):
+        start_record(new | {TOKENS_FROM: vq.hash, "tokens": new["tokens"] | {"nb_code": 7}})

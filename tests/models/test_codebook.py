@@ -176,3 +176,26 @@ def test_two_processes_make_one_codebook_of_what_both_see(tmp_path: Path) -> Non
     error, use = error_and_use(codebook, vectors)
     assert error < 1.1 * k_means_error(vectors)
     assert use > 0.95
+
+
+def test_kept_codes_follow_their_vectors_and_are_put_nowhere_else() -> None:
+    """Few clips use few codes: the others stay to the bit, and do not jump once they are needed again."""
+    draw = mixture(3)
+    codebook = Codebook(CODES, WIDTH, 0.99)
+    train(codebook, draw, 50, 8)
+    before = codebook.codes.clone()
+    codebook.kept = True
+    few = draw(2000)[:12]
+    shift = torch.full((WIDTH,), 0.1)
+    used = torch.zeros(CODES, dtype=torch.bool)
+    for _ in range(3000):  # a moving average of nothing would have vanished by then
+        index = codebook.nearest(few + shift)
+        used[index] = True
+        assert int(codebook.update(few + shift, index)) == 0
+    assert 0 < int(used.sum()) < CODES // 4
+    assert torch.equal(codebook.codes[~used], before[~used]) and not torch.equal(codebook.codes[used], before[used])
+    for code in index.unique():
+        torch.testing.assert_close(codebook.codes[code], (few + shift)[index == code].mean(dim=0), atol=1e-3, rtol=0)
+    number = int((~used).nonzero()[0])
+    codebook.update(before[number : number + 1] + 1, torch.tensor([number]))
+    assert float((codebook.codes[number] - before[number]).norm()) < 0.1

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ SCHEMAS = {
     "demo.py": demo.DemoOptions,
     "export_run.py": inspect.ExportOptions,
     "pipeline.inspect": inspect.InspectOptions,
+    "pipeline.start": inspect.StartOptions,
     "prepare_dataset.py": prepare.PrepareOptions,
     "visualization.export": export.MotionExportOptions,
     "app.py": app.AppOptions,
@@ -220,3 +222,33 @@ def flat(groups: dict) -> dict:
     """Nested options by their flags."""
     parts = [flat(value) if isinstance(value, dict) else {name: value} for name, value in groups.items()]
     return {name: value for part in parts for name, value in part.items()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fine_tuning_has_the_sizes_of_its_source_and_a_schedule_of_its_own(stage: str) -> None:
+    source = ROOT / "pretrained" / "mini" / stage
+    schema, told = STAGES[stage], json.loads((source / "config.json").read_text())
+    given = ["--preset", "finetune", "--init_from", str(source), "--max_steps", "7"]
+    options = to_dict(parse(schema, given, PRESETS[stage], underlying=partial(stages.as_in_source, schema)))
+    model = {name: value for name, value in told["model"].items() if name != "layout"}
+    assert model.items() <= options["model"].items() and options["train"]["max_steps"] == 7
+    assert options["train"]["lr"] < told["train"]["lr"] and options["run"]["checkpoints_dir"] == "logs"
+    if stage == "vq":
+        assert told["loss"].items() <= options["loss"].items() and options["codebook"] == {"keep_codes": True}
+    if stage == "tmr":
+        assert options["rates"] == told["rates"] | {"motion_lr_factor": 1.0}, "formerly no option"
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ([], "--preset finetune needs --init_from"),
+        (["--init_from", "nowhere"], "--init_from nowhere is neither the folder of a run nor a checkpoint"),
+        (["--init_from", str(ROOT / "pretrained/mini/tmr")], "is a run of stage 'tmr', not of 'vq'"),
+    ],
+)
+def test_a_fine_tuning_of_nothing(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        underlying = partial(stages.as_in_source, stages.VQOptions)
+        parse(stages.VQOptions, ["--preset", "finetune", *flags], PRESETS["vq"], underlying=underlying)
+    assert end.value.code == 2 and words in (error := capsys.readouterr().err) and error.count("\n") == 1
