@@ -88,7 +88,7 @@ class ApproximateRows:
                 raise UserError(
                     f"ivfpq learns its codes from at least {256 * 39:,} rows, the database has {count:,}: hnsw"
                 )
-            # np: without the search for codes that can be compared as they are, nine tenths of the time and not used here.
+            # np: without the search for codes that can be compared as they are: nine tenths of the time, and not used.
             layout = f"IVF{lists},PQ{min(width, BYTES_PER_ROW)}np"
             index = faiss.index_factory(_coded_width(width), layout, faiss.METRIC_INNER_PRODUCT)
             index.pq.cp.max_points_per_centroid = PQ_ROWS
