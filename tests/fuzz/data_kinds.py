@@ -200,7 +200,7 @@ def _use_format(path: Path) -> object:
 def _configs(folder: Path) -> list[Path]:
     paths = []
     for stage in STAGES:
-        extra = {"tokens": {"nb_code": 8, "n_parts": 6, "num_quantizers": 2, "vq_hash": "x"}}
+        extra = {"tokens": {"nb_code": 8, "n_parts": 6, "num_quantizers": 2, "vq_hash": "x", "code_dim": 4}}
         extra["library"] = {"retriever_hash": "x", "motions": 2, "captions": 3}
         paths.append(folder / stage.stage / "config.json")
         write_json(paths[-1], run_config(stage()) | extra)
