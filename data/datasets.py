@@ -116,11 +116,12 @@ class WindowDataset(EpochDataset):
         first = (item - (int(self._ends[clip_index - 1]) if clip_index else 0)) * self.stride
         choices = min(self.stride, len(features) - self.window + 1 - first)
         start = first + (int(generator.integers(choices)) if choices > 1 else 0)
-        motion = np.array(features[start : start + self.window])
+        frames = self.window
         if self.play is not None:
             frames = round(self.window * (1 + self.tempo * generator.uniform(-1, 1)))
-            motion = self.play(features[max(0, min(start, len(features) - frames)) :][:frames], self.window)
-        return {"motion": torch.from_numpy(motion)}
+            start = max(0, min(start, len(features) - frames))
+        motion = np.array(features[start : start + frames])
+        return {"motion": torch.from_numpy(motion if self.play is None else self.play(motion, self.window))}
 
 
 class MotionTextDataset(EpochDataset):

@@ -254,7 +254,7 @@ def library_motion(
 
 
 def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -> tuple[list[Entry], list[np.ndarray]]:
-    """The motions of another library, decoded from its base tokens, and what it says of them.
+    """The motions of another library, decoded from its tokens, and what it says of them.
 
     Their names begin with that of their dataset, as where several are trained together. Those of a dataset that `spec`
     has itself are left out.
@@ -282,5 +282,5 @@ def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -
         if names[0].partition("/")[0] not in own:
             entries.append(replace(entry, id=names[0], take=names[1]))
             steps = int(database.embedded.steps[number])
-            codes.append(database.embedded.tokens[number, :steps].long().reshape(steps, vq.n_parts, -1))
+            codes.append(database.embedded.tokens[number, :steps].long())
     return entries, detokenise(vq, codes)
