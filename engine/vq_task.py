@@ -14,7 +14,8 @@ from engine.judge import FrechetJudge
 from engine.settings import VQLossWeights
 from engine.task import Task
 from models.vq.rvq import RVQVAE
-from utils.metrics import CONTACT, joint_error, root_aligned_joint_error
+from utils.metrics import joint_error, root_aligned_joint_error
+from utils.motion_format import CONTACT
 from utils.processes import relative_weight
 from utils.representation import features_to_joints, foot_steps
 

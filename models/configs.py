@@ -58,6 +58,11 @@ class RVQConfig:
     feat_bias: float = option(
         5.0, "divides the std of root columns and contacts, so that the loss listens to them", minimum=0
     )
+    max_foot_slide: float | None = option(
+        None,
+        "metres a second that feet in contact may slide when codes are decoded: the path makes up for more; none: any",
+        minimum=0,
+    )
 
     def __post_init__(self) -> None:
         _check_weights(self.least_weights)
@@ -251,3 +256,9 @@ class SamplingSettings:
         0.6, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0
     )
     topkr: float = option(0.9, "share of the least likely codes that are never drawn", minimum=0, maximum=1)
+    copy_scale: float = option(
+        0.9, "how often codes of a retrieved motion that fits are copied at most; 0: never", minimum=0, maximum=1
+    )
+    copy_from: float = option(
+        0.7, "agreement of prompt and caption from which a retrieved motion is copied at all", minimum=0, maximum=1
+    )

@@ -13,7 +13,6 @@ from scipy.spatial.distance import cdist
 
 from utils.errors import UserError
 
-CONTACT = 0.5  # the contact columns of real features are 0 or 1, those of decoded ones lie between
 SKATE_RATE = 20.0  # foot skate is told for so many frames a second
 
 

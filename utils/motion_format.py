@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EMPTY_SLOT = -1
 CHANNELS_PER_JOINT = 12  # 3 position, 6 rotation, 3 velocity
 ROOT_COLUMNS, CONTACT_COLUMNS = 4, 4
+CONTACT = 0.5  # the contact columns of real features are 0 or 1, those of decoded ones lie between
 
 NUMBERS = ("units_per_metre", "contact_speed", "heading_seconds")
 FACING = ("right_hip", "left_hip", "right_shoulder", "left_shoulder")

@@ -17,7 +17,7 @@ from utils import quaternion
 from utils.errors import UserError
 from utils.facing import UP, heading, yaw_quaternion
 from utils.formats import get_format
-from utils.motion_format import MotionFormat
+from utils.motion_format import CONTACT, MotionFormat
 
 if TYPE_CHECKING:
     import torch
@@ -221,6 +221,29 @@ def foot_steps(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:
     x, z = places[:, :-1].unbind(-1)
     before = torch.stack([x * turn.cos() + z * turn.sin(), z * turn.cos() - x * turn.sin()], dim=-1)
     return (places[:, 1:] + features[:, :-1, None, 1:3] - before) / form.units_per_metre
+
+
+def planted(
+    features: torch.Tensor, form: MotionFormat, max_slide: float, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Features (B, T, D), raw units, whose path follows the feet that their contacts say stand.
+
+    Where these slide together further than `max_slide` metres from a frame to the next, the root's velocity makes up
+    for the whole of it. Less is left: feet in contact roll, and what that adds up to would lead the path astray.
+
+    Args:
+        mask: (B, T) valid frames; the last one leads nowhere and is left alone.
+    """
+    contacts = (features[:, :-1, form.contacts] > CONTACT).float()
+    slide = (foot_steps(features, form) * contacts[..., None]).sum(dim=2)
+    slide = slide / contacts.sum(dim=2).clamp(min=1)[..., None]  # (B, T - 1, 2)
+    slide = slide * (slide.norm(dim=-1, keepdim=True) > max_slide)
+    if mask is not None:
+        slide = slide * mask[:, 1:, None]
+    path = features[:, :-1, 1:3] - slide * form.units_per_metre
+    features = features.clone()
+    features[:, :-1, 1:3] = path
+    return features
 
 
 def features_to_grid(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:

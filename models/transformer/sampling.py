@@ -14,6 +14,7 @@ from torch import Tensor
 from models.configs import SamplingSettings
 from models.transformer.blocks import ProjectedMemory
 from models.transformer.condition import Condition
+from models.transformer.copying import Copying, mixed
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from utils.batches import length_mask
@@ -111,13 +112,23 @@ class Noise:
             noise[row, :steps] = gumbel(torch.rand(steps, *shape[2:], generator=generator))
         return noise.to(device)
 
+    def one_of(self, candidates: Tensor) -> Tensor:
+        """(B,) the number of one of each sample's candidates (B, K), 0 where it has none. Of one nothing is drawn."""
+        rows = zip(self.generators, candidates.cpu(), strict=True)
+        chosen = [
+            each.nonzero()[int(torch.randint(int(each.sum()), (), generator=generator)) if each.sum() > 1 else 0, 0]
+            if each.any()
+            else torch.tensor(0)
+            for generator, each in rows
+        ]
+        return torch.stack(chosen).to(candidates.device)
 
-def _draw(logits: Tensor, temperature: float, masked: Tensor, noise: Noise) -> Tensor:
-    """Logits (R, V) of the cells masked (B, N, J) -> (R,): Gumbel-max sampling, or the best one at temperature 0."""
-    if temperature <= 0:
+
+def _draw(logits: Tensor, masked: Tensor, noise: Noise | None) -> Tensor:
+    """Logits (R, V) of the cells masked (B, N, J) -> (R,): Gumbel-max sampling, or the best one without noise."""
+    if noise is None:
         return logits.argmax(dim=-1)
-    gumbel = noise.gumbel((*masked.shape, logits.shape[-1]), logits.device)[masked]
-    return (logits / temperature + gumbel).argmax(dim=-1)
+    return (logits + noise.gumbel((*masked.shape, logits.shape[-1]), logits.device)[masked]).argmax(dim=-1)
 
 
 @torch.no_grad()
@@ -126,7 +137,8 @@ def sample_base(
 ) -> Tensor:
     """Base tokens (B, N, J) of motions that are `steps` (B,) long; padding steps hold code 0.
 
-    At every pass the most certain predictions stay and the least certain cells are masked again.
+    At every pass the most certain predictions stay and the least certain cells are masked again. Of the retrieved
+    motions nearest to the prompt one, by the seed, is copied from.
     """
     n_steps = int(steps.max())
     device = condition.text.device
@@ -137,6 +149,8 @@ def sample_base(
     tokens = torch.where(valid, model.mask_id, 0)
     certainty = torch.zeros(tokens.shape, device=device)
     guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale)
+    copying = Copying(condition, tokens.shape, settings)
+    proposed, share = copying.base(noise.one_of(copying.candidates)) if copying else (None, None)
     for index, number in enumerate(schedules.unbind(dim=1)):
         # Fixed cells have certainty infinity, so the `number` least certain are among the others.
         ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
@@ -149,7 +163,10 @@ def sample_base(
         else:
             logits = guidance.first_logits(masked_tokens, step_mask, wanted)
         logits = keep_top(logits, settings.topkr)
-        drawn = _draw(logits, settings.temperature, masked, noise)
+        sharp = logits / settings.temperature if settings.temperature else logits
+        if copying:
+            logits, sharp = (mixed(each, proposed[masked], share[masked]) for each in (logits, sharp))
+        drawn = _draw(sharp, masked, noise if settings.temperature else None)
         probability = logits.softmax(dim=-1, dtype=torch.float32).gather(-1, drawn[:, None])[:, 0]
         tokens = tokens.masked_scatter(masked, drawn)
         certainty = torch.full_like(certainty, math.inf).masked_scatter(masked, probability)
@@ -160,14 +177,19 @@ def sample_base(
 def sample_residual(
     model: ResidualTransformer, base: Tensor, condition: Condition, steps: Tensor, settings: SamplingSettings
 ) -> Tensor:
-    """All levels (B, N, J, Q) above base tokens (B, N, J): the most probable code, level after level."""
+    """All levels (B, N, J, Q) above base tokens (B, N, J): the most probable code, level after level.
+
+    Where the levels below are those of a retrieved motion, the next may be copied from it.
+    """
     device = base.device
     step_mask = length_mask(steps.to(device), base.shape[1])
     codes = base[..., None]
     guidance = Guidance(model, condition, settings.res_cond_scale)
+    copying = Copying(condition, base.shape, settings)
     for level in range(1, model.num_quantizers):
         levels = torch.full((len(base),), level, device=device)
-        best = guidance.logits(codes, levels, step_mask).argmax(dim=-1)
+        logits = guidance.logits(codes, levels, step_mask)
+        best = (mixed(logits, *copying.above(codes)) if copying else logits).argmax(dim=-1)
         best = torch.where(step_mask[:, :, None], best, 0)
         codes = torch.cat([codes, best[..., None]], dim=-1)
     return codes

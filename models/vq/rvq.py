@@ -16,7 +16,7 @@ from models.vq.quantizer import Quantized, ResidualQuantizer
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
-from utils.representation import features_to_grid, grid_to_features
+from utils.representation import features_to_grid, grid_to_features, planted
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,7 @@ class RVQVAE(nn.Module):
         Frames past a sample's end hold nothing meaningful and never change its valid frames.
         """
         frame_mask = None if step_mask is None else step_mask.repeat_interleave(self.frames_per_step, dim=1)
-        return self.normalizer.denormalize(self._features(self.quantizer.lookup(codes), frame_mask))
+        features = self.normalizer.denormalize(self._features(self.quantizer.lookup(codes), frame_mask))
+        if self.config.max_foot_slide is None:
+            return features
+        return planted(features, self.form, self.config.max_foot_slide / self.form.fps, frame_mask)

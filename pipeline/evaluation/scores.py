@@ -17,7 +17,7 @@ from data.oracle.scores import score_attributes, semantic_accuracy
 from models.evaluator.interface import Evaluator
 from pipeline.evaluation.samples import Sample
 from utils import metrics
-from utils.motion_format import MotionFormat
+from utils.motion_format import CONTACT, MotionFormat
 from utils.representation import features_to_joints
 
 DIVERSITY_PAIRS = 300
@@ -82,7 +82,7 @@ class Scorer:
         skates, attributes, errors = [], [], []
         for motion, index in zip(motions, clip_indices, strict=True):
             clip, joints = self.clips[index], features_to_joints(motion, self.form)
-            touching = motion[:, self.form.contacts] > metrics.CONTACT
+            touching = motion[:, self.form.contacts] > CONTACT
             skates.append(metrics.foot_skate(joints[:, self.form.feet], touching, self.form.fps))
             if self.attributes is not None:
                 told = self.attributes.get(clip.id)

@@ -17,8 +17,8 @@ from data.specs import get_spec
 from models.vq.tokenise import detokenise, tokenise
 from pipeline.loader import load_run
 from pipeline.runs import Runs
-from utils.metrics import CONTACT, foot_skate, joint_error, root_aligned_joint_error
-from utils.motion_format import MotionFormat
+from utils.metrics import foot_skate, joint_error, root_aligned_joint_error
+from utils.motion_format import CONTACT, MotionFormat
 from utils.representation import features_to_joints
 
 MOST_FRAMES = 196
