@@ -34,6 +34,7 @@ from options.groups import RetrievalOptions
 from options.stages import TokenInputs
 from Part_TMR.found import Found, describe
 from Part_TMR.retriever import Retriever
+from pipeline.lengths import Lengths, checked_lengths, estimated_steps
 from pipeline.loader import load_library, load_run
 from pipeline.remarks import Remarks
 from pipeline.runs import Runs
@@ -194,7 +195,7 @@ class TextToMotion:
     def generate(
         self,
         texts: Sequence[str],
-        lengths: Sequence[int | None] | np.ndarray | int | None = None,
+        lengths: Lengths = None,
         seed: int | Sequence[int] | np.ndarray = 0,
         cond_scale: float = SamplingSettings.cond_scale,
         time_steps: int = SamplingSettings.time_steps,
@@ -228,7 +229,7 @@ class TextToMotion:
     def generate_each(
         self,
         texts: Sequence[str],
-        lengths: Sequence[int | None] | np.ndarray | int | None = None,
+        lengths: Lengths = None,
         seed: int | Sequence[int] | np.ndarray = 0,
         sampling: SamplingSettings | None = None,
         *,
@@ -245,8 +246,8 @@ class TextToMotion:
 
         Args:
             texts: prompts.
-            lengths: frames, one number or one a prompt; None lets the length estimator decide. Rounded down to
-                multiples of four.
+            lengths: frames, one number or one a prompt; None: those of the retrieved motion that is mostly copied, else
+                what the length estimator thinks. Rounded down to multiples of four.
             seed: one number for all or one a prompt.
             retrieval: False withholds the database.
             retrieved: (B, K) numbers of database motions to use instead of searching.
@@ -259,7 +260,8 @@ class TextToMotion:
             UserError: an empty prompt, a length out of range, or no length and no estimator.
         """
         texts = [self._checked_text(text) for text in texts]
-        given = self._checked_lengths(lengths, len(texts))
+        given = checked_lengths(lengths, len(texts), self.spec, self.length_estimator is not None)
+        sampling = sampling or SamplingSettings()
         seeds = [int(each) for each in ([seed] * len(texts) if np.ndim(seed) == 0 else seed)]
         if len(seeds) != len(texts):
             raise UserError(f"{len(seeds)} seeds for {len(texts)} prompts")
@@ -270,7 +272,10 @@ class TextToMotion:
                 if all(number in skip for number in range(start, end)):
                     continue
                 rows = slice(start, end)
-                steps = self._steps(texts[rows], given[rows], seeds[rows], deterministic_length)
+                seen = None if retrieved is None else retrieved[rows]
+                steps = self._steps(
+                    texts[rows], given[rows], seeds[rows], deterministic_length, sampling, retrieval, seen
+                )
                 order = sorted(range(start, end), key=lambda number: int(steps[number - start]))  # noqa: B023
                 for first in range(0, len(order), batch_size):
                     batch = order[first : first + batch_size]
@@ -280,7 +285,7 @@ class TextToMotion:
                         [texts[i] for i in batch],
                         steps[[i - start for i in batch]],
                         [seeds[i] for i in batch],
-                        sampling or SamplingSettings(),
+                        sampling,
                         retrieval,
                         None if retrieved is None else retrieved[batch],
                     )
@@ -347,32 +352,25 @@ class TextToMotion:
             raise UserError("a prompt is empty: describe a motion, for example 'a person waves'")
         return " ".join(text.split())
 
-    def _checked_lengths(self, lengths: Sequence[int | None] | np.ndarray | int | None, count: int) -> list[int | None]:
-        """The length of each of `count` prompts, in frames; None: to be estimated."""
-        given = [lengths] * count if np.ndim(lengths) == 0 else list(lengths)
-        if len(given) != count:
-            raise UserError(f"{len(given)} lengths for {count} prompts")
-        low, high = self.spec.min_frames, self.spec.max_frames
-        for length in given:
-            if length is not None and not low <= length <= high:
-                seconds = f"{low / self.spec.format.fps:g} to {high / self.spec.format.fps:g} s"
-                raise UserError(f"motion_length {length} is out of range: {low} to {high} frames ({seconds})")
-        if None in given and self.length_estimator is None:
-            raise UserError("no length estimator among the runs: give the motion's length in frames")
-        return given
-
     @torch.no_grad()
-    def _steps(self, texts: list[str], lengths: list[int | None], seeds: list[int], deterministic: bool) -> Tensor:
+    def _steps(
+        self,
+        texts: list[str],
+        lengths: list[int | None],
+        seeds: list[int],
+        deterministic: bool,
+        settings: SamplingSettings,
+        retrieval: bool,
+        retrieved: Tensor | None,
+    ) -> Tensor:
         """(B,) token steps."""
-        unit, low, high = self.spec.format.unit_length, self.spec.min_frames, self.spec.max_frames
-        steps = torch.tensor([(length or 0) // unit for length in lengths], dtype=torch.long)
+        steps = torch.tensor([(length or 0) // self.spec.format.unit_length for length in lengths], dtype=torch.long)
         missing = [index for index, length in enumerate(lengths) if length is None]
         for start in range(0, len(missing), ESTIMATED_AT_ONCE):
             chosen = missing[start : start + ESTIMATED_AT_ONCE]
-            self._forget_texts()
-            features = self.text_encoder.features([texts[i] for i in chosen]).to(self.device)
-            logits = self.length_estimator(features.pooled, features.states, features.mask)
-            steps[chosen] = self.length_estimator.estimate(
-                logits, (low // unit, high // unit), [seeds[i] for i in chosen], deterministic
+            seen = None if retrieved is None else retrieved[chosen]
+            condition, _ = self.condition([texts[i] for i in chosen], retrieval, seen)
+            steps[chosen] = estimated_steps(
+                self.length_estimator, condition, self.spec, [seeds[i] for i in chosen], deterministic, settings
             )
         return steps

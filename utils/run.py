@@ -168,7 +168,12 @@ FORMER: dict[str, dict[str, Any]] = {
     "codebook": {"keep_codes": False},
 }
 # What transformers are that were made before these could be told.
-SINCE = {"model": {"retrieved_levels": 0, "trust": False}, "tokens": {"code_dim": 0}}
+_TRANSFORMER_SINCE = {"model": {"retrieved_levels": 0, "trust": False}, "tokens": {"code_dim": 0}}
+SINCE = {
+    "mtrans": _TRANSFORMER_SINCE,
+    "rtrans": _TRANSFORMER_SINCE,
+    "vq": {"model": {"max_foot_slide": None}},
+}
 
 
 def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +187,7 @@ def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(model, Mapping) and "layout" in model:
         config["model"] = {key: value for key, value in model.items() if key != "layout"}
         name = model["layout"]
-    for group, values in SINCE.items() if config.get("stage") in ("mtrans", "rtrans") else ():
+    for group, values in SINCE.get(str(config.get("stage")), {}).items():
         if isinstance(config.get(group), Mapping):
             config[group] = values | config[group]
     if "format" not in config and (form := published(str(name))) is not None:

@@ -15,6 +15,15 @@ NOTHING = -1  # where there is no code to copy
 AS_NEAR = 0.01  # of agreement, by which motions are behind the nearest and are copied as often
 
 
+def copy_share(condition: Condition, settings: SamplingSettings) -> Tensor:
+    """λ (B, K), how often the retrieved motions of a condition are copied, 0 to 1; 0 where agreement is not known."""
+    retrieved = condition.retrieved
+    if retrieved is None or retrieved.tokens is None or retrieved.agreement is None:
+        return torch.zeros(len(condition.text), 1, device=condition.text.device)
+    above = (retrieved.agreement - settings.copy_from) / max(1 - settings.copy_from, 1e-6)
+    return settings.copy_scale * above.clamp(0, 1) * (retrieved.mask & condition.keep_retrieval[:, None])
+
+
 class Copying:
     """What a prompt's retrieved motions propose, cell by cell, aligned at their first steps.
 
@@ -30,13 +39,10 @@ class Copying:
     """
 
     def __init__(self, condition: Condition, shape: torch.Size, settings: SamplingSettings):
-        retrieved = condition.retrieved
-        self.share, self.codes = torch.zeros(shape[0], 1, device=condition.text.device), None
-        if retrieved is None or retrieved.tokens is None or retrieved.agreement is None or not settings.copy_scale:
+        self.share, self.codes = copy_share(condition, settings), None
+        if not self.share.any():
             return
-        above = (retrieved.agreement - settings.copy_from) / max(1 - settings.copy_from, 1e-6)
-        kept = retrieved.mask & condition.keep_retrieval[:, None]
-        self.share = settings.copy_scale * above.clamp(0, 1) * kept  # (B, K)
+        retrieved = condition.retrieved
         batch, n_steps, n_parts = shape
         codes = retrieved.tokens[:, :, :n_steps]
         self.codes = codes.new_full((batch, codes.shape[1], n_steps, n_parts, codes.shape[-1]), NOTHING)
@@ -44,7 +50,7 @@ class Copying:
         self.codes[:, :, : codes.shape[2]] = torch.where(there[..., None, None], codes, NOTHING)
 
     def __bool__(self) -> bool:
-        return self.codes is not None and bool(self.share.any())
+        return self.codes is not None
 
     @property
     def candidates(self) -> Tensor:
@@ -74,6 +80,18 @@ class Copying:
 
 
 def mixed(logits: Tensor, codes: Tensor, share: Tensor) -> Tensor:
-    """Log-probabilities (..., V) of a model's logits (..., V) and the proposed codes (...), mixed by share (...)."""
+    """Logits (..., V) of a model's logits (..., V) and the proposed codes (...), mixed by share (...).
+
+    Where the share is 0 they stay the very same bits, whatever company a sample is in.
+    """
     probability = (1 - share[..., None]) * logits.softmax(dim=-1, dtype=torch.float32)
-    return probability.scatter_add(-1, codes.clamp(min=0)[..., None], share[..., None].float()).log()
+    probability = probability.scatter_add(-1, codes.clamp(min=0)[..., None], share[..., None].float())
+    return torch.where(share[..., None] > 0, probability.log().to(logits.dtype), logits)
+
+
+def told_apart(certainty: Tensor, share: Tensor) -> Tensor:
+    """Probabilities (...) of what was drawn, by which it is ranked: of mixed ones, by share (...), three digits.
+
+    The model gives many a copied code hardly anything, so that they differ by less than the company of a sample does.
+    """
+    return torch.where(share > 0, certainty.round(decimals=3), certainty)

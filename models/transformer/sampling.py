@@ -14,7 +14,7 @@ from torch import Tensor
 from models.configs import SamplingSettings
 from models.transformer.blocks import ProjectedMemory
 from models.transformer.condition import Condition
-from models.transformer.copying import Copying, mixed
+from models.transformer.copying import Copying, mixed, told_apart
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from utils.batches import length_mask
@@ -168,6 +168,8 @@ def sample_base(
             logits, sharp = (mixed(each, proposed[masked], share[masked]) for each in (logits, sharp))
         drawn = _draw(sharp, masked, noise if settings.temperature else None)
         probability = logits.softmax(dim=-1, dtype=torch.float32).gather(-1, drawn[:, None])[:, 0]
+        if copying:
+            probability = told_apart(probability, share[masked])
         tokens = tokens.masked_scatter(masked, drawn)
         certainty = torch.full_like(certainty, math.inf).masked_scatter(masked, probability)
     return tokens

@@ -19,6 +19,7 @@ from utils.representation import (
     foot_steps,
     grid_to_features,
     joints_to_features,
+    planted,
 )
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -165,6 +166,23 @@ def test_steps_of_feet_are_those_of_the_joints() -> None:
     steps = foot_steps(torch.from_numpy(features)[None], form)[0]
     np.testing.assert_allclose(steps.norm(dim=-1).numpy(), expected, atol=1e-5)
     assert expected.max() > 0.01
+
+
+def test_a_path_follows_the_feet_that_stand() -> None:
+    form = get_format("humanml3d")
+    features = torch.from_numpy(joints_to_features(moving_body("humanml3d", turn=1.0)))[None].clone()
+    features[..., form.contacts] = 0.0
+    assert torch.equal(planted(features, form, 0.0), features)
+    features[:, 5:20, form.contacts.start] = 1.0
+    slid = foot_steps(features, form)[0, :, 0].norm(dim=-1)
+    limit = float(slid[5:20].median())
+    made = foot_steps(planted(features, form, limit), form)[0, :, 0].norm(dim=-1)
+    expected = torch.where((torch.arange(len(slid)) // 5 % 4 > 0) & (slid > limit), 0.0, slid)
+    torch.testing.assert_close(made[:20], expected[:20], atol=1e-6, rtol=0)
+    torch.testing.assert_close(made[20:], slid[20:])
+    mask = torch.arange(features.shape[1])[None] < 10
+    masked = planted(features, form, 0.0, mask)
+    assert torch.equal(masked[:, 9:], features[:, 9:]) and not torch.equal(masked[:, 5:9], features[:, 5:9])
 
 
 def test_another_tempo_is_the_same_way_in_other_time() -> None:
