@@ -3,7 +3,7 @@
 # evaluator (it picks checkpoints) -> retriever -> RVQ-VAE -> database -> masked -> residual -> length -> demo.
 #   bash reproduce_dataset.sh NAME [PRESET]     NAME: dataset/NAME, the path of a dataset folder, or mini, humanml3d, kit; several with commas,
 #                                               as they are or with shares: mini:1,mine:3; PRESET: small (default), mini, base, tuned, paper
-#   bash reproduce_dataset.sh NAME --init_from pretrained/mini      every stage starts from the run of its name in that folder (preset finetune)
+#   bash reproduce_dataset.sh NAME --init_from pretrained/open      every stage starts from the run of its name in that folder (preset finetune)
 # Variables: LOGS (logs), DATABASE (database), OUTPUTS (outputs), GPU (auto), LIMIT (steps a stage, to try the path), BATCH (batch size),
 # PROMPT (of the first motion; default: the first caption of the test split).
 # A run that was interrupted goes on where it stopped when the command is given again.

@@ -257,8 +257,8 @@ class SamplingSettings:
     )
     topkr: float = option(0.9, "share of the least likely codes that are never drawn", minimum=0, maximum=1)
     copy_scale: float = option(
-        0.9, "how often codes of a retrieved motion that fits are copied at most; 0: never", minimum=0, maximum=1
+        0.95, "how often codes of a retrieved motion that fits are copied at most; 0: never", minimum=0, maximum=1
     )
     copy_from: float = option(
-        0.7, "agreement of prompt and caption from which a retrieved motion is copied at all", minimum=0, maximum=1
+        0.5, "agreement of prompt and caption from which a retrieved motion is copied at all", minimum=0, maximum=1
     )

@@ -40,5 +40,5 @@ class AppOptions:
 
     server: ServerOptions = ServerOptions()
     limits: RequestLimits = RequestLimits()
-    run: DatasetOptions = DatasetOptions("mini", "pretrained")
+    run: DatasetOptions = DatasetOptions("open", "pretrained")
     models: GeneratorRuns = GeneratorRuns()

@@ -37,7 +37,7 @@ class DemoOptions:
         True, "leave out motions that the folder holds already: whole, from the same models, settings and seed"
     )
     batch_size: int = option(32, "motions generated at once; what a stop costs", minimum=1)
-    run: DatasetOptions = DatasetOptions("mini", "pretrained")
+    run: DatasetOptions = DatasetOptions("open", "pretrained")
     models: GeneratorRuns = GeneratorRuns()
     no_retrieval: bool = option(False, "generate without retrieval")
     deterministic_length: bool = option(False, "take the likeliest length instead of drawing one")

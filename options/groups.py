@@ -13,7 +13,7 @@ DATASET_HELP = (
     f"{', '.join(SPECS)}, the alias t2m, or your own: a folder with a dataset.json, or its name in dataset/; or several"
     " with commas, as they are (mini,cmu) or with the share that each has of an epoch's samples (mini:1,cmu:3)"
 )
-RUNS_HELP = "folder of the runs; pretrained holds the shipped mini models"
+RUNS_HELP = "folder of the runs; pretrained holds the shipped ones: open and mini"
 DATABASE_HELP = "folder of the RAG database; a subfolder named after the dataset comes first"
 NEAREST_DATABASE_HELP = f"{DATABASE_HELP}; none: the one beside the runs, else database/"
 CHECKPOINT_HELP = (

@@ -21,7 +21,7 @@ class ExportOptions:
 class InspectOptions:
     """pipeline/inspect.py"""
 
-    folder: str = option(help="folder of a run or of a database, e.g. pretrained/mini/mtrans", positional=True)
+    folder: str = option(help="folder of a run or of a database, e.g. pretrained/open/mtrans", positional=True)
     json: bool = option(False, "print everything as JSON")
 
 
@@ -29,5 +29,5 @@ class InspectOptions:
 class StartOptions:
     """pipeline/start.py"""
 
-    folder: str = option(help="folder of the runs to start from, e.g. pretrained/mini", positional=True)
+    folder: str = option(help="folder of the runs to start from, e.g. pretrained/open", positional=True)
     dataset_name: str = dataset_option()

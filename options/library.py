@@ -51,7 +51,7 @@ class BuildOptions:
     )
     join: str | None = option(
         None,
-        "a library beside its RVQ-VAE, such as pretrained/mini/database, whose motions join: decoded from their tokens",
+        "a library beside its RVQ-VAE, such as pretrained/open/database, whose motions join: decoded from their tokens",
     )
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)
@@ -84,7 +84,7 @@ class BuildOptions:
 class SearchOptions:
     """What is looked for, and where."""
 
-    run: RunOptions = RunOptions(name="tmr", dataset_name="mini", checkpoints_dir="pretrained")
+    run: RunOptions = RunOptions(name="tmr", dataset_name="open", checkpoints_dir="pretrained")
     which_epoch: str | None = checkpoint_option("retriever")
     database: str | None = option(None, NEAREST_DATABASE_HELP)
     text: str | None = option(None, "what to look for in words")

@@ -34,7 +34,7 @@ from Part_TMR.library import (
 from Part_TMR.retriever import Retriever
 from pipeline.loader import load_run
 from pipeline.motions import read_bodies
-from pipeline.runs import Runs, runs_of
+from pipeline.runs import Runs, run_path, runs_of
 from storage.arrays import read_array
 from storage.files import remove_abandoned
 from storage.row_store import digest
@@ -260,7 +260,7 @@ def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -
     has itself are left out.
 
     Args:
-        folder: of the library; the run of its RVQ-VAE lies beside it.
+        folder: of the library, beside the runs of its dataset.
         spec: the dataset whose library they join.
 
     Raises:
@@ -274,7 +274,7 @@ def known_motions(folder: Path, spec: DatasetSpec, device: torch.device | str) -
         raise UserError(
             f"{folder} holds no base tokens, which its motions are decoded from: {BUILD_AGAIN} --vq_name NAME"
         )
-    vq = load_run(Run(folder.parent / made_by["name"]).of_stage("vq"), device=device)
+    vq = load_run(Run(run_path(folder.parent, made_by["name"])).of_stage("vq"), device=device)
     check_library_tokens(folder, database.facts, weights_hash(vq.state_dict()))
     entries, codes = [], []
     for number, entry in enumerate(database.entries):

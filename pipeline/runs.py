@@ -15,6 +15,22 @@ USUAL_DATABASE = "database"
 SHIPPED = Path("pretrained")  # where another dataset's runs are looked for too
 
 
+def run_path(folder: Path, name: str) -> Path:
+    """Where a run lies in the folder of a dataset's runs; `open/vq` is that of another dataset, beside it or shipped.
+
+    Raises:
+        UserError: the name is not a plain folder name, nor two.
+    """
+    parts = name.split("/")
+    if len(parts) > 2 or any(part in ("", ".", "..") or len(part) > LONGEST_ID for part in parts):
+        raise UserError(f"run name {name!r} is not a plain folder name")
+    if len(parts) == 1:
+        return folder / name
+    shipped = SHIPPED.joinpath(*parts)
+    own = folder.parent.joinpath(*parts)
+    return shipped if not own.exists() and shipped.exists() else own
+
+
 class Runs:
     """The runs of a dataset. Each is read once, however often it is asked for.
 
@@ -28,19 +44,12 @@ class Runs:
         self._opened: dict[str, Run] = {}
 
     def path(self, name: str) -> Path:
-        """Where a run lies, or will lie once it is trained; `open/vq` is that of another dataset.
+        """Where a run lies, or will lie once it is trained.
 
         Raises:
-            UserError: the name is not a plain folder name, nor two.
+            UserError: as `run_path`.
         """
-        parts = name.split("/")
-        if len(parts) > 2 or any(part in ("", ".", "..") or len(part) > LONGEST_ID for part in parts):
-            raise UserError(f"run name {name!r} is not a plain folder name")
-        if len(parts) == 1:
-            return self.folder / name
-        shipped = SHIPPED.joinpath(*parts)
-        own = self.folder.parent.joinpath(*parts)
-        return shipped if not own.exists() and shipped.exists() else own
+        return run_path(self.folder, name)
 
     def find(self, name: str) -> Path:
         """The folder of an existing run.

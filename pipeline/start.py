@@ -1,6 +1,6 @@
 """Whether the runs in a folder can be what the training of a dataset starts from; the first thing that hinders is told.
 
-`python -m pipeline.start pretrained/mini --dataset_name mine`, which `reproduce_dataset.sh --init_from` asks before
+`python -m pipeline.start pretrained/open --dataset_name mine`, which `reproduce_dataset.sh --init_from` asks before
 anything is written. No model is built.
 """
 
@@ -13,6 +13,7 @@ from data.specs import DatasetSpec, get_spec
 from models.rag.manifest import MANIFEST
 from options.command_line import parse
 from options.inspect import StartOptions
+from options.stages import TokenInputs
 from pipeline.inspect import WORDS
 from utils import fits
 from utils.errors import UserError, run_script
@@ -29,6 +30,9 @@ def source_runs(folder: Path) -> dict[str, Run]:
     """
     runs = {name: Run(folder / name).of_stage(name) for name in WORDS if (folder / name / "config.json").is_file()}
     if missing := [name for name in NEEDED if name not in runs]:
+        shared = runs["mtrans"].section("inputs", TokenInputs).vq_name if "mtrans" in runs else ""
+        if missing == ["vq"] and "/" in shared:
+            raise UserError(f"--init_from {folder}: its motions are in tokens of {shared}: start from that folder")
         others = sorted(path.parent.parent.name for path in folder.glob("*/vq/config.json"))
         told = f"it lacks {', '.join(missing)}" if runs else f"it has none of {', '.join(NEEDED)}"
         inside = f"; name a folder in it: {', '.join(others)}" if others else ""

@@ -98,7 +98,7 @@ class TextToMotion:
     def load(
         cls,
         checkpoints_dir: Path | str = "pretrained",
-        dataset_name: str = "mini",
+        dataset_name: str = "open",
         mtrans_name: str = "mtrans",
         rtrans_name: str | None = "rtrans",
         device: torch.device | str = "cpu",
