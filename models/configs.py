@@ -58,6 +58,12 @@ class RVQConfig:
     feat_bias: float = option(
         5.0, "divides the std of root columns and contacts, so that the loss listens to them", minimum=0
     )
+    max_bone_change: float | None = option(
+        None,
+        "share by which bones may be longer or shorter than the skeleton's when codes are decoded; none: any",
+        minimum=0,
+        maximum=1,
+    )
     max_foot_slide: float | None = option(
         None,
         "metres a second that feet in contact may slide when codes are decoded: the path makes up for more; none: any",
@@ -256,6 +262,12 @@ class SamplingSettings:
         0.6, "softmax temperature of the base tokens; 0: always the most probable code", minimum=0
     )
     topkr: float = option(0.9, "share of the least likely codes that are never drawn", minimum=0, maximum=1)
+    plausible: float = option(
+        0.05,
+        "share of the likeliest code's probability that a code needs before guidance; 0: none",
+        minimum=0,
+        maximum=1,
+    )
     copy_scale: float = option(
         0.95, "how often codes of a retrieved motion that fits are copied at most; 0: never", minimum=0, maximum=1
     )

@@ -223,6 +223,25 @@ def foot_steps(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:
     return (places[:, 1:] + features[:, :-1, None, 1:3] - before) / form.units_per_metre
 
 
+def with_bones(features: torch.Tensor, form: MotionFormat, tolerance: float) -> torch.Tensor:
+    """Features (B, T, D), raw units, no bone of whose positions is longer or shorter than the skeleton's by more than
+    this share; directions stay."""
+    import torch
+
+    count = form.n_joints - 1
+    places = features[..., form.positions].unflatten(-1, (count, 3))
+    root = torch.stack([zero := torch.zeros_like(features[..., 3]), features[..., 3], zero], dim=-1)
+    before, after = [root, *places.unbind(dim=-2)], [root]
+    for joint in range(1, form.n_joints):
+        bone, parent = before[joint] - before[form.parents[joint]], after[form.parents[joint]]
+        usual = float(form.bone_lengths[joint]) * form.units_per_metre
+        share = bone.norm(dim=-1, keepdim=True).clamp(min=1e-6) / max(usual, 1e-6)
+        after.append(parent + bone * (share.clamp(1 - tolerance, 1 + tolerance) / share))
+    features = features.clone()
+    features[..., form.positions] = torch.stack(after[1:], dim=-2).flatten(-2)
+    return features
+
+
 def planted(
     features: torch.Tensor, form: MotionFormat, max_slide: float, mask: torch.Tensor | None = None
 ) -> torch.Tensor:

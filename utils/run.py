@@ -172,7 +172,7 @@ _TRANSFORMER_SINCE = {"model": {"retrieved_levels": 0, "trust": False}, "tokens"
 SINCE = {
     "mtrans": _TRANSFORMER_SINCE,
     "rtrans": _TRANSFORMER_SINCE,
-    "vq": {"model": {"max_foot_slide": None}},
+    "vq": {"model": {"max_bone_change": None, "max_foot_slide": None}},
 }
 
 

@@ -38,11 +38,16 @@ class Guidance:
     retrieval_scale (l - l_text), where l_text sees the text alone (guidance by several conditions, InstructPix2Pix,
     eq. 3). What does not change from pass to pass is computed here, once.
 
+    Guidance goes beyond what was learned, and most so for codes that training hardly had, whose logits are noise: so
+    only codes are left that the whole condition itself finds plausible, as in contrastive decoding (Li et al. 2023,
+    eq. 2).
+
     Args:
         model: whose logits are guided.
         condition: of B samples.
         scale: 1 means no guidance, at half the cost.
         retrieval_scale: None guides text and retrieval together, with `scale`.
+        plausible: the share of the most probable code's probability that a code needs before guidance; 0: none.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Guidance:
         condition: Condition,
         scale: float,
         retrieval_scale: float | None = None,
+        plausible: float = 0.0,
     ):
         if retrieval_scale is None or not condition.keep_retrieval.any():
             retrieval_scale = scale
@@ -59,7 +65,7 @@ class Guidance:
             (scale - retrieval_scale, condition.withheld(retrieval=True)),
             (1 - scale, condition.withheld(text=True, retrieval=True)),
         )
-        self.model = model
+        self.model, self.plausible = model, plausible
         self.passes = [(weight, seen, self._project(seen)) for weight, seen in passes if weight]
         self.whole = [(1.0, *first) for _, *first in self.passes[:1]] if retrieval_scale else self.passes
 
@@ -69,13 +75,13 @@ class Guidance:
         `asked` goes to the model too.
         """
         passes = self.passes if guided else self.whole
-        return sum(weight * self.model(*inputs, *seen, **asked) for weight, *seen in passes)
+        return self._combined([(weight, self.model(*inputs, *seen, **asked)) for weight, *seen in passes])
 
     def first_logits(self, tokens: Tensor, step_mask: Tensor, wanted: Tensor) -> Tensor:
         """`logits` of motions of which nothing is known: without a condition those of one length are alike."""
         first = (step_mask.sum(dim=1)[:, None] == step_mask.sum(dim=1)).int().argmax(dim=1)  # (B,) of the same length
         kinds, kind = first.unique(return_inverse=True)
-        total: Tensor | float = 0.0
+        each = []
         for weight, seen, projected in self.passes:
             if seen.keep_text.any() or seen.keep_retrieval.any():
                 logits = self.model(tokens, step_mask, seen, projected, wanted)
@@ -83,8 +89,16 @@ class Guidance:
                 projected = projected and projected.samples(kinds)
                 logits = self.model(tokens[kinds], step_mask[kinds], seen.rows(kinds), projected)
                 logits = logits[kind].flatten(0, 2)[wanted]
-            total = total + weight * logits
-        return total
+            each.append((weight, logits))
+        return self._combined(each)
+
+    def _combined(self, each: list[tuple[float, Tensor]]) -> Tensor:
+        """Weights and logits of the passes, that of the whole condition first -> guided logits."""
+        guided = sum(weight * logits for weight, logits in each)
+        if len(each) == 1 or not self.plausible:
+            return guided
+        whole = each[0][1]
+        return guided.masked_fill(whole < whole.amax(dim=-1, keepdim=True) + math.log(self.plausible), -math.inf)
 
     def _project(self, condition: Condition) -> ProjectedMemory | None:
         projected = self.model.project(condition)
@@ -148,7 +162,7 @@ def sample_base(
 
     tokens = torch.where(valid, model.mask_id, 0)
     certainty = torch.zeros(tokens.shape, device=device)
-    guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale)
+    guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale, settings.plausible)
     copying = Copying(condition, tokens.shape, settings)
     proposed, share = copying.base(noise.one_of(copying.candidates)) if copying else (None, None)
     for index, number in enumerate(schedules.unbind(dim=1)):
@@ -186,7 +200,7 @@ def sample_residual(
     device = base.device
     step_mask = length_mask(steps.to(device), base.shape[1])
     codes = base[..., None]
-    guidance = Guidance(model, condition, settings.res_cond_scale)
+    guidance = Guidance(model, condition, settings.res_cond_scale, plausible=settings.plausible)
     copying = Copying(condition, base.shape, settings)
     for level in range(1, model.num_quantizers):
         levels = torch.full((len(base),), level, device=device)

@@ -16,7 +16,7 @@ from models.vq.quantizer import Quantized, ResidualQuantizer
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
 from utils.normalizer import Normalizer
-from utils.representation import features_to_grid, grid_to_features, planted
+from utils.representation import features_to_grid, grid_to_features, planted, with_bones
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ class RVQVAE(nn.Module):
         """
         frame_mask = None if step_mask is None else step_mask.repeat_interleave(self.frames_per_step, dim=1)
         features = self.normalizer.denormalize(self._features(self.quantizer.lookup(codes), frame_mask))
-        if self.config.max_foot_slide is None:
-            return features
-        return planted(features, self.form, self.config.max_foot_slide / self.form.fps, frame_mask)
+        if self.config.max_bone_change is not None:
+            features = with_bones(features, self.form, self.config.max_bone_change)
+        if self.config.max_foot_slide is not None:
+            features = planted(features, self.form, self.config.max_foot_slide / self.form.fps, frame_mask)
+        return features

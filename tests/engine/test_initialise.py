@@ -24,7 +24,7 @@ from utils.fingerprint import weights_hash
 from utils.run import Run
 from utils.schema import to_dict
 
-PRETRAINED = Path(__file__).parents[2] / "pretrained" / "mini"
+PRETRAINED = Path(__file__).parents[2] / "pretrained" / "open"
 MODEL = {"width": 8, "dropout": 0.3}
 
 

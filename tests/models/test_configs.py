@@ -27,7 +27,7 @@ MODELS = {
     "vq": RVQConfig, "mtrans": MaskedTransformerConfig, "rtrans": ResidualTransformerConfig,
     "length": LengthEstimatorConfig, "tmr": PartTMRConfig, "evaluator": EvaluatorConfig,
 }  # fmt: skip
-SHIPPED = Path(__file__).parents[2] / "pretrained" / "mini"
+SHIPPED = Path(__file__).parents[2] / "pretrained" / "open"
 NUMBERS = [(kind, field.name) for kind in MODELS.values() for field in dataclasses.fields(kind)
            if field_types(kind)[field.name] in (int, float)]  # fmt: skip
 

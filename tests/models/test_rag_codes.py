@@ -22,7 +22,7 @@ from utils.errors import UserError
 
 D, MOTIONS = 32, 3000
 FACTS = {"retriever": {"name": "tmr", "hash": "abc"}, "dataset": "mini"}
-SHIPPED = Path(__file__).parents[2] / "pretrained" / "mini" / "database"
+SHIPPED = Path(__file__).parents[2] / "pretrained" / "open" / "database"
 
 
 def unit(*shape: int, seed: int = 0, spread: float = 0.0) -> torch.Tensor:

@@ -226,7 +226,7 @@ def flat(groups: dict) -> dict:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_fine_tuning_has_the_sizes_of_its_source_and_a_schedule_of_its_own(stage: str) -> None:
-    source = ROOT / "pretrained" / "mini" / stage
+    source = ROOT / "pretrained" / "open" / stage
     schema, told = STAGES[stage], json.loads((source / "config.json").read_text())
     given = ["--preset", "finetune", "--init_from", str(source), "--max_steps", "7"]
     options = to_dict(parse(schema, given, PRESETS[stage], underlying=partial(stages.as_in_source, schema)))
@@ -244,7 +244,7 @@ def test_a_fine_tuning_has_the_sizes_of_its_source_and_a_schedule_of_its_own(sta
     [
         ([], "--preset finetune needs --init_from"),
         (["--init_from", "nowhere"], "--init_from nowhere is neither the folder of a run nor a checkpoint"),
-        (["--init_from", str(ROOT / "pretrained/mini/tmr")], "is a run of stage 'tmr', not of 'vq'"),
+        (["--init_from", str(ROOT / "pretrained/open/tmr")], "is a run of stage 'tmr', not of 'vq'"),
     ],
 )
 def test_a_fine_tuning_of_nothing(flags: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,14 +20,14 @@ from utils.formats import get_format
 from utils.run import Run
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "pretrained" / "mini"
+SHIPPED = ROOT / "pretrained" / "open"
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """A copy of the shipped runs that a test may change."""
-    shutil.copytree(SHIPPED, tmp_path / "mini")
-    return tmp_path / "mini"
+    shutil.copytree(SHIPPED, tmp_path / "open")
+    return tmp_path / "open"
 
 
 def changed(path: Path, **entries: Any) -> None:
@@ -60,14 +60,15 @@ def test_a_shipped_run_is_told_without_torch() -> None:
     code += "finally: assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     told = json.loads(result.stdout)
-    assert told["weights"] == "net_best_fid.safetensors" and told["checkpoints"][0]["step"] == 4200
+    assert told["weights"] == "net_best_fid.safetensors" and told["checkpoints"][0]["step"] == 4620
     model = load_run(Run(SHIPPED / "mtrans"))
     assert told["checkpoints"][0]["numbers"] == sum(value.numel() for value in model.state_dict().values())
     trained, needs = told["trained"], told["needs"]
-    assert trained["dataset"] == "mini" and trained["seed"] == 1234 and "--preset mini" in trained["command"]
+    assert trained["dataset"] == "open" and trained["seed"] == 1234 and "--preset open" in trained["command"]
     assert trained["format"] == "humanml3d: 22 joints, 20 frames a second, 263 columns"
     assert needs["vq"] == f"vq {Run(SHIPPED / 'vq').hash}" and needs["text encoder"] == "minilm"
-    assert needs["retriever"] == "tmr" and needs["library"] is None
+    assert needs["retriever"] == f"tmr {Run(SHIPPED / 'tmr').hash}"
+    assert needs["library"] == "2604 motions, 8171 captions"
     assert {other["name"]: other["fits"] for other in told["beside"]} == dict.fromkeys(
         ("database", "evaluator", "length", "rtrans", "tmr", "vq"), True
     )

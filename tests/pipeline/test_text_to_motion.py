@@ -26,7 +26,7 @@ PROMPTS = ["a person waves", "a man walks forward quickly", "someone is sitting 
 @pytest.fixture(scope="module")
 def t2m() -> TextToMotion:
     return TextToMotion.load(
-        checkpoints_dir=PRETRAINED, dataset_name="mini", mtrans_name="mtrans", rtrans_name="rtrans"
+        checkpoints_dir=PRETRAINED, dataset_name="open", mtrans_name="mtrans", rtrans_name="rtrans"
     )
 
 
@@ -63,11 +63,13 @@ def test_motions_in_fewer_bits(precision: str, t2m: TextToMotion, together: list
     except UserError:
         pytest.skip(f"this processor has no {precision}")
     lower = TextToMotion.load(checkpoints_dir=PRETRAINED, precision=precision)
-    settings = SamplingSettings(time_steps=2, temperature=0)
+    settings = SamplingSettings(time_steps=2, temperature=0, copy_scale=0)
     base = [each.generate(PROMPTS, 60, sampling=settings) for each in (t2m, lower)]
-    for motion, other in zip(*base, strict=True):
-        assert not np.array_equal(motion.features, other.features)
-        assert np.abs(motion.joints - other.joints).mean() < 0.1, "another motion"
+    pairs = list(zip(*base, strict=True))
+    assert not all(np.array_equal(motion.features, other.features) for motion, other in pairs)
+    for motion, other in pairs:  # about the root: a little less at each step is far in the end
+        about = [each.joints - each.joints[:, :1] for each in (motion, other)]
+        assert np.abs(about[0] - about[1]).mean() < 0.1, "another motion"
     assert np.array_equal(lower.generate(PROMPTS, 60, sampling=settings)[0].features, base[1][0].features)
     assert lower.fingerprint != t2m.fingerprint
 
@@ -136,7 +138,7 @@ def test_sampling_settings_are_used(t2m: TextToMotion) -> None:
     [
         ([" \n"], None, "empty"),
         ([""], None, "empty"),
-        (["a person waves"], 20, "40 to 120 frames"),
+        (["a person waves"], 20, "32 to 196 frames"),
         (["a person waves"], 400, "out of range"),
         (["a person waves"], [60, 80], "2 lengths for 1 prompts"),
     ],
@@ -149,7 +151,7 @@ def test_bad_requests(t2m: TextToMotion, texts: list[str], lengths: object, word
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """A copy of the shipped runs that a test may damage."""
-    shutil.copytree(PRETRAINED / "mini", tmp_path / "runs" / "mini")
+    shutil.copytree(PRETRAINED / "open", tmp_path / "runs" / "open")
     return tmp_path / "runs"
 
 
@@ -183,7 +185,7 @@ def change(config: Path, section: str | None, key: str, value: object = None) ->
 def test_runs_that_do_not_fit_are_refused(
     run: str, section: str | None, key: str, value: object, message: str, runs: Path
 ) -> None:
-    change(runs / "mini" / run / "config.json", section, key, value)
+    change(runs / "open" / run / "config.json", section, key, value)
     with pytest.raises(UserError, match=message):
         TextToMotion.load(checkpoints_dir=runs)
 
@@ -191,20 +193,20 @@ def test_runs_that_do_not_fit_are_refused(
 def test_another_retriever_than_that_of_the_training_is_refused(runs: Path, t2m: TextToMotion) -> None:
     shape = ConditionDims(384), TokenShape(8, 6, 2, "0123")
     recorded = token_config(*shape, t2m.database)["library"]
-    assert recorded == {"retriever_hash": t2m.retriever.hash, "motions": 1920, "captions": 6707}
+    assert recorded == {"retriever_hash": t2m.retriever.hash, "motions": 450, "captions": 1355}
     assert "library" not in token_config(*shape)
-    path = runs / "mini" / "rtrans" / "config.json"
+    path = runs / "open" / "rtrans" / "config.json"
     for name, accepted in ((t2m.retriever.hash, True), ("0" * 16, False)):
         write_json(path, read_json(path) | {"library": recorded | {"retriever_hash": name}})
         if accepted:
             TextToMotion.load(checkpoints_dir=runs)
         else:
-            with pytest.raises(UserError, match=f"rtrans was trained with the retriever {name}, but .*mini/tmr holds"):
+            with pytest.raises(UserError, match=f"rtrans was trained with the retriever {name}, but .*open/tmr holds"):
                 TextToMotion.load(checkpoints_dir=runs)
 
 
 def test_a_checkpoint_of_something_else_is_refused(runs: Path) -> None:
-    weights = next((runs / "mini" / "vq" / "model").iterdir())
+    weights = next((runs / "open" / "vq" / "model").iterdir())
     weights.unlink()
     torch.save({"weight": torch.zeros(2)}, weights.with_suffix(".tar"))
     with pytest.raises(UserError, match="net_best_fid.tar holds no model"):
@@ -213,7 +215,7 @@ def test_a_checkpoint_of_something_else_is_refused(runs: Path) -> None:
 
 def add_untrained(runs: Path, name: str, source: str, **changes: object) -> None:
     """A run like `source`, with random weights and a changed model."""
-    config = read_json(runs / "mini" / source / "config.json")
+    config = read_json(runs / "open" / source / "config.json")
     config["model"] |= changes
     dims, tokens = ConditionDims(**config["dims"]), TokenShape(**config["tokens"])
     schema, kind = {
@@ -221,8 +223,8 @@ def add_untrained(runs: Path, name: str, source: str, **changes: object) -> None
         "rtrans": (ResidualTransformerConfig, ResidualTransformer),
     }[source]
     model = kind(schema(**config["model"]), dims, tokens)
-    write_json(runs / "mini" / name / "config.json", config)
-    save_checkpoint(runs / "mini" / name / "model" / "latest.tar", {"model": model.state_dict()})
+    write_json(runs / "open" / name / "config.json", config)
+    save_checkpoint(runs / "open" / name / "model" / "latest.tar", {"model": model.state_dict()})
 
 
 def test_each_transformer_reads_as_many_retrieved_motions_as_it_was_trained_with(
@@ -242,12 +244,12 @@ def test_each_transformer_reads_as_many_retrieved_motions_as_it_was_trained_with
 
 
 def test_a_library_is_found_in_the_folder_of_all_libraries(runs: Path, together: list[Motion]) -> None:
-    (runs / "mini" / "database").rename(runs / "database")
+    (runs / "open" / "database").rename(runs / "database")
     (runs / "all").mkdir()
-    (runs / "database").rename(runs / "all" / "mini")
-    with pytest.raises(UserError, match="there is no RAG database of mini"):
+    (runs / "database").rename(runs / "all" / "open")
+    with pytest.raises(UserError, match="there is no RAG database of open"):
         TextToMotion.load(checkpoints_dir=runs)
-    for folder in (runs / "all", runs / "all" / "mini"):
+    for folder in (runs / "all", runs / "all" / "open"):
         t2m = TextToMotion.load(checkpoints_dir=runs, database=folder)
         again = t2m.generate(PROMPTS[:1], lengths=[60], seed=3)[0]
         np.testing.assert_allclose(again.features, together[0].features, atol=1e-4)

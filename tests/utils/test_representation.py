@@ -20,6 +20,7 @@ from utils.representation import (
     grid_to_features,
     joints_to_features,
     planted,
+    with_bones,
 )
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -166,6 +167,28 @@ def test_steps_of_feet_are_those_of_the_joints() -> None:
     steps = foot_steps(torch.from_numpy(features)[None], form)[0]
     np.testing.assert_allclose(steps.norm(dim=-1).numpy(), expected, atol=1e-5)
     assert expected.max() > 0.01
+
+
+def test_bones_are_as_long_as_the_skeleton_allows() -> None:
+    form = get_format("humanml3d")
+    features = torch.from_numpy(joints_to_features(moving_body("humanml3d", turn=1.0)))[None]
+
+    def lengths(moved: torch.Tensor) -> np.ndarray:
+        joints = features_to_joints(moved[0].numpy())
+        return np.linalg.norm(joints[:, 1:] - joints[:, form.parents[1:]], axis=-1) / form.bone_lengths[1:]
+
+    exact = with_bones(features, form, 0.0)
+    np.testing.assert_allclose(lengths(exact), 1.0, atol=1e-4)
+    torch.testing.assert_close(with_bones(exact, form, 0.1), exact, atol=1e-5, rtol=0)
+    far = exact.clone()
+    wrist = form.positions.start + 3 * (form.joint_names.index("left_wrist") - 1)
+    far[..., wrist : wrist + 3] += 2.0
+    near = with_bones(far, form, 0.1)
+    expected = torch.ones(21)
+    expected[form.joint_names.index("left_wrist") - 1] = 1.1
+    np.testing.assert_allclose(lengths(near), expected.expand(features.shape[1], -1), atol=1e-4)
+    others = np.delete(np.arange(263), range(wrist, wrist + 3))
+    torch.testing.assert_close(near[..., others], exact[..., others], atol=1e-5, rtol=0)
 
 
 def test_a_path_follows_the_feet_that_stand() -> None:
