@@ -1,13 +1,13 @@
 """Makes the RAG database: a split's motions and captions, embedded by the retriever. `--add` puts in your own clips."""
 
 from options.command_line import parse
-from options.library import BuildOptions
+from options.library import BuildOptions, as_the_demo
 from utils.errors import run_script
 
 
 def main() -> None:
     """Options -> retriever and clips -> database folder."""
-    options = parse(BuildOptions, description=__doc__)
+    options = parse(BuildOptions, description=__doc__, underlying=as_the_demo)
 
     from pipeline.library import add_clips, build_library, merge_library
 

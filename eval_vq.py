@@ -22,7 +22,8 @@ def main() -> None:
     run = runs.open(options.run.name, "vq")
     vq = load_run(run, options.which_epoch, device)
     evaluation = Evaluation(spec, options.protocol, vq, options.run.checkpoints_dir, device)
-    evaluation.run([], "protocol vq (reconstruction)", run.folder / "eval", to_dict(options))
+    folder = run.folder / "eval" if run.folder.parent == runs.folder else run.folder / "eval" / spec.name
+    evaluation.run([], "protocol vq (reconstruction)", folder, to_dict(options))
 
 
 if __name__ == "__main__":

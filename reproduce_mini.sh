@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains the shipped mini models from nothing:
-# data -> evaluator (it picks checkpoints) -> retriever -> RVQ-VAE -> database -> masked -> residual -> length.
-#   bash reproduce_mini.sh            the real thing: about an hour and a half on two CPU cores; writes into pretrained/
+# Trains the shipped mini models, on the tokeniser of pretrained/open:
+# data -> evaluator (it picks checkpoints) -> retriever -> database -> masked -> residual -> length.
+#   bash reproduce_mini.sh            the real thing: an hour and a half on two CPU cores; writes into pretrained/
 #   bash reproduce_mini.sh --smoke    the same path on a few clips with a few steps a stage; writes into a temporary folder
 # A run that was interrupted goes on where it stopped when the command is given again.
 set -euo pipefail
@@ -9,41 +9,45 @@ cd "$(dirname "$0")"
 source setup_env.sh requirements.txt
 
 data=dataset/mini name=mini n_clips=2400 logs=logs out=pretrained database=database
-limit=()
+limit=() thinned=(--most_motions 300)
 if [ "${1:-}" = "--smoke" ]; then
     scratch=${2:-$(mktemp -d)}
     data=$scratch/dataset/mini name=$data n_clips=160
     logs=$scratch/logs out=$scratch/pretrained database=$scratch/database
-    limit=(--max_steps 3 --batch_size 16)
+    limit=(--max_steps 3 --batch_size 16) thinned=(--most_motions 50)
 elif [ $# -gt 0 ]; then
     echo "error: unknown argument $1: use --smoke [FOLDER] or nothing" >&2
     exit 2
 fi
 runs=(--dataset_name "$name" --checkpoints_dir "$logs" --gpu_id auto)
+training=(--preset open "${runs[@]}" ${limit[@]+"${limit[@]}"})
+transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --dropout 0)
+grep -qw -e avx512_bf16 -e amx_bf16 /proc/cpuinfo 2>/dev/null && transformer+=(--mixed_precision bf16)
 stage() { echo "== $1"; }
 
 stage "data"
 [ -f "$data/dataset.json" ] || python -m data.mini --out "$data" --seed 0 --n_clips "$n_clips"
 stage "evaluator"
-python train_evaluator.py --name evaluator --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
+python train_evaluator.py --name evaluator --latent_dim 96 "${training[@]}"
 stage "retriever"
-python -m Part_TMR.scripts.train --name tmr --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
-stage "RVQ-VAE"
-python train_vq.py --name vq --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
+python -m Part_TMR.scripts.train --name tmr --part_dim 48 --motion_ff_size 96 --text_dim 96 "${training[@]}"
 stage "database"
-python build_rag_database.py --name tmr --vq_name vq --output "$database" "${runs[@]}"
+python build_rag_database.py --name tmr --vq_name open/vq --output "$database" "${runs[@]}"
 stage "masked transformer"
-python train_mask_transformer.py --name mtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
+python train_mask_transformer.py --name mtrans "${transformer[@]}" --max_epoch 60 "${training[@]}"
 stage "residual transformer"
-python train_res_transformer.py --name rtrans --vq_name vq --database "$database" --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
+python train_res_transformer.py --name rtrans "${transformer[@]}" --max_epoch 40 "${training[@]}"
 stage "length estimator"
-python train_length_estimator.py --name length --preset mini "${runs[@]}" ${limit[@]+"${limit[@]}"}
+python train_length_estimator.py --name length --latent_dim 96 "${training[@]}"
 stage "export"
-for run in tmr vq mtrans rtrans length evaluator; do
+for run in tmr mtrans rtrans length evaluator; do
     rm -rf "$out/mini/$run"
     python export_run.py --run "$logs/mini/$run" --out "$out/mini/$run"
 done
-rm -rf "$out/mini/database"
-cp -r "$database/mini" "$out/mini/database"
+# What is shipped has fewer motions than what it was trained with, and the levels that are read.
+python build_rag_database.py --name tmr --vq_name open/vq --token_levels 3 "${thinned[@]}" --output "$out/library" "${runs[@]}"
+rm -rf "$out/mini/database" "$out/mini/vq"
+mv "$out/library/mini" "$out/mini/database"
+rmdir "$out/library"
 stage "first motion"
 python demo.py --text_prompt "a person waves" --checkpoints_dir "$out" --dataset_name "$name" --ext reproduce_mini --output_dir "${scratch:-.}/outputs"

@@ -10,6 +10,7 @@ from models.configs import SamplingSettings
 from options.groups import (
     FOLDER_NAME,
     NEAREST_DATABASE_HELP,
+    RUN_NAME,
     BaseRuns,
     DatasetOptions,
     GeneratorRuns,
@@ -49,10 +50,17 @@ class RetrieverEvalOptions:
 
 
 @dataclass(frozen=True)
+class TokeniserOptions(DatasetOptions):
+    """Which tokeniser, on the motions of which dataset."""
+
+    name: str = option("vq", "run of the RVQ-VAE; open/vq: that of another dataset", pattern=RUN_NAME)
+
+
+@dataclass(frozen=True)
 class EvalVQOptions:
     """eval_vq.py"""
 
-    run: RunOptions = RunOptions(name="vq")
+    run: TokeniserOptions = TokeniserOptions()
     which_epoch: str | None = checkpoint_option()
     protocol: ProtocolOptions = ProtocolOptions()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from options.groups import NEAREST_DATABASE_HELP, RUN_NAME, RunOptions, checkpoint_option, shard_option
@@ -78,6 +79,13 @@ class BuildOptions:
     def share(self) -> Share:
         """What this process builds."""
         return own_share(self.shard)
+
+
+def as_the_demo(_: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Own clips are added, unless something else is said, to the library that demo and search use unless told else."""
+    if given.get("add") is None or {"dataset_name", "checkpoints_dir"} & given.keys():
+        return {}
+    return {"dataset_name": "open", "checkpoints_dir": "pretrained"}
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def test_smoke_pipeline_from_nothing_to_a_motion_and_evaluations(tmp_path: Path)
     dataset, runs = tmp_path / "dataset" / "mini", f"--checkpoints_dir {tmp_path}/pretrained"
     once = f"--dataset_name {dataset} {runs} --repeat_times 1"
     for command in (
-        f"python eval_vq.py {once} --name vq",
+        f"python eval_vq.py {once} --name open/vq",
         f"python eval_mask.py {once} --time_steps 2",
         f"python eval_res.py {once} --time_steps 2 --retrieval off random --sweep_cond_scale 1 --report",
         f"python eval_res.py {once} --gt_base",
@@ -180,10 +180,11 @@ def test_smoke_pipeline_from_nothing_to_a_motion_and_evaluations(tmp_path: Path)
         assert result.returncode == 0, result.stderr
         assert "protocol" in result.stdout, result.stdout
     # The same command again goes on where the run stopped, and a changed architecture is refused.
-    train = f"python train_vq.py --name vq --preset mini --dataset_name {dataset} --checkpoints_dir {tmp_path}/logs"
-    result = run(f"{train} --max_steps 5 --batch_size 16")
+    train = f"python train_length_estimator.py --name length --preset open --dataset_name {dataset}"
+    train += f" --checkpoints_dir {tmp_path}/logs --max_steps 5 --batch_size 16"
+    result = run(f"{train} --latent_dim 96")
     assert result.returncode == 0 and "resumed" in result.stdout, result.stdout + result.stderr
-    assert_refused(run(f"{train} --max_steps 5 --batch_size 16 --width 64"), "another config", "width")
+    assert_refused(run(f"{train} --latent_dim 64"), "another config", "latent_dim")
 
 
 @pytest.mark.slow

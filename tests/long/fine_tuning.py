@@ -1,6 +1,6 @@
 """What is gained by starting from the runs of another dataset, where there are few own clips?
 
-`python -m tests.long.fine_tuning --source pretrained/mini --bvh FOLDER --out FOLDER [--steps N] [--stages vq mtrans]`:
+`python -m tests.long.fine_tuning --source pretrained/open --bvh FOLDER --out FOLDER [--steps N] [--stages vq mtrans]`:
 BVH files with captions in FOLDER/texts become a dataset of which 30 % of the takes are for validation. Each stage is
 then trained three times, with equal sizes and equally many steps: not at all (what the source knows of such clips),
 from the source by preset finetune, and from nothing by the schedule of preset small. Transformers that start from
