@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 source setup_env.sh requirements.txt
 
 data=dataset/mini name=mini n_clips=2400 logs=logs out=pretrained database=database
-limit=() thinned=(--most_motions 300)
+limit=() thinned=(--most_motions 260)
 if [ "${1:-}" = "--smoke" ]; then
     scratch=${2:-$(mktemp -d)}
     data=$scratch/dataset/mini name=$data n_clips=160
@@ -21,7 +21,7 @@ elif [ $# -gt 0 ]; then
 fi
 runs=(--dataset_name "$name" --checkpoints_dir "$logs" --gpu_id auto)
 training=(--preset open "${runs[@]}" ${limit[@]+"${limit[@]}"})
-transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --dropout 0)
+transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --dropout 0 --copy_from 0.9)
 grep -qw -e avx512_bf16 -e amx_bf16 /proc/cpuinfo 2>/dev/null && transformer+=(--mixed_precision bf16)
 stage() { echo "== $1"; }
 
@@ -42,7 +42,9 @@ python train_length_estimator.py --name length --latent_dim 96 "${training[@]}"
 stage "export"
 for run in tmr mtrans rtrans length evaluator; do
     rm -rf "$out/mini/$run"
-    python export_run.py --run "$logs/mini/$run" --out "$out/mini/$run"
+    which=()
+    [ $run != mtrans ] || which=(--which_epoch net_best_loss) # on the validation split its motions show more of what was said
+    python export_run.py --run "$logs/mini/$run" --out "$out/mini/$run" ${which[@]+"${which[@]}"}
 done
 # What is shipped has fewer motions than what it was trained with, and the levels that are read.
 python build_rag_database.py --name tmr --vq_name open/vq --token_levels 3 "${thinned[@]}" --output "$out/library" "${runs[@]}"

@@ -9,7 +9,7 @@
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")"
-limit=() thinned=(--most_motions 300) set=open
+limit=() thinned=(--most_motions 260) set=open
 if [ "${1:-}" = "--smoke" ]; then
     source setup_env.sh requirements.txt
     scratch=${2:-$(mktemp -d)}

@@ -66,7 +66,8 @@ class RVQConfig:
     )
     max_foot_slide: float | None = option(
         None,
-        "metres a second that feet in contact may slide when codes are decoded: the path makes up for more; none: any",
+        "metres a second that the best standing foot may slide when codes are decoded, the path makes up for more;"
+        " none: any",
         minimum=0,
     )
 
@@ -105,6 +106,13 @@ class TransformerConfig:
     trust: bool = option(
         False,
         "tell the generator how near a retrieved motion's captions come to the prompt, in a frozen space",
+    )
+    copy_from: float = option(
+        0.9,
+        "agreement of prompt and caption from which codes of a retrieved motion are copied when motions are made: the"
+        " less a model knows by itself, the less pays",
+        minimum=0,
+        maximum=1,
     )
     n_retrieved: int = option(1, "retrieved motions a caption, K", minimum=1, maximum=1000)
     text_states: bool = option(False, "attend to the caption's token states too, not only to the sentence embedding")
@@ -271,6 +279,10 @@ class SamplingSettings:
     copy_scale: float = option(
         0.95, "how often codes of a retrieved motion that fits are copied at most; 0: never", minimum=0, maximum=1
     )
-    copy_from: float = option(
-        0.5, "agreement of prompt and caption from which a retrieved motion is copied at all", minimum=0, maximum=1
+    copy_from: float | None = option(
+        None,
+        "agreement of prompt and caption from which a retrieved motion is copied at all; none: what the model was"
+        " trained with",
+        minimum=0,
+        maximum=1,
     )

@@ -91,6 +91,7 @@ _OPEN_TRANSFORMER: Preset = {
     "retrieved": "levels",
     "retrieved_levels": 3,
     "trust": True,
+    "copy_from": 0.5,
     "own_retrieval_prob": 0.25,
     "random_retrieval_prob": 0.1,
 }
@@ -196,7 +197,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "tempo": 0.2,
             "stance_weight": 5.0,
             "max_bone_change": 0.15,
-            "max_foot_slide": 0.3,
+            "max_foot_slide": 0.15,
             "eval_every_e": 2,
             "max_epoch": 14,
         },

@@ -1,6 +1,6 @@
 """How long motions are: as asked, as what they are copied from, or as an estimator thinks.
 
-Letters: B batch.
+Letters: B batch, K retrieved motions.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from data.specs import DatasetSpec
-from models.configs import SamplingSettings
 from models.length_estimator import LengthEstimator
 from models.transformer.condition import Condition
-from models.transformer.copying import copy_share
 from utils.errors import UserError
 
 Lengths = Sequence[int | None] | np.ndarray | int | None
@@ -45,17 +43,21 @@ def checked_lengths(lengths: Lengths, count: int, spec: DatasetSpec, has_estimat
 def estimated_steps(
     estimator: LengthEstimator,
     condition: Condition,
+    share: Tensor,
     spec: DatasetSpec,
     seeds: Sequence[int],
     deterministic: bool,
-    settings: SamplingSettings,
 ) -> Tensor:
-    """Token steps (B,) of prompts that ask for no length: of the motion that is mostly copied, else estimated."""
+    """Token steps (B,) of prompts that ask for no length: of the motion that is mostly copied, else estimated.
+
+    Args:
+        share: (B, K) of retrieved motions that are copied.
+    """
     unit = spec.format.unit_length
     low, high = spec.min_frames // unit, spec.max_frames // unit
     logits = estimator(condition.text, condition.text_states, condition.text_mask)
     steps = estimator.estimate(logits, (low, high), seeds, deterministic)
-    share, source = copy_share(condition, settings).max(dim=1)
+    share, source = share.max(dim=1)
     if not share.any():
         return steps
     copied = condition.retrieved.steps.gather(1, source[:, None])[:, 0].clamp(low, high)

@@ -24,6 +24,7 @@ from models.rag.database import RAGDatabase
 from models.rag.search import SearchResult
 from models.text_encoder import TextEncoder, build_text_encoder
 from models.transformer.condition import Condition
+from models.transformer.copying import copy_share
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
@@ -370,7 +371,8 @@ class TextToMotion:
             chosen = missing[start : start + ESTIMATED_AT_ONCE]
             seen = None if retrieved is None else retrieved[chosen]
             condition, _ = self.condition([texts[i] for i in chosen], retrieval, seen)
+            share = copy_share(condition, self.masked.config, settings)
             steps[chosen] = estimated_steps(
-                self.length_estimator, condition, self.spec, [seeds[i] for i in chosen], deterministic, settings
+                self.length_estimator, condition, share, self.spec, [seeds[i] for i in chosen], deterministic
             )
         return steps

@@ -245,18 +245,21 @@ def with_bones(features: torch.Tensor, form: MotionFormat, tolerance: float) -> 
 def planted(
     features: torch.Tensor, form: MotionFormat, max_slide: float, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Features (B, T, D), raw units, whose path follows the feet that their contacts say stand.
+    """Features (B, T, D), raw units, whose path follows the foot that stands best.
 
-    Where these slide together further than `max_slide` metres from a frame to the next, the root's velocity makes up
-    for the whole of it. Less is left: feet in contact roll, and what that adds up to would lead the path astray.
+    Of the feet that are in contact, as the features say, the one that moves least from a frame to the next may slide
+    `max_slide` metres; for what is more the root's velocity makes up. Less is left: feet in contact roll, and what that
+    adds up to would lead the path astray.
 
     Args:
         mask: (B, T) valid frames; the last one leads nowhere and is left alone.
     """
-    contacts = (features[:, :-1, form.contacts] > CONTACT).float()
-    slide = (foot_steps(features, form) * contacts[..., None]).sum(dim=2)
-    slide = slide / contacts.sum(dim=2).clamp(min=1)[..., None]  # (B, T - 1, 2)
-    slide = slide * (slide.norm(dim=-1, keepdim=True) > max_slide)
+    contacts = features[:, :-1, form.contacts] > CONTACT
+    steps = foot_steps(features, form)
+    ways = steps.norm(dim=-1).masked_fill(~contacts, float("inf"))
+    least, foot = ways.min(dim=-1, keepdim=True)  # (B, T - 1, 1)
+    slide = steps.gather(2, foot[..., None].expand(-1, -1, -1, 2))[:, :, 0]
+    slide = slide * (1 - max_slide / least.clamp(min=1e-9)).clamp(min=0) * least.isfinite()
     if mask is not None:
         slide = slide * mask[:, 1:, None]
     path = features[:, :-1, 1:3] - slide * form.units_per_metre

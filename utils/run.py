@@ -168,7 +168,7 @@ FORMER: dict[str, dict[str, Any]] = {
     "codebook": {"keep_codes": False},
 }
 # What transformers are that were made before these could be told.
-_TRANSFORMER_SINCE = {"model": {"retrieved_levels": 0, "trust": False}, "tokens": {"code_dim": 0}}
+_TRANSFORMER_SINCE = {"model": {"retrieved_levels": 0, "trust": False, "copy_from": 0.9}, "tokens": {"code_dim": 0}}
 SINCE = {
     "mtrans": _TRANSFORMER_SINCE,
     "rtrans": _TRANSFORMER_SINCE,

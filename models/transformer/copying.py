@@ -8,19 +8,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.configs import SamplingSettings
+from models.configs import SamplingSettings, TransformerConfig
 from models.transformer.condition import Condition
 
 NOTHING = -1  # where there is no code to copy
 AS_NEAR = 0.01  # of agreement, by which motions are behind the nearest and are copied as often
 
 
-def copy_share(condition: Condition, settings: SamplingSettings) -> Tensor:
+def copy_share(condition: Condition, config: TransformerConfig, settings: SamplingSettings) -> Tensor:
     """λ (B, K), how often the retrieved motions of a condition are copied, 0 to 1; 0 where agreement is not known."""
     retrieved = condition.retrieved
     if retrieved is None or retrieved.tokens is None or retrieved.agreement is None:
         return torch.zeros(len(condition.text), 1, device=condition.text.device)
-    above = (retrieved.agreement - settings.copy_from) / max(1 - settings.copy_from, 1e-6)
+    start = config.copy_from if settings.copy_from is None else settings.copy_from
+    above = (retrieved.agreement - start) / max(1 - start, 1e-6)
     return settings.copy_scale * above.clamp(0, 1) * (retrieved.mask & condition.keep_retrieval[:, None])
 
 
@@ -35,11 +36,12 @@ class Copying:
     Args:
         condition: of B samples, with agreement and tokens of what was retrieved; without them nothing is proposed.
         shape: (B, N, J) of the tokens to be made.
-        settings: `copy_scale` and `copy_from`.
+        config: of the model, for the `copy_from` that was validated with it.
+        settings: `copy_scale`, and `copy_from` if another is wanted.
     """
 
-    def __init__(self, condition: Condition, shape: torch.Size, settings: SamplingSettings):
-        self.share, self.codes = copy_share(condition, settings), None
+    def __init__(self, condition: Condition, shape: torch.Size, config: TransformerConfig, settings: SamplingSettings):
+        self.share, self.codes = copy_share(condition, config, settings), None
         if not self.share.any():
             return
         retrieved = condition.retrieved

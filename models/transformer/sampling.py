@@ -163,7 +163,7 @@ def sample_base(
     tokens = torch.where(valid, model.mask_id, 0)
     certainty = torch.zeros(tokens.shape, device=device)
     guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale, settings.plausible)
-    copying = Copying(condition, tokens.shape, settings)
+    copying = Copying(condition, tokens.shape, model.config, settings)
     proposed, share = copying.base(noise.one_of(copying.candidates)) if copying else (None, None)
     for index, number in enumerate(schedules.unbind(dim=1)):
         # Fixed cells have certainty infinity, so the `number` least certain are among the others.
@@ -201,7 +201,7 @@ def sample_residual(
     step_mask = length_mask(steps.to(device), base.shape[1])
     codes = base[..., None]
     guidance = Guidance(model, condition, settings.res_cond_scale, plausible=settings.plausible)
-    copying = Copying(condition, base.shape, settings)
+    copying = Copying(condition, base.shape, model.config, settings)
     for level in range(1, model.num_quantizers):
         levels = torch.full((len(base),), level, device=device)
         logits = guidance.logits(codes, levels, step_mask)

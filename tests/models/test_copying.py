@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.configs import SamplingSettings
+from models.configs import MaskedTransformerConfig, SamplingSettings
 from models.transformer.condition import Condition
 from models.transformer.copying import NOTHING, Copying, copy_share, mixed
 from models.transformer.sampling import Noise, sample_base, sample_residual
 from tests.models.test_transformer import LEVELS, PARTS, make_condition, make_masked, make_residual
 
+CONFIG = MaskedTransformerConfig(copy_from=0.6)
 ALWAYS = SamplingSettings(copy_scale=1.0, copy_from=0.5)
 STEPS = torch.tensor([8, 8, 8])
 
@@ -24,13 +25,17 @@ def agreeing(*agreement: float, steps: int = 9) -> Condition:
 
 
 def test_a_motion_is_copied_by_how_far_its_caption_agrees() -> None:
-    settings = SamplingSettings(copy_scale=0.8, copy_from=0.6)
+    settings = SamplingSettings(copy_scale=0.8)
     condition = agreeing(1.0, 0.7, 0.6)
-    torch.testing.assert_close(copy_share(condition, settings)[:, 0], torch.tensor([0.8, 0.2, 0.0]))
-    assert not copy_share(condition.withheld(retrieval=True), settings).any()
-    assert not copy_share(replace(condition, retrieved=None), settings).any()
+    torch.testing.assert_close(copy_share(condition, CONFIG, settings)[:, 0], torch.tensor([0.8, 0.2, 0.0]))
+    own = copy_share(condition, CONFIG, replace(settings, copy_from=0.9))[:, 0]
+    torch.testing.assert_close(own, torch.tensor([0.8, 0.0, 0.0]))
+    assert not copy_share(condition.withheld(retrieval=True), CONFIG, settings).any()
+    assert not copy_share(replace(condition, retrieved=None), CONFIG, settings).any()
     unknown = replace(condition, retrieved=replace(condition.retrieved, agreement=None))
-    assert not copy_share(unknown, settings).any() and not Copying(unknown, torch.Size((3, 8, PARTS)), settings)
+    assert not copy_share(unknown, CONFIG, settings).any() and not Copying(
+        unknown, torch.Size((3, 8, PARTS)), CONFIG, settings
+    )
 
 
 def test_mixing_is_that_of_the_equation() -> None:
@@ -76,7 +81,7 @@ def test_of_motions_that_agree_alike_each_is_copied_by_some_seed_and_none_is_mix
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_level_is_copied_where_those_below_are_the_motions(level: int) -> None:
     condition = agreeing(1.0, 1.0, 1.0)
-    copying = Copying(condition, torch.Size((3, 8, PARTS)), ALWAYS)
+    copying = Copying(condition, torch.Size((3, 8, PARTS)), CONFIG, ALWAYS)
     own = condition.retrieved.tokens[:, 0, :8]
     below = own[..., :level].clone()
     below[0, 3, 2, level - 1] += 1
