@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment and a first motion with the shipped mini models. Arguments go to demo.py.
+# Makes the environment and a first motion with the shipped models. Arguments go to demo.py.
 set -euo pipefail
 cd "$(dirname "$0")"
 source setup_env.sh requirements.txt

@@ -20,7 +20,7 @@ from options.stages import (
 )
 from utils.errors import UserError
 
-Preset = Literal["paper", "tuned", "base", "small", "mini"]
+Preset = Literal["paper", "tuned", "base", "small", "mini", "open"]
 README = Path(__file__).parents[1] / "README.md"
 # Stage -> options, and the command of the README that trains it.
 COMMANDS: dict[str, tuple[type, str]] = {
