@@ -197,7 +197,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
             "tempo": 0.2,
             "stance_weight": 5.0,
             "max_bone_change": 0.15,
-            "max_foot_slide": 0.15,
+            "max_foot_slide": 0.3,
             "eval_every_e": 2,
             "max_epoch": 14,
         },

@@ -108,7 +108,7 @@ def test_several_processes_report_what_is_missing_once(ids: str, empty_checkout:
     [
         ("", ["--text_prompt"]),
         ('--text_prompt "  "', ["empty"]),
-        ('--text_prompt "a person waves" --motion_length 7', ["40 to 120 frames"]),
+        ('--text_prompt "a person waves" --motion_length 7', ["32 to 196 frames"]),
         ('--text_prompt "a person waves" --motion_length 5000', ["out of range"]),
         ('--text_prompt "a person waves" --mtrans_name nothing', ["nothing", "mtrans"]),
         ('--text_prompt "a person waves" --output_dir /proc/nowhere', ["/proc/nowhere"]),

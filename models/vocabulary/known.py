@@ -103,9 +103,11 @@ class Vocabulary:
         Args:
             nearest, similarity: the caption that is nearest, and the cosine of the two in the encoder's space.
         """
-        unknown = self.unknown(prompt)
-        rule = LISTS["rule"]
-        if rule["always"] + rule["far"] * (1 - similarity) + rule["words"] * min(sum(unknown.values()), MOST_WORDS) < 0:
+        unknown, rule = self.unknown(prompt), LISTS["rule"]
+        evidence = (
+            rule["always"] + rule["far"] * (1 - similarity) + rule["words"] * min(sum(unknown.values()), MOST_WORDS)
+        )
+        if evidence < 0 and not self.families.isdisjoint(map(family, words_of(prompt))):
             return None
         named = [word for word, weight in unknown.items() if weight >= SURE]
         return Remark(prompt, tuple(self._joined(named or list(unknown), prompt)), nearest, similarity)

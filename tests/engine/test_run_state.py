@@ -14,12 +14,13 @@ from storage.checkpoint import save_checkpoint
 from storage.files import read_json, write_json
 from utils.errors import UserError
 from utils.formats import get_format
+from utils.run import SINCE
 from utils.schema import to_dict
 
 CONFIG = {
-    "stage": "vq",
+    "stage": "length",
     "command": "a",
-    "run": {"name": "vq", "gpu_id": "0"},
+    "run": {"name": "length", "gpu_id": "0"},
     "model": {"width": 8, "depth": 2},
     "train": {"lr": 0.1, "max_epoch": 2, "betas": [0.9, 0.99]},
 }
@@ -54,19 +55,24 @@ def test_a_run_from_before_these_options_goes_on(started: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["mtrans", "rtrans", "tmr"])
 def test_a_run_of_a_former_version_goes_on_with_the_same_command(stage: str, tmp_path: Path) -> None:
-    """The shipped runs were written before `--retrieval_pool`, `--motion_lr_factor` and the library's record."""
-    former = read_json(f"pretrained/mini/{stage}/config.json")
-    del former["exported"]
-    write_json(tmp_path / "config.json", former)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "latest.tar").write_bytes(b"")
+    """Before `--retrieval_pool`, `--motion_lr_factor`, what later made a transformer, and the library's record."""
     schema = {"mtrans": MaskedOptions, "rtrans": ResidualOptions, "tmr": RetrieverOptions}[stage]
     flags = ["--name", stage, "--preset", "mini", "--database", "elsewhere"][: 4 if stage == "tmr" else 6]
     config = to_dict(parse(schema, flags, PRESETS[stage]))
-    extra = {name: former[name] for name in ("dims", "tokens") if name in former}
+    shipped = read_json(f"pretrained/open/{stage}/config.json")
+    extra = {name: shipped[name] for name in ("dims", "tokens") if name in shipped}
     library = {} if stage == "tmr" else {"library": {"retriever": "0" * 16}}
+    if library:
+        extra["tokens"] |= {"code_dim": 0}
     form = {"format": get_format("humanml3d").to_json()}
     config = {"stage": stage, "command": "b", **config, **extra, **library, **form}
+    new = ("training_retrieval", "library", "format")
+    former = {name: group for name, group in config.items() if name not in new}
+    later = SINCE.get(stage, {"rates": {"motion_lr_factor": 1.0}})
+    former |= {name: {key: former[name][key] for key in former[name].keys() - later[name].keys()} for name in later}
+    write_json(tmp_path / "config.json", former)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "latest.tar").write_bytes(b"")
     prepare_run(tmp_path, config)
     with pytest.raises(UserError, match="was 3 and is 1|was 1.0 and is 2.0"):
         changes = (

@@ -44,13 +44,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.fixture
 def small_mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A few clips under the name of the shipped runs' dataset, in a folder of runs where only `tmr` and `vq` lie."""
+    """A few clips under the name of the shipped runs' dataset, in a folder of runs."""
     write(tmp_path / "dataset" / "mini", n_clips=60, workers=1)
     small = specs.moved(specs.SPECS["mini"], tmp_path / "dataset" / "mini")
     monkeypatch.setitem(specs.SPECS, "mini", small)
     (tmp_path / "logs" / "mini").mkdir(parents=True)
-    for stage in ("vq", "tmr", "mtrans", "rtrans", "length", "database"):
+    for stage in ("tmr", "mtrans", "rtrans", "length", "database"):
         (tmp_path / "logs" / "mini" / stage).symlink_to(PRETRAINED / "mini" / stage)
+    (tmp_path / "logs" / "open").symlink_to(PRETRAINED / "open")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "logs"
 
@@ -61,8 +62,8 @@ def test_loading_the_generator(opened: Counter[str]) -> None:
 
 
 def test_the_training_of_a_transformer(small_mini: Path, opened: Counter[str]) -> None:
-    flags = f"--preset mini --name new --checkpoints_dir {small_mini} --gpu_id -1 --max_steps 1 --batch_size 4"
-    options = parse(MaskedOptions, flags.split(), PRESETS["mtrans"])
+    flags = f"--preset mini --name new --vq_name open/vq --checkpoints_dir {small_mini} --gpu_id -1 --max_steps 1"
+    options = parse(MaskedOptions, [*flags.split(), "--batch_size", "4"], PRESETS["mtrans"])
     harness = harness_of_stage(options)
     assert opened == {"vq": 1, "tmr": 1}, "no evaluator lies here"
     assert harness.run_dir == small_mini / "mini" / "new" and (harness.run_dir / "config.json").is_file()

@@ -93,7 +93,7 @@ def test_the_shipped_models_answer_with_all_files(store: ResultStore) -> None:
     assert without.token != result.token and not np.allclose(without.motion.joints, result.motion.joints)
     assert session.health() == {
         "status": "ok",
-        "dataset": "mini",
+        "dataset": "open",
         "models": {"mtrans": "mtrans", "rtrans": "rtrans", "retriever": "tmr", "length_estimator": True},
         "library": len(t2m.database),
         "device": "cpu",
