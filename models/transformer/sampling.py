@@ -128,14 +128,12 @@ class Noise:
 
     def one_of(self, candidates: Tensor) -> Tensor:
         """(B,) the number of one of each sample's candidates (B, K), 0 where it has none. Of one nothing is drawn."""
-        rows = zip(self.generators, candidates.cpu(), strict=True)
-        chosen = [
-            each.nonzero()[int(torch.randint(int(each.sum()), (), generator=generator)) if each.sum() > 1 else 0, 0]
-            if each.any()
-            else torch.tensor(0)
-            for generator, each in rows
-        ]
-        return torch.stack(chosen).to(candidates.device)
+        chosen = []
+        for generator, row in zip(self.generators, candidates.cpu(), strict=True):
+            numbers = row.nonzero()[:, 0].tolist() or [0]
+            place = int(torch.randint(len(numbers), (), generator=generator)) if len(numbers) > 1 else 0
+            chosen.append(numbers[place])
+        return torch.tensor(chosen, device=candidates.device)
 
 
 def _draw(logits: Tensor, masked: Tensor, noise: Noise | None) -> Tensor:
