@@ -2,7 +2,7 @@
 
     python -m tests.long.known_words --texts ../shared/humanml3d_text/texts.zip
 
-prints the shares of remarks on the captions that judge; `--fit` also fits the rule to the others (`rule` of
+prints the shares of remarks on both parts of the captions; `--fit` also fits the rule to the first (`rule` of
 models/vocabulary/words.json), in ten folds by caption file. The library is that of the shipped models of a data set,
 the labels are those for what these were trained on: known_words_open.txt, known_words_mini.txt.
 """
@@ -84,9 +84,10 @@ def main() -> None:
     remarks = Remarks(t2m.database, t2m.retriever, t2m.text_encoder)
     parts = read_labels(options.texts, LABELS[options.dataset_name])
     rule = np.array([LISTS["rule"][name] for name in ("always", "far", "words")])
+    files, captions, labels = map(list, zip(*parts["fit"], strict=True))
+    labels, numbers = np.array(labels), numbers_of(remarks, captions)
+    print(f"fit, the rule there is: {shares(numbers @ rule[1:] + rule[0] >= 0, labels)}")
     if options.fit:
-        files, captions, labels = map(list, zip(*parts["fit"], strict=True))
-        labels, numbers = np.array(labels), numbers_of(remarks, captions)
         fold = np.array([digest(file)[0] % FOLDS for file in files])
         alarms = np.zeros(len(labels), bool)
         for number in range(FOLDS):
