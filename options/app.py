@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from options.groups import DatasetOptions, GeneratorRuns
+from options.groups import AS_SHIPPED, DatasetOptions, GeneratorRuns
 from utils.errors import UserError
 from utils.schema import option
 
@@ -40,5 +40,5 @@ class AppOptions:
 
     server: ServerOptions = ServerOptions()
     limits: RequestLimits = RequestLimits()
-    run: DatasetOptions = DatasetOptions("open", "pretrained")
+    run: DatasetOptions = DatasetOptions(**AS_SHIPPED)
     models: GeneratorRuns = GeneratorRuns()

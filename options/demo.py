@@ -8,7 +8,7 @@ from typing import Literal
 from engine.settings import MAX_SEED
 from models.configs import SamplingSettings
 from options.export import COMPARE_HELP, FOOT_LOCK_HELP, Comparison
-from options.groups import FOLDER_NAME, DatasetOptions, GeneratorRuns
+from options.groups import AS_SHIPPED, FOLDER_NAME, DatasetOptions, GeneratorRuns
 from utils.errors import UserError
 from utils.schema import option
 
@@ -37,7 +37,7 @@ class DemoOptions:
         True, "leave out motions that the folder holds already: whole, from the same models, settings and seed"
     )
     batch_size: int = option(32, "motions generated at once; what a stop costs", minimum=1)
-    run: DatasetOptions = DatasetOptions("open", "pretrained")
+    run: DatasetOptions = DatasetOptions(**AS_SHIPPED)
     models: GeneratorRuns = GeneratorRuns()
     no_retrieval: bool = option(False, "generate without retrieval")
     deterministic_length: bool = option(False, "take the likeliest length instead of drawing one")

@@ -28,6 +28,9 @@ RUN_NAME = Pattern(
 VQ_NAME_HELP = "run of the 2D RVQ-VAE, in checkpoints_dir/dataset; open/vq: another dataset's, perhaps a shipped one"
 FOLDER_NAME = Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}", "be a folder name of up to 100 letters, digits, . _ and -")
 
+# What is used unless something else is said: the default models, in the folder of the shipped ones.
+AS_SHIPPED = {"dataset_name": "open", "checkpoints_dir": "pretrained"}
+
 SHARD = Pattern(r"\d+/\d+", "look like 1/8, up to 8/8")
 
 

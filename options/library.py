@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
-from options.groups import NEAREST_DATABASE_HELP, RUN_NAME, RunOptions, checkpoint_option, shard_option
+from options.groups import AS_SHIPPED, NEAREST_DATABASE_HELP, RUN_NAME, RunOptions, checkpoint_option, shard_option
 from utils.errors import UserError
 from utils.schema import option
 from utils.shares import Share, own_share
@@ -81,18 +81,16 @@ class BuildOptions:
         return own_share(self.shard)
 
 
-def as_the_demo(_: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def as_the_demo(_: str | None, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Own clips are added, unless something else is said, to the library that demo and search use unless told else."""
-    if given.get("add") is None or {"dataset_name", "checkpoints_dir"} & given.keys():
-        return {}
-    return {"dataset_name": "open", "checkpoints_dir": "pretrained"}
+    return {} if given.get("add") is None or AS_SHIPPED.keys() & given.keys() else AS_SHIPPED
 
 
 @dataclass(frozen=True)
 class SearchOptions:
     """What is looked for, and where."""
 
-    run: RunOptions = RunOptions(name="tmr", dataset_name="open", checkpoints_dir="pretrained")
+    run: RunOptions = RunOptions(name="tmr", **AS_SHIPPED)
     which_epoch: str | None = checkpoint_option("retriever")
     database: str | None = option(None, NEAREST_DATABASE_HELP)
     text: str | None = option(None, "what to look for in words")

@@ -61,4 +61,4 @@ def estimated_steps(
     if not share.any():
         return steps
     copied = condition.retrieved.steps.gather(1, source[:, None])[:, 0].clamp(low, high)
-    return torch.where(share > MOSTLY, copied, steps.to(copied.device)).to(steps.device)
+    return torch.where(share.cpu() > MOSTLY, copied.cpu(), steps)

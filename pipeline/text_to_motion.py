@@ -21,6 +21,7 @@ from models.length_estimator import LengthEstimator
 from models.precision import check_precision, lower_precision
 from models.rag.conditions import empty_retrieval, make_condition
 from models.rag.database import RAGDatabase
+from models.rag.queries import Queries
 from models.rag.search import SearchResult
 from models.text_encoder import TextEncoder, build_text_encoder
 from models.transformer.condition import Condition
@@ -294,27 +295,30 @@ class TextToMotion:
 
         return motions()
 
-    def condition(
-        self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None
-    ) -> tuple[Condition, list[tuple[Found, ...]]]:
-        """What the transformers are told about prompts, and what was retrieved for each; see `generate`."""
+    def condition(self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None) -> Condition:
+        """What the transformers are told about prompts; see `generate_each`."""
+        return self._looked_up(texts, retrieval, retrieved)[0]
+
+    def _looked_up(
+        self, texts: list[str], retrieval: bool, retrieved: Tensor | None
+    ) -> tuple[Condition, tuple[Queries, SearchResult] | None]:
+        """The condition, and what was asked and found for it; None where nothing was looked for."""
         self._forget_texts()
         features = self.text_encoder.features(texts).to(self.device)
         if self.retriever is None or self.database is None:
-            return make_condition(features, None), [()] * len(texts)
+            return make_condition(features, None), None
         if not retrieval:
             nothing = empty_retrieval(self.database, len(texts), self.n_retrieved)
-            return make_condition(features, nothing).withheld(retrieval=True), [()] * len(texts)
+            return make_condition(features, nothing).withheld(retrieval=True), None
         asked = self.retriever.queries(texts)
         if retrieved is None:
             found = self.database.search(asked, self.n_retrieved)
         else:
             found = SearchResult(retrieved, torch.full(retrieved.shape, float("nan")))
-        described = describe(self.retriever, self.database, asked, found)
         seen = self.database.gather(found.indices)
         if self.database.embedded.sentences is not None:
             seen = replace(seen, agreement=self.database.view.agreement(asked.sentences, found.indices))
-        return make_condition(features, seen), described
+        return make_condition(features, seen), (asked, found)
 
     def _forget_texts(self) -> None:
         """Texts are encoded in the company that a batch has, never in that of an earlier one."""
@@ -332,7 +336,8 @@ class TextToMotion:
         retrieval: bool,
         retrieved: Tensor | None,
     ) -> list[Motion]:
-        condition, described = self.condition(texts, retrieval, retrieved)
+        condition, looked = self._looked_up(texts, retrieval, retrieved)
+        described = describe(self.retriever, self.database, *looked) if looked else [()] * len(texts)
         base = sample_base(self.masked, condition, steps, Noise(seeds, steps), settings)
         codes = base[..., None]
         if self.residual is not None:
@@ -370,7 +375,7 @@ class TextToMotion:
         for start in range(0, len(missing), ESTIMATED_AT_ONCE):
             chosen = missing[start : start + ESTIMATED_AT_ONCE]
             seen = None if retrieved is None else retrieved[chosen]
-            condition, _ = self.condition([texts[i] for i in chosen], retrieval, seen)
+            condition = self.condition([texts[i] for i in chosen], retrieval, seen)
             share = copy_share(condition, self.masked.config, settings)
             steps[chosen] = estimated_steps(
                 self.length_estimator, condition, share, self.spec, [seeds[i] for i in chosen], deterministic

@@ -167,7 +167,7 @@ FORMER: dict[str, dict[str, Any]] = {
     "loss": {"stance_weight": 0.0},
     "codebook": {"keep_codes": False},
 }
-# What transformers are that were made before these could be told.
+# What runs of a stage are that were made before these could be told.
 _TRANSFORMER_SINCE = {"model": {"retrieved_levels": 0, "trust": False, "copy_from": 0.9}, "tokens": {"code_dim": 0}}
 SINCE = {
     "mtrans": _TRANSFORMER_SINCE,

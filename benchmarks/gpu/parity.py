@@ -55,7 +55,7 @@ def full_precision() -> None:
 def generated(t2m: TextToMotion, prompts: list[str], steps: int) -> tuple[list[Tensor], list[np.ndarray]]:
     """Codes (N, J, Q) and joints (T, J, 3) a prompt, each with its number as seed."""
     lengths = torch.full((len(prompts),), steps)
-    condition, _ = t2m.condition(prompts)
+    condition = t2m.condition(prompts)
     settings = SamplingSettings()
     base = sample_base(t2m.masked, condition, lengths, Noise(range(len(prompts)), lengths), settings)
     codes = sample_residual(t2m.residual, base, condition, lengths, settings)

@@ -111,7 +111,7 @@ class GroundTruthBase(Generated):
             base = tokenise(self.t2m.vq, [self.clips[s.clip_index].features[: s.frames] for s in chosen])
             steps = torch.tensor([len(codes) for codes in base])
             padded = torch.nn.utils.rnn.pad_sequence(base, batch_first=True)[..., 0].to(self.t2m.device)
-            condition, _ = self.t2m.condition(
+            condition = self.t2m.condition(
                 [s.text for s in chosen], self.retrieval != "off", None if retrieved is None else retrieved[rows]
             )
             codes = sample_residual(self.t2m.residual, padded, condition, steps, self.settings)
