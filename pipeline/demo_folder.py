@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from storage.files import atomic_path, parse_json, remove_abandoned, slugify
+from storage.files import atomic_path, parse_json, remove_abandoned
 from utils.errors import UserError
+from utils.spelling import slugify
 
 INDEX, JOURNAL = "result.json", "result.jsonl"
 INDEX_SHARE = 0.01  # of a run's time may go into its index; the journal knows what the index does not know yet
@@ -54,12 +55,13 @@ class DemoFolder:
 
     Attributes:
         made: finished motions by key.
-        comparison: the key of the motions that stand side by side, and their files.
+        comparisons: what shows motions side by side, by a key of these motions.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.made, self.comparison = folder, dict[str, Made](), ("", Made("{}", ()))
+        self.folder, self.made, self.comparisons = folder, dict[str, Made](), dict[str, Made]()
         self._names: dict[str, str] = {}
+        self._comparison_names: dict[str, str] = {}
         self._common: dict[str, dict[str, Any]] = {}  # what is told of all motions of the run that reserved a key
         self._read_to = 0
         self._index_at, self._index_cost = time.monotonic(), 0.0
@@ -102,6 +104,14 @@ class DemoFolder:
             if names:
                 self._append(file, {"common": common, "names": names})
         return [self._names[key] for key in texts]
+
+    def reserve_comparison(self, key: str) -> str:
+        """Name of the files that show these motions side by side: no other run's."""
+        with self._journal() as file:
+            self._read(file)
+            if key not in self._comparison_names:
+                self._append(file, {"compared": key})
+        return self._comparison_names[key]
 
     def add(self, key: str, told: Mapping[str, Any]) -> None:
         """Notes that the files of a motion are there.
@@ -180,8 +190,13 @@ class DemoFolder:
             self._names |= names
             self._common |= dict.fromkeys(names, dict(line["common"]))
             return
+        if compared := line.get("compared") or line.get("comparison"):
+            number = len(self._comparison_names) + 1
+            self._comparison_names.setdefault(compared, f"comparison_{number}" if number > 1 else "comparison")
+        if "compared" in line:
+            return
         made = Made(json.dumps(dict(line["told"]), ensure_ascii=False), tuple(line["bytes"]))
         if "key" in line and line["key"] in self._names:
             self.made[line["key"]] = made
         elif "comparison" in line:
-            self.comparison = line["comparison"], made
+            self.comparisons[line["comparison"]] = made

@@ -72,8 +72,8 @@ class DemoRun:
         compared = self.keys[:MOST_COMPARED] if options.compare and len(requests) > 1 else []
         self.compared = digest(*compared, *options.compare).hex() if compared else ""
         self.panels: dict[int, CaptionedMotion | None] = {}
-        known, files = self.lies.comparison
-        if compared and not (options.skip_existing and known == self.compared and self.lies.is_whole(files)):
+        shown = self.lies.comparisons.get(self.compared)
+        if compared and not (options.skip_existing and shown and self.lies.is_whole(shown)):
             self.panels = dict.fromkeys(range(len(compared)))
 
     def run(self) -> None:
@@ -153,7 +153,8 @@ class DemoRun:
         if self.panels and None not in (panels := list(self.panels.values())):
             self.panels.clear()
             settings = ExportSettings(motion.fps, self.form)
-            written = write_comparison(self.folder / "comparison", panels, self.options.compare, settings)
+            stem = self.folder / self.lies.reserve_comparison(self.compared)
+            written = write_comparison(stem, panels, self.options.compare, settings)
             self.lies.add_comparison(self.compared, {"files": {kind: path.name for kind, path in written.items()}})
 
     def _write(self, number: int, motion: Motion, panel: CaptionedMotion) -> None:
@@ -186,8 +187,8 @@ class DemoRun:
 
     def _comparison(self) -> dict[str, str]:
         """The files that show this run's first motions side by side, by format, as far as they are there."""
-        known, made = self.lies.comparison
-        return made.content["files"] if self.compared and known == self.compared else {}
+        made = self.lies.comparisons.get(self.compared)
+        return made.content["files"] if made else {}
 
     def _index(self, now: bool = False) -> None:
         head: dict[str, Any] = {"settings": to_dict(self.options), "format": self.common["format"]}
@@ -207,16 +208,18 @@ class DemoRun:
             print(f"note: {self.folder / INDEX}: `remark` of all {len(told)} such prompts", file=sys.stderr)
 
     def _report(self) -> None:
-        """A line a motion, of the first few: its first file, prompt, length, and the captions that helped."""
+        """Everything that lies there now: the folder of a motion, of the first few, what it shows, and its files."""
         made = [self.lies.made[key] for key in self.keys if key in self.lies.made]
         for sample in (each.content for each in made[:MOST_LISTED]):
             helped = ", ".join(f'"{entry["caption"]}"' for entry in sample["retrieved"][:2])
             seconds = sample["motion_length"] / sample["fps"]
-            shown = self.folder / (sample["files"].get("video") or next(iter(sample["files"].values())))
-            print(f"{shown}: {sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else ""))
-        if len(made) > MOST_LISTED:
-            print(f"{self.folder / 'result.json'}: all {self._count()}")
-        self._tell_remarks()
+            files = sorted(map(Path, sample["files"].values()), key=lambda file: file.suffix == ".npy")
+            told = f"{sample['prompt']!r}, {seconds:.1f} s" + (f", helped by {helped}" if helped else "")
+            print(f"{self.folder / files[0].parent}: {told}")
+            print("    " + "  ".join(file.name for file in files))
         for file in self._comparison().values():
             note = f", the first {MOST_COMPARED} of {len(self.keys)} motions" if len(self.keys) > MOST_COMPARED else ""
             print(f"{self.folder / file}: side by side{note}")
+        listed = f"all {self._count()}" if len(made) > MOST_LISTED else "prompts, seeds and captions"
+        print(f"{self.folder / INDEX}: {listed}")
+        self._tell_remarks()

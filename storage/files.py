@@ -14,7 +14,6 @@ import stat
 import sys
 import tempfile
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,13 +281,6 @@ def replaced_folder(folder: Path | str) -> Iterator[Path]:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise  # else another process was quicker: its folder stays
             reached("after", new)
-
-
-def slugify(text: str, max_length: int = 60) -> str:
-    """A file name made from free text: lower-case letters, digits, single underscores; never empty."""
-    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^a-z0-9]+", "_", ascii_text.lower()).strip("_")[:max_length].rstrip("_")
-    return slug or "motion"
 
 
 def file_hash(path: Path | str, whole: bool = False) -> str:

@@ -88,7 +88,7 @@ def plan_camera(
     body_centre = (flat.min(axis=1) + flat.max(axis=1)) / 2
     moving[:, [0, 2]] = gaussian_filter1d(body_centre, FOLLOW_SECONDS * fps, axis=0, mode="nearest")
 
-    margin = 0.13 * scale  # limbs are thicker than the lines between joints
+    margin = 0.07 * scale  # limbs are thicker than the lines between joints
 
     def distance_for(target: np.ndarray) -> float:
         local = (points - target[:, None]) @ basis.T
@@ -100,7 +100,7 @@ def plan_camera(
     target = still
     if follow:
         near = distance_for(moving)
-        if distance > 1.3 * near:
+        if distance > 1.1 * near:
             target, distance = moving, near
     positions = target - distance * basis[2]
     return Camera(basis, positions, distance, focal, ((left + right) / 2, (top + bottom) / 2))

@@ -2,34 +2,83 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import importlib.util
+import re
+import unicodedata
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
+
+from utils.spelling import spelled
 
 INK = (44, 52, 66)
 FAINT_INK = (122, 132, 148)
-# Fonts with more scripts than the one inside Pillow; used, where installed, for captions that need them.
-WIDE_FONTS = ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
+FALLBACK = "DejaVuSans.ttf"  # comes with matplotlib: Greek, Cyrillic, Armenian, Georgian, Hebrew, Arabic
+FONT_FOLDERS = (
+    "~/.local/share/fonts",
+    "~/.fonts",
+    "/usr/local/share/fonts",
+    "/usr/share/fonts",
+    "~/Library/Fonts",
+    "/Library/Fonts",
+    "/System/Library/Fonts",
+    "~/AppData/Local/Microsoft/Windows/Fonts",
+    "C:/Windows/Fonts",
+)
+OTHER_STYLES = re.compile("bold|italic|oblique|black|light|thin|medium|mono|condensed|serif|emoji", re.IGNORECASE)
+UNASSIGNED = "\U0010ffff"  # what a font draws for it, it draws for every character that it does not have
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @functools.lru_cache(maxsize=64)
-def _font(size: int, wide: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that every Pillow carries, or a `wide` one of the system's with many scripts, where one is installed."""
-    for name in WIDE_FONTS if wide else ():
-        with contextlib.suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return ImageFont.load_default(size)
+def _font(path: str | None, size: int) -> Font:
+    """The font of a file, or the one that every Pillow carries."""
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
 
 
-def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of `size` pixels that can show `text`."""
-    latin = all(ord(character) < 0x250 or 0x2010 <= ord(character) <= 0x2026 for character in text)
-    return _font(size, wide=not latin)
+@functools.lru_cache(maxsize=1)
+def font_files() -> tuple[str, ...]:
+    """The font that matplotlib brings, then those of the system: upright ones of usual weight first, of them Noto's."""
+    package = importlib.util.find_spec("matplotlib")
+    ours = [Path(each, "mpl-data", "fonts", "ttf", FALLBACK) for each in package.submodule_search_locations or ()]
+    folders = [Path(folder).expanduser() for folder in FONT_FOLDERS]
+    found = sorted(path for folder in folders for kind in ("*.tt[fc]", "*.otf") for path in folder.rglob(kind))
+    found.sort(key=lambda path: (bool(OTHER_STYLES.search(path.stem)), not path.stem.lower().startswith("noto")))
+    return tuple(str(path) for path in (*ours, *found) if path.is_file())
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float, max_lines: int) -> list[str]:
+@functools.lru_cache(maxsize=4096)
+def _has(path: str | None, character: str) -> bool:
+    """Whether a font can show a character; scripts that join or turn around need a library that Pillow may lack."""
+    if character.isspace():
+        return True
+    joins = unicodedata.bidirectional(character) in ("R", "AL") or unicodedata.category(character)[0] == "M"
+    if joins and not features.check("raqm"):
+        return False
+    try:
+        font = _font(path, 24)
+        return bytes(font.getmask(character)) != bytes(font.getmask(UNASSIGNED))
+    except (OSError, ValueError):  # no font after all, or one of a size that cannot be scaled
+        return False
+
+
+def legible(text: str, size: int) -> tuple[str, Font]:
+    """The font of `size` pixels that has most of the characters of `text`, and `text` with the others in ASCII."""
+    characters, best, most = set(text), None, -1
+    for path in (None, *font_files()) if not text.isascii() else (None,):
+        covered = sum(_has(path, character) for character in characters)
+        if covered > most:
+            best, most = path, covered
+        if covered == len(characters):
+            return text, _font(path, size)
+    shown = "".join(each if _has(best, each) else spelled(each) for each in text)
+    return " ".join(shown.split()), _font(best, size)
+
+
+def wrap(text: str, font: Font, width: float, max_lines: int) -> list[str]:
     """Lines of at most `width` pixels; what does not fit in `max_lines` ends in an ellipsis.
 
     A single word wider than the picture is broken between characters.
@@ -62,7 +111,7 @@ class Caption:
         self, text: str, width: int, font_size: int, max_lines: int = 3, colour: tuple[int, int, int] = INK
     ) -> None:
         """`width`: of the picture in pixels; a margin of one font size stays free on both sides."""
-        font = font_for(text, font_size)
+        text, font = legible(text, font_size)
         margin = font_size
         lines = wrap(text, font, max(width - 2 * margin, font_size), max_lines)
         spacing = round(1.32 * font_size)
@@ -85,7 +134,7 @@ class Caption:
 
 def draw_note(image: np.ndarray, text: str, font_size: int, right: int, bottom: int) -> None:
     """A short right-aligned note (the frame counter) whose lower right corner is at (`right`, `bottom`), in place."""
-    font = font_for(text, font_size)
+    text, font = legible(text, font_size)
     width, height = int(font.getlength(text)) + 2, round(1.25 * font_size)
     left, top = max(0, right - width), max(0, bottom - height)
     region = Image.fromarray(image[top:bottom, left:right])

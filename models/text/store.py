@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from models.text.encoder import TextEncoder, TextFeatures
-from storage.files import slugify
 from storage.row_store import RowStore, digest
 from utils.batches import length_mask
 from utils.errors import UserError
+from utils.spelling import slugify
 
 
 class TextFeatureStore:

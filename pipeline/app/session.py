@@ -19,10 +19,10 @@ from pipeline.app.visitors import Visitors
 from pipeline.library import library_motion
 from pipeline.text_to_motion import Motion, TextToMotion
 from storage.arrays import write_array
-from storage.files import slugify
 from utils.device import describe_device
 from utils.errors import UserError
 from utils.representation import features_to_joints
+from utils.spelling import slugify
 from visualization.bvh import write_bvh
 from visualization.captioned import CaptionedMotion
 from visualization.gltf import write_glb

@@ -189,6 +189,26 @@ def test_one_failure_does_not_lose_the_others(
         DemoRun(tmp_path, t2m, REQUESTS, replace(OPTIONS, skip_existing=False)).run()
 
 
+def test_nothing_of_a_former_run_is_overwritten_and_all_files_are_named(
+    t2m: TextToMotion, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = replace(OPTIONS, formats=("npy", "png"), compare=("html",))
+    runs, former = [REQUESTS[:2], REQUESTS[2:4], [(text, length, 1) for text, length, _ in REQUESTS[:2]]], {}
+    for number, requests in enumerate(runs):
+        DemoRun(tmp_path, t2m, requests, options).run()
+        now = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if not path.name.startswith("result.")}
+        assert former.items() <= now.items()
+        written, said = {path for path in now if path not in former}, capsys.readouterr().out
+        assert len(written) == 7 and all(path.name in said and str(path.parent) in said for path in written)
+        assert f"comparison{f'_{number + 1}' if number else ''}.html: side by side" in said
+        former = now
+    told = {(sample["prompt"], sample["seed"]) for sample in samples(tmp_path)}
+    assert told == {(text, seed) for requests in runs for text, _, seed in requests}
+    for requests in runs:  # the same again makes nothing new
+        DemoRun(tmp_path, t2m, requests, options).run()
+    assert former == {path: path.read_bytes() for path in tmp_path.rglob("*.*") if not path.name.startswith("result.")}
+
+
 def test_a_bad_prompt_among_many_is_refused_before_anything_is_there(t2m: TextToMotion, tmp_path: Path) -> None:
     for bad in (("a person sits", 5000, 0), (" ", 44, 0)):
         with pytest.raises(UserError, match="out of range|empty"):

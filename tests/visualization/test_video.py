@@ -16,10 +16,10 @@ from PIL import Image, ImageFont
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format
-from visualization import video
+from visualization import lettering, video
 from visualization.body import COLOURS, get_body
 from visualization.camera import choose_azimuth, plan_camera
-from visualization.lettering import font_for, wrap
+from visualization.lettering import legible, wrap
 from visualization.sequence import render_sequence
 from visualization.video import Stage, render_video
 
@@ -150,9 +150,27 @@ def test_titles_of_every_kind(tmp_path: Path) -> None:
         render_video(tmp_path / f"{index}.mp4", [make_walk(frames=1)], 20, title, size=(200, 150))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("человек машет рукой, ein Mädchen geht", None),  # matplotlib's font has it
+        ("一个人向前走", "Yi Ge Ren Xiang Qian Zou"),
+        ("человек 走 🙂", "человек Zou :slight_smile:"),
+    ],
+)
+def test_what_no_font_has_is_spelled(text: str, shown: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = lettering.font_files()[:1]
+    monkeypatch.setattr(lettering, "font_files", lambda: ours)  # a machine without fonts of its own
+    result, font = legible(text, 20)
+    assert result == (shown or text)
+    missing = bytes(font.getmask(lettering.UNASSIGNED))
+    assert all(bytes(font.getmask(each)) != missing for each in result if not each.isspace())
+
+
 def test_wrapping_loses_no_word() -> None:
     text = "someone walks in a circle, sits down and gets up again"
-    font = font_for(text, 20)
+    shown, font = legible(text, 20)
+    assert shown == text
     lines = wrap(text, font, 200, 9)
     assert " ".join(lines) == text
     assert max(font.getlength(line) for line in lines) <= 200
