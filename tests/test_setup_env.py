@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import utils.environment
+from utils.environment import tell_progress
 
 ROOT = Path(__file__).parents[1]
 START = 'set -euo pipefail; source "$0/setup_env.sh" requirements.txt; python -c "import sys, tiny; print(sys.prefix)"'
@@ -85,7 +86,9 @@ def assert_works(folder: Path, result: subprocess.CompletedProcess[str], prefix:
 
 def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
     assert result.returncode == 2, result.stdout + result.stderr
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("making", "installing", "WARNING"))]
+    lines = [
+        line for line in result.stderr.splitlines() if not line.startswith(("making", "installing", "WARNING", "  "))
+    ]
     assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
     assert all(word in lines[0] for word in words), lines[0]
 
@@ -274,3 +277,21 @@ def test_the_lock_files_are_those_of_the_requirements_files() -> None:
         blocks = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
         assert all("--hash=sha256:" in block for block in blocks)
         assert "://" not in lock, "a lock file names an address"
+
+
+def test_what_takes_long_of_an_installation_is_told(capsys: pytest.CaptureFixture) -> None:
+    tell_progress(
+        [
+            "Collecting torch==2.13.0 (from -r requirements.lock (line 7))\n",
+            "  Downloading torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl (190.3 MB)\n",
+            "  Downloading https://index.example/simple/cudnn-9.whl (2.1 GB)\n",
+            "  Downloading tqdm-4.70.1-py3-none-any.whl (78 kB)\n",
+            "  Downloading networkx-3.4-py3-none-any.whl (1.7 MB)\n",
+            "Installing collected packages: torch, tqdm, networkx\n",
+        ]
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        "  torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl, 190.3 MB",
+        "  cudnn-9.whl, 2.1 GB",
+        "  putting 3 packages in place",
+    ]

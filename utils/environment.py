@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 MAKING = ".remomask-making"  # in an environment of ours as long as it is being made: only such a one is made again
@@ -246,7 +247,8 @@ def _pip(environment: Path, file: Path, is_optional: bool = False) -> None:
     Args:
         is_optional: whether the package index may have nothing of that name.
     """
-    command = [_python(environment), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [_python(environment), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
+    shown = sys.stderr.isatty()  # then pip's own bars tell how far it is
     if file.suffix == ".lock":
         command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
     settings = {name: value for name, value in os.environ.items() if name not in REDIRECTIONS}
@@ -255,16 +257,19 @@ def _pip(environment: Path, file: Path, is_optional: bool = False) -> None:
         [*command, "--requirement", str(file)],
         env=settings | {"PIP_NO_INPUT": "1"},
         close_fds=False,
-        stdout=sys.stderr,
+        stdout=sys.stderr if shown else subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
     ) as pip:
+        telling = threading.Thread(target=tell_progress, args=(pip.stdout or (),))
+        telling.start()
         for line in pip.stderr:
             if line.startswith("WARNING") and not held:
                 say(line.rstrip())
             else:
                 held.append(line.rstrip())
+        telling.join()
     if pip.returncode == 0:
         return
     text = "\n".join(held)
@@ -278,6 +283,15 @@ def _pip(environment: Path, file: Path, is_optional: bool = False) -> None:
         )
     say(text)
     raise Refusal(f"pip could not install {file.name} into {environment}, as said above: start again when it can")
+
+
+def tell_progress(lines: Iterable[str]) -> None:
+    """Says what takes long of what pip says: the large files."""
+    for line in lines:
+        if large := re.match(r"\s+Downloading (?:\S*/)?(\S+) \((\d{2,}(?:\.\d+)? MB|\S+ GB)\)", line):
+            say(f"  {large[1]}, {large[2]}")
+        elif line.startswith("Installing collected packages"):
+            say(f"  putting {line.count(',') + 1} packages in place")
 
 
 @contextlib.contextmanager
