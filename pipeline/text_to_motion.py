@@ -261,7 +261,7 @@ class TextToMotion:
         Raises:
             UserError: an empty prompt, a length out of range, or no length and no estimator.
         """
-        texts = [self._checked_text(text) for text in texts]
+        texts = [self.checked_text(text) for text in texts]
         given = checked_lengths(lengths, len(texts), self.spec, self.length_estimator is not None)
         sampling = sampling or SamplingSettings()
         seeds = [int(each) for each in ([seed] * len(texts) if np.ndim(seed) == 0 else seed)]
@@ -297,12 +297,12 @@ class TextToMotion:
 
     def condition(self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None) -> Condition:
         """What the transformers are told about prompts; see `generate_each`."""
-        return self._looked_up(texts, retrieval, retrieved)[0]
+        return self.looked_up(texts, retrieval, retrieved)[0]
 
-    def _looked_up(
-        self, texts: list[str], retrieval: bool, retrieved: Tensor | None
+    def looked_up(
+        self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None
     ) -> tuple[Condition, tuple[Queries, SearchResult] | None]:
-        """The condition, and what was asked and found for it; None where nothing was looked for."""
+        """The condition, and what was asked and found for it, see `describe`; None where nothing was looked for."""
         self._forget_texts()
         features = self.text_encoder.features(texts).to(self.device)
         if self.retriever is None or self.database is None:
@@ -336,7 +336,7 @@ class TextToMotion:
         retrieval: bool,
         retrieved: Tensor | None,
     ) -> list[Motion]:
-        condition, looked = self._looked_up(texts, retrieval, retrieved)
+        condition, looked = self.looked_up(texts, retrieval, retrieved)
         described = describe(self.retriever, self.database, *looked) if looked else [()] * len(texts)
         base = sample_base(self.masked, condition, steps, Noise(seeds, steps), settings)
         codes = base[..., None]
@@ -353,7 +353,12 @@ class TextToMotion:
         ]
 
     @staticmethod
-    def _checked_text(text: str) -> str:
+    def checked_text(text: str) -> str:
+        """A prompt without spaces that say nothing.
+
+        Raises:
+            UserError: nothing is left.
+        """
         if not isinstance(text, str) or not text.strip():
             raise UserError("a prompt is empty: describe a motion, for example 'a person waves'")
         return " ".join(text.split())

@@ -58,6 +58,7 @@ class Retrieved(_Batch):
         tokens: (B, K, N, J, q) codes of the first levels, for `retrieved` "tokens" and "levels".
         steps: (B, K) valid token steps of `tokens`.
         agreement: (B, K) 0 to 1, how near the motion's captions come to the prompt, for `trust`.
+        starts: (B, K) steps of `tokens` before which there is nothing; None: there is everywhere.
     """
 
     text: Tensor
@@ -67,6 +68,23 @@ class Retrieved(_Batch):
     tokens: Tensor | None = None
     steps: Tensor | None = None
     agreement: Tensor | None = None
+    starts: Tensor | None = None
+
+    @property
+    def token_mask(self) -> Tensor:
+        """(B, K, N) where there are tokens."""
+        mask = length_mask(self.steps, self.tokens.shape[2])
+        return mask if self.starts is None else mask & ~length_mask(self.starts, self.tokens.shape[2])
+
+    def delayed(self, by: Tensor) -> Retrieved:
+        """The same for what begins `by` (B,) steps after the first: retrieved motions begin there too."""
+        if self.tokens is None:
+            return self
+        longest = max(int(by.max()) + self.tokens.shape[2], 1)
+        place = torch.arange(longest, device=by.device) - by[:, None]  # (B, N') of the former steps
+        place = place.clamp(0, self.tokens.shape[2] - 1)[:, None, :, None, None]
+        tokens = self.tokens.gather(2, place.expand(*self.tokens.shape[:2], -1, *self.tokens.shape[3:]))
+        return replace(self, tokens=tokens, steps=self.steps + by[:, None], starts=by[:, None].expand_as(self.steps))
 
     def first(self, count: int) -> Retrieved:
         """The best `count` of the K motions, or all if there are fewer."""
@@ -263,7 +281,6 @@ class ConditionEncoder(nn.Module):
             cells = retrieved.tokens.flatten(2, 3)  # (B, K, N * J, q)
             embedded = self._latent(cells) if self.config.retrieved == "levels" else token_embedding(cells[..., 0])
             values = embedded + grid.positions(self.config.latent_dim, mask.device)
-            steps = length_mask(retrieved.steps, grid.n_steps)
-            row_mask = mask[:, :, None] & steps.repeat_interleave(grid.n_parts, dim=2)
+            row_mask = mask[:, :, None] & retrieved.token_mask.repeat_interleave(grid.n_parts, dim=2)
             blocks.append(rows(values + rank[..., None, :], row_mask, grid.parts(mask.device), by_part=True))
         return blocks

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from models.configs import SamplingSettings, TransformerConfig
 from models.transformer.condition import Condition
-from utils.batches import length_mask
 
 NOTHING = -1  # where there is no code to copy
 AS_NEAR = 0.01  # of agreement, by which motions are behind the nearest and are copied as often
@@ -49,7 +48,7 @@ class Copying:
         batch, n_steps, n_parts = shape
         codes = retrieved.tokens[:, :, :n_steps]
         self.codes = codes.new_full((batch, codes.shape[1], n_steps, n_parts, codes.shape[-1]), NOTHING)
-        there = length_mask(retrieved.steps, codes.shape[2])  # (B, K, n)
+        there = retrieved.token_mask[:, :, :n_steps]
         self.codes[:, :, : codes.shape[2]] = torch.where(there[..., None, None], codes, NOTHING)
 
     def __bool__(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -112,6 +113,48 @@ def keep_top(logits: Tensor, topkr: float) -> Tensor:
     return logits.masked_fill(logits < threshold, -math.inf)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What is known of motions before they are drawn, and who says what is drawn where.
+
+    Of the rows of a condition, P prompts, several may speak of one motion: each of cells of its own.
+
+    Attributes:
+        codes: (B, N, J, Q) of the cells that are kept; what the others hold is not read.
+        kept: (B, N, J) cells that are not drawn.
+        motion: (P,) the motion that each prompt is about.
+        prompt: (B, N, J) the prompt that says what is drawn in a cell.
+    """
+
+    codes: Tensor
+    kept: Tensor
+    motion: Tensor
+    prompt: Tensor
+
+    @classmethod
+    def nothing(cls, shape: Sequence[int], device: torch.device) -> Given:
+        """Of motions (B, N, J): one prompt each, and no cell is kept."""
+        motion, kept = torch.arange(shape[0], device=device), torch.zeros(*shape, dtype=torch.bool, device=device)
+        return cls(kept[..., None].long(), kept, motion, motion[:, None, None].expand(*shape))
+
+    def of_prompts(self, cells: Tensor) -> Tensor:
+        """What motions (B, N, J, ...) hold, for each prompt: (P, N, J, ...)."""
+        return cells[self.motion]
+
+    def spoken(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the cells (B, N, J), True = asked for: their numbers in (P, N, J), prompt by prompt, and (R,) the places
+        where they come in the order of the motions."""
+        own = self.prompt[self.motion] == torch.arange(len(self.motion), device=cells.device)[:, None, None]
+        wanted = (self.of_prompts(cells) & own).flatten().nonzero()[:, 0]
+        size = cells[0].numel()
+        return wanted, (self.motion[wanted // size] * size + wanted % size).argsort()
+
+    def chosen(self, told: Tensor) -> Tensor:
+        """What each cell's own prompt tells of it: (P, N, J, ...) -> (B, N, J, ...)."""
+        steps, parts = (torch.arange(size, device=told.device) for size in told.shape[1:3])
+        return told[self.prompt, steps[:, None], parts]
+
+
 class Noise:
     """One random generator a sample, so that neither the batch nor the padding around it changes what a sample gets."""
 
@@ -126,10 +169,14 @@ class Noise:
             noise[row, :steps] = gumbel(torch.rand(steps, *shape[2:], generator=generator))
         return noise.to(device)
 
-    def one_of(self, candidates: Tensor) -> Tensor:
-        """(B,) the number of one of each sample's candidates (B, K), 0 where it has none. Of one nothing is drawn."""
+    def one_of(self, candidates: Tensor, motion: Tensor) -> Tensor:
+        """(P,) the number of one of the candidates (P, K) of each prompt about a `motion` (P,), 0 where it has none.
+
+        Of one nothing is drawn.
+        """
         chosen = []
-        for generator, row in zip(self.generators, candidates.cpu(), strict=True):
+        for number, row in zip(motion.tolist(), candidates.cpu(), strict=True):
+            generator = self.generators[number]
             numbers = row.nonzero()[:, 0].tolist() or [0]
             place = int(torch.randint(len(numbers), (), generator=generator)) if len(numbers) > 1 else 0
             chosen.append(numbers[place])
@@ -145,36 +192,49 @@ def _draw(logits: Tensor, masked: Tensor, noise: Noise | None) -> Tensor:
 
 @torch.no_grad()
 def sample_base(
-    model: MaskedTransformer, condition: Condition, steps: Tensor, noise: Noise, settings: SamplingSettings
+    model: MaskedTransformer,
+    condition: Condition,
+    steps: Tensor,
+    noise: Noise,
+    settings: SamplingSettings,
+    given: Given | None = None,
 ) -> Tensor:
     """Base tokens (B, N, J) of motions that are `steps` (B,) long; padding steps hold code 0.
 
     At every pass the most certain predictions stay and the least certain cells are masked again. Of the retrieved
     motions nearest to the prompt one, by the seed, is copied from.
-    """
-    n_steps = int(steps.max())
-    device = condition.text.device
-    step_mask = length_mask(steps.to(device), n_steps)
-    valid = step_mask[:, :, None].expand(-1, -1, model.n_parts)
-    schedules = torch.tensor([mask_schedule(int(n) * model.n_parts, settings.time_steps) for n in steps], device=device)
 
-    tokens = torch.where(valid, model.mask_id, 0)
+    Args:
+        condition: of P prompts, one a motion without `given`.
+    """
+    device = condition.text.device
+    is_new = given is None
+    given = given or Given.nothing((len(steps), int(steps.max()), model.n_parts), device)
+    step_mask = length_mask(steps.to(device), given.kept.shape[1])
+    drawable = step_mask[:, :, None] & ~given.kept
+    counts = drawable.flatten(1).sum(dim=1).tolist()
+    schedules = torch.tensor([mask_schedule(count, settings.time_steps) for count in counts], device=device)
+
+    tokens = torch.where(drawable, model.mask_id, torch.where(given.kept, given.codes[..., 0], 0))
     certainty = torch.zeros(tokens.shape, device=device)
     guidance = Guidance(model, condition, settings.cond_scale, settings.retrieval_scale, settings.plausible)
-    copying = Copying(condition, tokens.shape, model.config, settings)
-    proposed, share = copying.base(noise.one_of(copying.candidates)) if copying else (None, None)
+    copying = Copying(condition, given.of_prompts(tokens).shape, model.config, settings)
+    if copying:
+        source = noise.one_of(copying.candidates, given.motion)
+        proposed, share = (given.chosen(each) for each in copying.base(source))
+    seen_steps = step_mask[given.motion]
     for index, number in enumerate(schedules.unbind(dim=1)):
         # Fixed cells have certainty infinity, so the `number` least certain are among the others.
-        ranked = certainty.masked_fill(~valid, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
-        masked = (ranked < number[:, None]).view_as(tokens) & valid
-        masked_tokens = torch.where(masked, model.mask_id, tokens)
-        wanted = masked.flatten().nonzero()[:, 0]
-        if index:
+        ranked = certainty.masked_fill(~drawable, math.inf).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+        masked = (ranked < number[:, None]).view_as(tokens) & drawable
+        seen = given.of_prompts(torch.where(masked, model.mask_id, tokens))
+        wanted, order = given.spoken(masked)
+        if index or not is_new:
             guided = index % settings.guided_every == 0
-            logits = guidance.logits(masked_tokens, step_mask, guided=guided, wanted=wanted)
+            logits = guidance.logits(seen, seen_steps, guided=guided, wanted=wanted)
         else:
-            logits = guidance.first_logits(masked_tokens, step_mask, wanted)
-        logits = keep_top(logits, settings.topkr)
+            logits = guidance.first_logits(seen, seen_steps, wanted)
+        logits = keep_top(logits[order], settings.topkr)
         sharp = logits / settings.temperature if settings.temperature else logits
         if copying:
             logits, sharp = (mixed(each, proposed[masked], share[masked]) for each in (logits, sharp))
@@ -189,21 +249,31 @@ def sample_base(
 
 @torch.no_grad()
 def sample_residual(
-    model: ResidualTransformer, base: Tensor, condition: Condition, steps: Tensor, settings: SamplingSettings
+    model: ResidualTransformer,
+    base: Tensor,
+    condition: Condition,
+    steps: Tensor,
+    settings: SamplingSettings,
+    given: Given | None = None,
 ) -> Tensor:
     """All levels (B, N, J, Q) above base tokens (B, N, J): the most probable code, level after level.
 
-    Where the levels below are those of a retrieved motion, the next may be copied from it.
+    Where the levels below are those of a retrieved motion, the next may be copied from it. Cells that are `given` keep
+    all their codes.
     """
     device = base.device
+    given = given or Given.nothing(base.shape, device)
     step_mask = length_mask(steps.to(device), base.shape[1])
     codes = base[..., None]
     guidance = Guidance(model, condition, settings.res_cond_scale, plausible=settings.plausible)
-    copying = Copying(condition, base.shape, model.config, settings)
+    copying = Copying(condition, given.of_prompts(base).shape, model.config, settings)
     for level in range(1, model.num_quantizers):
-        levels = torch.full((len(base),), level, device=device)
-        logits = guidance.logits(codes, levels, step_mask)
-        best = (mixed(logits, *copying.above(codes)) if copying else logits).argmax(dim=-1)
+        levels = torch.full((len(given.motion),), level, device=device)
+        below = given.of_prompts(codes)
+        logits = guidance.logits(below, levels, step_mask[given.motion])
+        best = given.chosen((mixed(logits, *copying.above(below)) if copying else logits).argmax(dim=-1))
+        if given.kept.any():
+            best = torch.where(given.kept, given.codes[..., level], best)
         best = torch.where(step_mask[:, :, None], best, 0)
         codes = torch.cat([codes, best[..., None]], dim=-1)
     return codes

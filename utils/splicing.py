@@ -1,0 +1,183 @@
+"""Motions put together from two: what is kept stays bit by bit, what is new joins it without a jump.
+
+A motion is taken apart into the path and heading of the root and a bone a joint in the frame of the heading, so that
+each body part can come from another motion. Letters: T frames, J joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from utils import quaternion
+from utils.facing import heading, yaw_quaternion
+from utils.motion_format import MotionFormat
+
+SEAM_SECONDS = 0.5  # within which a difference at a seam is made up for
+STAYS = 0.1  # metres
+
+
+@dataclass(frozen=True)
+class Articulation:
+    """A motion taken apart.
+
+    Attributes:
+        yaw: (T,) heading in radians, continuous.
+        root: (T, 3) metres.
+        bones: (T, J, 3) from each joint's parent to it, metres, in the frame of the heading; the root's is zero.
+    """
+
+    yaw: np.ndarray
+    root: np.ndarray
+    bones: np.ndarray
+
+    @classmethod
+    def of(cls, joints: np.ndarray, form: MotionFormat) -> Articulation:
+        """Of joints (T, J, 3)."""
+        joints = np.asarray(joints, dtype=np.float64)
+        yaw = np.unwrap(heading(joints, form))
+        bones = np.zeros_like(joints)
+        bones[:, 1:] = joints[:, 1:] - joints[:, list(form.parents[1:])]
+        return cls(yaw, joints[:, 0].copy(), quaternion.rotate(yaw_quaternion(-yaw)[:, None], bones))
+
+    def joints(self, form: MotionFormat) -> np.ndarray:
+        """(T, J, 3) metres."""
+        turned = quaternion.rotate(yaw_quaternion(self.yaw)[:, None], self.bones)
+        joints = np.empty_like(turned)
+        joints[:, 0] = self.root
+        for joint in range(1, form.n_joints):
+            joints[:, joint] = joints[:, form.parents[joint]] + turned[:, joint]
+        return joints
+
+
+def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionFormat) -> np.ndarray:
+    """`old` with the joints `drawn` taken from `new`.
+
+    The new motion is fitted to the old one's bones and joined to it: where a stretch begins or ends, what differs in
+    pose and speed fades out within half a second (inertial blending, Bollo 2018). Where the root is drawn its path goes
+    on from the old one; a path that must come back to the old one is turned and moved a little in every frame.
+
+    Args:
+        old, new: (T, J, 3) metres.
+        drawn: (T, J) joints that are taken from `new`; a joint moves with its parent, whosever that is.
+
+    Returns:
+        (T, J, 3) of the type of `old`; what hangs on nothing that is drawn is that of `old`, bit by bit.
+    """
+    before, made = Articulation.of(old, form), Articulation.of(new, form)
+    lengths = [np.linalg.norm(each.bones, axis=-1).mean(axis=0) for each in (before, made)]
+    size = lengths[0] / lengths[1].clip(1e-6)
+    bones, yaw, root = before.bones.copy(), before.yaw.copy(), before.root.copy()
+    fade = max(2, round(SEAM_SECONDS * form.fps))
+    for joint in range(1, form.n_joints):
+        for start, end in runs(drawn[:, joint]):
+            bones[start:end, joint] = joined(
+                before.bones[:, joint], made.bones[:, joint] * size[joint], start, end, fade
+            )
+    legs = [joint for side in ("left", "right") for joint in form.leg(side)[1:]]
+    made = replace(made, root=made.root * size[legs].mean())
+    for start, end in runs(drawn[:, 0]):
+        yaw[start:end], root[start:end] = _way(before, made, start, end)
+        root[start:end, 1] = joined(before.root[:, 1], made.root[:, 1], start, end, fade)
+    moved = drawn.copy()
+    for joint in range(1, form.n_joints):
+        moved[:, joint] |= moved[:, form.parents[joint]]
+    return np.where(moved[..., None], Articulation(yaw, root, bones).joints(form).astype(old.dtype), old)
+
+
+def _way(before: Articulation, made: Articulation, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Heading (T',) and root (T', 3) of the frames start..end of `made`, between the frames of `before` beside them."""
+    frames = np.arange(max(start - 1, 0), min(end + 1, len(made.yaw)))
+    anchor = (
+        -1 if start == 0 and end < len(made.yaw) else 0
+    )  # where the two ways meet; at the other end they may have to
+    turn = np.full(len(frames), before.yaw[frames[anchor]] - made.yaw[frames[anchor]])
+    share = _smooth(np.arange(len(frames)) / max(len(frames) - 1, 1))
+    meets_twice = start > 0 and end < len(made.yaw)
+    if meets_twice:
+        left = before.yaw[frames[-1]] - made.yaw[frames[-1]] - turn[0]
+        turn = turn + share * ((left + np.pi) % (2 * np.pi) - np.pi)
+    steps = quaternion.rotate(yaw_quaternion((turn[1:] + turn[:-1]) / 2), np.diff(made.root[frames], axis=0))
+    root = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
+    root += before.root[frames[anchor]] - root[anchor]
+    if meets_twice:
+        root += share[:, None] * (before.root[frames[-1]] - root[-1])
+    inner = slice(start - frames[0], end - frames[0])
+    return made.yaw[frames][inner] + turn[inner], root[inner]
+
+
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Start and end of every stretch of True in a mask (T,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def joined(old: np.ndarray, new: np.ndarray, start: int, end: int, fade: int) -> np.ndarray:
+    """Frames start..end of `new` (T, ...), joined to `old` on both sides; at an end of the motion there is nothing."""
+    result = new[start:end].copy()
+    if start > 0:
+        result += _fading(old, new, start - 1, -1, end - start, fade)
+    if end < len(old):
+        result += _fading(old, new, end, 1, end - start, fade)[::-1]
+    return result
+
+
+def looped(joints: np.ndarray, form: MotionFormat) -> np.ndarray:
+    """Joints (T, J, 3) whose last frame leads to the first: within half a second the pose comes back to it. The path
+    and the heading stay, so that a walk goes on from where it is."""
+    whole = Articulation.of(joints, form)
+    fade = max(2, round(SEAM_SECONDS * form.fps))
+
+    def closed(values: np.ndarray) -> np.ndarray:
+        going_on = np.stack([2 * values[-1] - values[-2], 3 * values[-1] - 2 * values[-2]])
+        ways = (np.concatenate([values, after]) for after in (values[:2], going_on))
+        return values + _fading(*ways, len(values), 1, len(values), fade)[::-1]
+
+    root = whole.root.copy()
+    root[:, 1] = closed(root[:, 1])
+    return Articulation(whole.yaw, root, closed(whole.bones)).joints(form).astype(joints.dtype)
+
+
+def _fading(old: np.ndarray, new: np.ndarray, seam: int, way: int, frames: int, fade: int) -> np.ndarray:
+    """(frames, ...) what `old` is ahead of `new` at the frame `seam` beside a stretch, in value and speed, fading."""
+    gap, beside = old[seam] - new[seam], seam + way
+    speed = (old[seam] - old[beside]) - (new[seam] - new[beside]) if 0 <= beside < len(old) else np.zeros_like(gap)
+    fade = min(fade, frames + 1)
+    time = np.minimum(np.arange(1, frames + 1) / fade, 1.0).reshape(-1, *[1] * gap.ndim)
+    return gap * (1 + 2 * time) * (1 - time) ** 2 + speed * fade * time * (1 - time) ** 2
+
+
+def _smooth(share: np.ndarray) -> np.ndarray:
+    """0 to 1 without a jump in speed at either end."""
+    return share * share * (3 - 2 * share)
+
+
+def led_along(joints: np.ndarray, waypoints: Sequence[tuple[int, float, float]], form: MotionFormat) -> np.ndarray:
+    """Joints (T, J, 3) whose root passes over waypoints (frame, x, z in metres), given in the order of their frames.
+
+    Between two of them the path is turned and stretched as a whole, so that it keeps its shape, and the body turns with
+    it, smoothly.
+    """
+    whole = Articulation.of(joints, form)
+    flat = whole.root[:, 0] + 1j * whole.root[:, 2]
+    frames, aims = [frame for frame, *_ in waypoints], np.array([x + 1j * z for _, x, z in waypoints])
+    if frames[0] > 0:
+        frames, aims = [0, *frames], np.concatenate([flat[:1], aims])
+    places, turn, moved = np.arange(len(flat)), np.zeros(len(flat)), flat + (aims[0] - flat[0])
+    if len(frames) > 1:
+        had = np.diff(flat[frames])
+        goes = np.abs(had) > STAYS  # what stays has no direction: it is moved as it is
+        ratio = np.where(goes, np.diff(aims) / np.where(goes, had, 1), 1)
+        middle = np.add(frames[:-1], frames[1:]) / 2
+        turn = np.interp(places, middle, np.unwrap(np.angle(ratio)))
+        steps = np.diff(flat) * np.interp(places, middle, np.abs(ratio))[1:] * np.exp(1j * turn[1:])
+        moved = np.concatenate([[0], np.cumsum(steps)]) + aims[0]
+        left = (aims - moved[frames])[:, None].view(float)
+        left = PchipInterpolator(frames, left)(places.clip(max=frames[-1]))
+        moved = moved + left[:, 0] + 1j * left[:, 1]
+    root = np.stack([moved.real, whole.root[:, 1], moved.imag], axis=-1)
+    # x + iz turns from +x towards +z, a heading from +z towards +x.
+    return Articulation(whole.yaw - turn, root, whole.bones).joints(form).astype(joints.dtype)
