@@ -49,12 +49,14 @@ class Canvas:
         codes: (N, J, Q) of the cells that are known.
         known: (N, J).
         prompt: (N, J) the span that says what is drawn in a cell.
+        loops: the end leads to the start, which is given to its last window.
     """
 
     spans: Sequence[Span]
     codes: Tensor
     known: Tensor
     prompt: Tensor
+    loops: bool = False
 
     @classmethod
     def of(cls, spans: Sequence[Span], n_steps: int, n_parts: int, levels: int) -> Canvas:
@@ -80,6 +82,8 @@ class Canvas:
         """
         first = max(start - CONTEXT, 0)
         end = min(first + longest, len(self.known))
+        if self.loops and not start:  # what the end leads to must be there before it
+            end = min(end, max(len(self.known) // 2, 1))
         end = min([end, *(span.start for span in self.spans if span.parts is None and span.start > start)])
         settled = self.known.all(dim=1)
         if settled[start:end].any():
@@ -118,14 +122,14 @@ class Composer:
 
     def steps(self) -> Iterator[int]:
         """Draws window after window; yields up to which step everything is known."""
-        canvas, number = self.canvas, 0
+        canvas, number, end = self.canvas, 0, 0
         while not canvas.known.all():
             start = int((~canvas.known.all(dim=1)).nonzero()[0])
             end, first, last = canvas.window(start, self.longest)
             self._draw(start, end, first, last, number)
             number += 1
             yield end
-        if not number:
+        if end < len(canvas.known):  # what was known from the start
             yield len(canvas.known)
 
     def run(self) -> Canvas:
@@ -136,7 +140,10 @@ class Composer:
 
     def _draw(self, start: int, end: int, first: int, last: int, number: int) -> None:
         t2m, canvas, device = self.t2m, self.canvas, self.t2m.device
-        known, prompt = canvas.known[first:last], canvas.prompt[first:last]
+        seen = torch.arange(first, last)
+        if canvas.loops and last == len(canvas.known):
+            seen = torch.cat([seen, torch.arange(min(CONTEXT, start))])
+        known, prompt = canvas.known[seen], canvas.prompt[seen]
         asked = prompt[~known].unique()
         texts = [canvas.spans[index].text for index in asked.tolist()]
         condition, looked = t2m.looked_up(texts, self.retrieval)
@@ -149,12 +156,12 @@ class Composer:
             max=len(asked) - 1
         )  # any will do where it is known
         given = Given(
-            canvas.codes[first:last][None].to(device),
+            canvas.codes[seen][None].to(device),
             known[None].to(device),
             torch.zeros(len(asked), dtype=torch.long, device=device),
             place[None].to(device),
         )
-        steps = torch.tensor([last - first])
+        steps = torch.tensor([len(seen)])
         noise = Noise([self._seed(number)], steps)
         base = sample_base(t2m.masked, condition, steps, noise, self.sampling, given)
         codes = base[..., None]

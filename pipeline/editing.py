@@ -14,12 +14,12 @@ import torch
 from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions, tokenise
 from pipeline.composition import Canvas, Composer, Span
+from pipeline.constraints import Constraints
 from pipeline.stories import part_rows
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils.errors import UserError
-from utils.motion_format import MotionFormat
-from utils.representation import canonicalize, features_to_joints, joints_to_features
-from utils.splicing import led_along, looped, splice
+from utils.representation import features_to_joints, padded_features
+from utils.splicing import splice
 
 LEAST_FRAMES = 8  # of a source: two token steps
 
@@ -34,22 +34,19 @@ class Edit:
             before 0 it begins earlier.
         parts: names of the body parts that are drawn, see `part_rows`; none: all.
         strength: share of the cells that are drawn; the others keep their codes. 1: all of them.
-        loop: the last frame leads to the first.
-        waypoints: (seconds, x, z) metres, which the root passes over.
     """
 
     text: str
     sections: tuple[tuple[float, float], ...] = ()
     parts: str = ""
     strength: float = 1.0
-    loop: bool = False
-    waypoints: tuple[tuple[float, float, float], ...] = ()
 
 
 def edit(
     t2m: TextToMotion,
     source: np.ndarray,
     wanted: Edit,
+    constraints: Constraints | None = None,
     seed: int = 0,
     sampling: SamplingSettings | None = None,
     retrieval: bool = True,
@@ -61,7 +58,7 @@ def edit(
 
     Returns:
         its joints; frames and joints that are not drawn, and hang on nothing that is, are those of the source bit by
-        bit, unless waypoints or a loop are asked for.
+        bit, unless constraints move them.
 
     Raises:
         UserError: a section that is none or leaves nothing, an unknown part, a strength that is no share, a motion of
@@ -75,14 +72,16 @@ def edit(
         )
     if not 0 <= wanted.strength <= 1:
         raise UserError(f"strength {wanted.strength:g} is no share: 0 keeps all, 1 draws all anew")
+    constraints = constraints or Constraints()
     source, sections = extended(source, wanted.sections, fps)
     joints, rows = np.zeros(len(source), bool), range(t2m.vq.n_parts)
     for start, end in sections:
         joints[start:end] = True
     if wanted.parts:
         rows = part_rows(wanted.parts, form)
-    drawn = joints[:, None] & np.isin(np.arange(form.n_joints), [each for row in rows for each in _joints(form, row)])
+    drawn = joints[:, None] & np.isin(np.arange(form.n_joints), [each for row in rows for each in form.parts[row][1]])
 
+    constraints.check(len(source), form)
     features = padded_features(source, form)
     known = tokenise(t2m.vq, [features])[0]
     levels = 1 if t2m.residual is None else known.shape[-1]
@@ -96,29 +95,15 @@ def edit(
     if wanted.strength < 1:
         draw = torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed))
         cells &= draw < wanted.strength
-    canvas.known[:] = ~cells
+    canvas.known[:], canvas.loops = ~cells, constraints.loop
     composer = Composer(t2m, canvas, seed, sampling, retrieval)
     codes = composer.run().codes[None].to(t2m.device)
     made = decode_motions(t2m.vq, codes, torch.tensor([len(known)]))[0]
     new = splice(source, features_to_joints(made, form)[: len(source)], drawn, form)
-    if wanted.waypoints:
-        new = led_along(new, [(min(round(time * fps), len(new) - 1), x, z) for time, x, z in wanted.waypoints], form)
-    if wanted.loop:
-        new = looped(new, form)
+    new = constraints.hold(new, form)
     found = composer.found.get(0, ())
     told = tuple(each[:3] for each in found)
     return Motion(span.text, fps, padded_features(new, form)[: len(new)], new, told, seed, None, found)
-
-
-def _joints(form: MotionFormat, row: int) -> Sequence[int]:
-    return form.parts[row][1]
-
-
-def padded_features(joints: np.ndarray, form: MotionFormat) -> np.ndarray:
-    """Features (T', D) of joints (T, J, 3): T' is the next multiple of four, the last frame is held."""
-    more = -len(joints) % form.unit_length + 1
-    held = np.concatenate([joints, np.repeat(joints[-1:], more, axis=0)])
-    return joints_to_features(canonicalize(held, form), form)
 
 
 def extended(
@@ -132,9 +117,8 @@ def extended(
     seconds = len(source) / fps
     for start, end in sections:
         if not start < end or start > seconds + 1e-6 or end < 0:
-            raise UserError(
-                f"section {start:g},{end:g} s is none of a motion of {seconds:g} s: it starts before it ends and touches it"
-            )
+            where = f"section {start:g},{end:g} s"
+            raise UserError(f"{where}: it must start before it ends, and touch the motion, which has {seconds:g} s")
     frames = [(round(start * fps), round(end * fps)) for start, end in sections] or [(0, len(source))]
     before = max(0, -min(start for start, _ in frames))
     after = max(0, max(end for _, end in frames) - len(source))

@@ -6,7 +6,7 @@ Letters: T frames, N token steps, D feature columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +14,13 @@ import numpy as np
 from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions
 from pipeline.composition import Canvas, Composer, Span
+from pipeline.constraints import Constraints
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils import quaternion
 from utils.errors import UserError, listed
 from utils.facing import yaw_quaternion
 from utils.motion_format import MotionFormat
-from utils.representation import features_to_joints, root_trajectory
+from utils.representation import features_to_joints, padded_features, root_trajectory
 from utils.splicing import SEAM_SECONDS, joined
 
 LINE = re.compile(r"(?P<start>[\d.]+)\s*-\s*(?P<end>[\d.]+)\s*s?\s+(?:\[(?P<parts>[^\]]*)\]\s*)?(?P<text>\S.*)")
@@ -37,11 +38,16 @@ class Story:
 
     Attributes:
         spans: in token steps.
-        frames: of the whole.
+        frames: of the whole; the last token step may be cut.
     """
 
     spans: tuple[Span, ...]
     frames: int
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return -(-self.frames // MotionFormat.unit_length)
 
     @property
     def text(self) -> str:
@@ -103,39 +109,37 @@ def make_story(scenes: Sequence[Scene], form: MotionFormat, names: Sequence[str]
     names = names or [f"scene {number}" for number in range(1, len(scenes) + 1)]
     if not scenes:
         raise UserError("the story is empty: give lines such as `0-4 a person walks forward`")
-    unit, spans = form.unit_length / form.fps, list[Span]()
+    unit, spans, ends = form.unit_length / form.fps, list[Span](), list[float]()
     for name, (start, end, text, *parts) in zip(names, scenes, strict=True):
         try:
-            times = float(start), float(end)
-            rows = part_rows(parts[0], form) if parts else None
+            begin, finish = float(start), float(end)
         except ValueError:
             raise UserError(f"{name}: {start}-{end} are no times in seconds") from None
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from error
-        if not 0 <= times[0] < times[1] < LONGEST_STORY:
-            raise UserError(f"{name}: {times[0]:g}-{times[1]:g} s is no stretch of time: it ends after it starts")
+        if not 0 <= begin < finish <= LONGEST_STORY:
+            raise UserError(f"{name}: {start}-{end} s: a scene ends after it starts, within {LONGEST_STORY:g} s")
         if not str(text).strip():
             raise UserError(f"{name}: the prompt is empty")
-        first, last = (round(time / unit) for time in times)
-        if first == last:
-            raise UserError(f"{name}: {times[0]:g}-{times[1]:g} s is shorter than {unit:g} s")
-        span = Span(" ".join(str(text).split()), first, last, rows)
-        for other, (former, (begin, finish, *_)) in zip(spans, zip(names, scenes, strict=False), strict=False):
-            both = (span.parts is None) == (other.parts is None)
-            shared = both and (rows is None or set(rows) & set(other.parts))
-            if shared and span.start < other.end:
-                word = "overlaps" if span.end > other.start else "comes before"
-                raise UserError(
-                    f"{name}: {times[0]:g}-{times[1]:g} s {word} {former}, {begin}-{finish} s, about the same part"
-                )
+        try:
+            rows = part_rows(parts[0], form) if parts else None
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        span = Span(" ".join(str(text).split()), round(begin / unit), round(finish / unit), rows)
+        if span.start == span.end:
+            raise UserError(f"{name}: {start}-{end} s is too short: what is said is made in steps of {unit:g} s")
+        for former, other in zip(names, spans, strict=False):
+            apart = rows is not None and other.parts is not None and not set(rows) & set(other.parts)
+            if (rows is None) == (other.parts is None) and not apart and span.start < other.end:
+                how = "overlaps" if span.end > other.start else "comes before"
+                raise UserError(f"{name}: {start}-{end} s {how} {former}, which is about the same part")
         spans.append(span)
-    whole = [span.end for span in spans if span.parts is None]
+        ends.append(finish)
+    whole = [end for end, span in zip(ends, spans, strict=True) if span.parts is None]
     if not whole:
         raise UserError("the story says nothing of the whole body: give a line without [parts]")
-    for name, span in zip(names, spans, strict=True):
-        if span.end > max(whole):
-            raise UserError(f"{name}: it goes on after the story's end at {max(whole) * unit:g} s")
-    return Story(tuple(spans), max(whole) * form.unit_length)
+    for name, end in zip(names, ends, strict=True):
+        if end > max(whole):
+            raise UserError(f"{name}: it goes on after the story's end, {max(whole):g} s")
+    return Story(tuple(spans), round(max(whole) * form.fps))
 
 
 def stream(
@@ -144,31 +148,52 @@ def stream(
     seed: int = 0,
     sampling: SamplingSettings | None = None,
     retrieval: bool = True,
+    constraints: Constraints | None = None,
 ) -> Iterator[Motion]:
     """The story's motion piece by piece, each as soon as it is made; the memory does not grow with the length.
 
     Pieces follow one another in the same world: put together they are one motion.
+
+    Args:
+        constraints: whose poses are given to the generator; `tell` brings the motion to them.
     """
     levels = 1 if t2m.residual is None else t2m.residual.num_quantizers
-    steps = story.frames // t2m.spec.format.unit_length
-    canvas = Canvas.of(story.spans, steps, t2m.vq.n_parts, levels)
+    canvas = Canvas.of(story.spans, story.steps, t2m.vq.n_parts, levels)
+    if constraints is not None:
+        constraints.give(canvas, t2m.vq)
+        canvas.loops = constraints.loop
     composer, pieces = Composer(t2m, canvas, seed, sampling, retrieval), Pieces(t2m, canvas)
     for known in composer.steps():
-        rows = pieces.upto(known if known == steps else known - LOOK_AHEAD)
-        if rows is not None:
+        end = known if known == story.steps else known - LOOK_AHEAD
+        if (piece := pieces.upto(end)) is not None:
+            rows = [each[: len(each) - max(0, pieces.frames - story.frames)] for each in piece]
             told = tuple(each for found in composer.found.values() for each in found)
             composer.found.clear()
             yield Motion(story.text, t2m.spec.format.fps, *rows, tuple(each[:3] for each in told), seed, None, told)
 
 
-def whole_story(pieces: Iterable[Motion]) -> Motion:
-    """The motion of all pieces of a `stream`."""
-    first, *others = pieces
-    features, joints = (
-        np.concatenate([getattr(each, name) for each in (first, *others)]) for name in ("features", "joints")
-    )
-    found = tuple(dict.fromkeys(one for each in (first, *others) for one in each.found))
-    return replace(first, features=features, joints=joints, found=found, retrieved=tuple(one[:3] for one in found))
+def tell(
+    t2m: TextToMotion,
+    story: Story,
+    seed: int = 0,
+    sampling: SamplingSettings | None = None,
+    retrieval: bool = True,
+    constraints: Constraints | None = None,
+) -> Motion:
+    """The story's motion as a whole.
+
+    Raises:
+        UserError: see `Constraints.check`.
+    """
+    constraints, form = constraints or Constraints(), t2m.spec.format
+    constraints.check(story.frames, form)
+    pieces = list(stream(t2m, story, seed, sampling, retrieval, constraints))
+    features, made = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("features", "joints"))
+    joints = constraints.hold(made, form)
+    if joints is not made:
+        features = padded_features(joints, form)[: len(joints)]
+    found = tuple(dict.fromkeys(one for piece in pieces for one in piece.found))
+    return replace(pieces[0], features=features, joints=joints, found=found, retrieved=tuple(one[:3] for one in found))
 
 
 class Pieces:

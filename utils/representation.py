@@ -143,6 +143,13 @@ def joints_to_features(joints: np.ndarray, dataset: str | MotionFormat = "humanm
     return np.concatenate([group.reshape(frames, -1) for group in groups], axis=1).astype(np.float32)
 
 
+def padded_features(joints: np.ndarray, form: MotionFormat) -> np.ndarray:
+    """Features (T', D) of joints (T, J, 3) anywhere in the world; T' is the next multiple of `unit_length`, for which
+    the last frame is held."""
+    held = np.repeat(joints[-1:], -len(joints) % form.unit_length + 1, axis=0)
+    return joints_to_features(canonicalize(np.concatenate([joints, held]), form), form)
+
+
 def root_trajectory(features: np.ndarray, dataset: str | MotionFormat = "humanml3d") -> tuple[np.ndarray, np.ndarray]:
     """Integrates the root columns of features (..., T, D).
 
