@@ -49,9 +49,8 @@ class Constraints:
         if not np.isfinite(np.array(self.waypoints, dtype=float)).all() or times != sorted(set(times)):
             raise UserError("waypoints must be finite and in the order of their times, each time once")
         if times and not 0 <= times[0] <= times[-1] <= frames / form.fps:
-            raise UserError(
-                f"a waypoint is at {times[0 if times[0] < 0 else -1]:g} s: the motion has {frames / form.fps:g} s"
-            )
+            time = times[0 if times[0] < 0 else -1]
+            raise UserError(f"a waypoint at {time:g} s is beyond the motion, which has {frames / form.fps:g} s")
 
     def give(self, canvas: Canvas, vq: RVQVAE) -> None:
         """The cells of the poses are known."""

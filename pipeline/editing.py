@@ -15,7 +15,7 @@ from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions, tokenise
 from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
-from pipeline.stories import part_rows
+from pipeline.stories import LONGEST_STORY, part_rows
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils.errors import UserError
 from utils.representation import features_to_joints, padded_features
@@ -116,7 +116,7 @@ def extended(
     """
     seconds = len(source) / fps
     for start, end in sections:
-        if not start < end or start > seconds + 1e-6 or end < 0:
+        if not -LONGEST_STORY < start < end <= LONGEST_STORY or start > seconds + 1e-6 or end < 0:
             where = f"section {start:g},{end:g} s"
             raise UserError(f"{where}: it must start before it ends, and touch the motion, which has {seconds:g} s")
     frames = [(round(start * fps), round(end * fps)) for start, end in sections] or [(0, len(source))]

@@ -23,7 +23,7 @@ from utils.motion_format import MotionFormat
 from utils.representation import features_to_joints, padded_features, root_trajectory
 from utils.splicing import SEAM_SECONDS, joined
 
-LINE = re.compile(r"(?P<start>[\d.]+)\s*-\s*(?P<end>[\d.]+)\s*s?\s+(?:\[(?P<parts>[^\]]*)\]\s*)?(?P<text>\S.*)")
+LINE = re.compile(r"(?P<start>[\d.]+)\s*-\s*(?P<end>[\d.]+)\s*s?\s+(?:\[(?P<parts>[^\]]*)\]\s*)?(?P<text>[^\[\s].*)")
 GROUPS = {"arms": ("arm",), "legs": ("leg",), "upper_body": ("arm", "head"), "lower_body": ("leg", "spine")}
 LONGEST_STORY = 3600.0  # seconds
 LOOK_AHEAD = 4  # steps that must be known behind a piece before it is decoded
@@ -140,6 +140,11 @@ def make_story(scenes: Sequence[Scene], form: MotionFormat, names: Sequence[str]
         if end > max(whole):
             raise UserError(f"{name}: it goes on after the story's end, {max(whole):g} s")
     return Story(tuple(spans), round(max(whole) * form.fps))
+
+
+def told_story(scenes: str | Sequence[Scene], form: MotionFormat) -> Story:
+    """`read_story` of text, `make_story` of scenes."""
+    return read_story(scenes, form) if isinstance(scenes, str) else make_story(scenes, form)
 
 
 def stream(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -46,6 +47,10 @@ from utils.fingerprint import as_array, weights_hash
 from utils.fits import check_text_encoders, check_tokens
 from utils.representation import features_to_joints
 from utils.run import Run
+
+if TYPE_CHECKING:
+    from pipeline.constraints import Constraints
+    from pipeline.stories import Scene
 
 ESTIMATED_AT_ONCE = 256  # prompts whose lengths are estimated together
 
@@ -294,6 +299,63 @@ class TextToMotion:
                     yield from ((i, motion) for i, motion in zip(batch, made, strict=True) if i not in skip)
 
         return motions()
+
+    def edit(
+        self,
+        source: np.ndarray,
+        text: str,
+        seed: int = 0,
+        *,
+        sections: Sequence[tuple[float, float]] = (),
+        parts: str = "",
+        strength: float = 1.0,
+        constraints: Constraints | None = None,
+        sampling: SamplingSettings | None = None,
+        retrieval: bool = True,
+    ) -> Motion:
+        """The motion `source`, joints (T, J, 3), with what the prompt says in sections (seconds) and body parts.
+
+        Args:
+            sections, parts, strength: see `pipeline.editing.Edit`.
+            constraints: see `pipeline.constraints.Constraints`.
+
+        Raises:
+            UserError: see `pipeline.editing.edit`.
+        """
+        from pipeline.editing import Edit, edit
+
+        return edit(self, source, Edit(text, tuple(sections), parts, strength), constraints, seed, sampling, retrieval)
+
+    def story(
+        self,
+        scenes: str | Sequence[Scene],
+        seed: int = 0,
+        *,
+        constraints: Constraints | None = None,
+        sampling: SamplingSettings | None = None,
+        retrieval: bool = True,
+    ) -> Motion:
+        """One motion of any length of scenes (start, end, prompt[, parts]), seconds, or of the lines of a story's file.
+
+        Raises:
+            UserError: see `pipeline.stories.make_story`.
+        """
+        from pipeline.stories import tell, told_story
+
+        return tell(self, told_story(scenes, self.spec.format), seed, sampling, retrieval, constraints)
+
+    def stream(
+        self,
+        scenes: str | Sequence[Scene],
+        seed: int = 0,
+        *,
+        sampling: SamplingSettings | None = None,
+        retrieval: bool = True,
+    ) -> Iterator[Motion]:
+        """The same piece by piece, each as soon as it is made; see `story`."""
+        from pipeline.stories import stream, told_story
+
+        return stream(self, told_story(scenes, self.spec.format), seed, sampling, retrieval)
 
     def condition(self, texts: list[str], retrieval: bool = True, retrieved: Tensor | None = None) -> Condition:
         """What the transformers are told about prompts; see `generate_each`."""

@@ -18,6 +18,7 @@ from utils.motion_format import MotionFormat
 
 SEAM_SECONDS = 0.5  # within which a difference at a seam is made up for
 STAYS = 0.1  # metres
+BONE_CHANGE = 0.15  # a bone that fades may be so much longer or shorter than it mostly is
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Articulation:
             joints[:, joint] = joints[:, form.parents[joint]] + turned[:, joint]
         return joints
 
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """From each frame to the next: the turn (T - 1,) in radians, the way (T - 1, 3) in the frame of the heading."""
+        return np.diff(self.yaw), quaternion.rotate(yaw_quaternion(-self.yaw[:-1]), np.diff(self.root, axis=0))
+
 
 def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionFormat) -> np.ndarray:
     """`old` with the joints `drawn` taken from `new`.
@@ -74,13 +79,13 @@ def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionForm
     fade = max(2, round(SEAM_SECONDS * form.fps))
     for joint in range(1, form.n_joints):
         for start, end in runs(drawn[:, joint]):
-            bones[start:end, joint] = joined(
-                before.bones[:, joint], made.bones[:, joint] * size[joint], start, end, fade
-            )
+            bone = joined(before.bones[:, joint], made.bones[:, joint] * size[joint], start, end, fade)
+            share = np.linalg.norm(bone, axis=-1, keepdims=True).clip(1e-6) / lengths[0][joint].clip(1e-6)
+            bones[start:end, joint] = bone * (share.clip(1 - BONE_CHANGE, 1 + BONE_CHANGE) / share)
     legs = [joint for side in ("left", "right") for joint in form.leg(side)[1:]]
     made = replace(made, root=made.root * size[legs].mean())
     for start, end in runs(drawn[:, 0]):
-        yaw[start:end], root[start:end] = _way(before, made, start, end)
+        yaw[start:end], root[start:end] = _way(before, made, start, end, fade)
         root[start:end, 1] = joined(before.root[:, 1], made.root[:, 1], start, end, fade)
     moved = drawn.copy()
     for joint in range(1, form.n_joints):
@@ -88,25 +93,24 @@ def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionForm
     return np.where(moved[..., None], Articulation(yaw, root, bones).joints(form).astype(old.dtype), old)
 
 
-def _way(before: Articulation, made: Articulation, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+def _way(before: Articulation, made: Articulation, start: int, end: int, fade: int) -> tuple[np.ndarray, np.ndarray]:
     """Heading (T',) and root (T', 3) of the frames start..end of `made`, between the frames of `before` beside them."""
-    frames = np.arange(max(start - 1, 0), min(end + 1, len(made.yaw)))
-    anchor = (
-        -1 if start == 0 and end < len(made.yaw) else 0
-    )  # where the two ways meet; at the other end they may have to
-    turn = np.full(len(frames), before.yaw[frames[anchor]] - made.yaw[frames[anchor]])
-    share = _smooth(np.arange(len(frames)) / max(len(frames) - 1, 1))
+    first, last = max(start - 1, 0), min(end, len(made.yaw) - 1)
+    ways = zip(before.steps(), made.steps(), strict=True)
+    turning, going = (joined(old, new, first, last, fade) for old, new in ways)
+    is_led = start > 0 or end == len(made.yaw)  # else it only leads to what comes after
+    anchor = (0, first) if is_led else (-1, last)
     meets_twice = start > 0 and end < len(made.yaw)
+    share = _smooth(np.arange(last - first + 1) / max(last - first, 1))
+    yaw = np.concatenate([[0.0], np.cumsum(turning)])
+    yaw += before.yaw[anchor[1]] - yaw[anchor[0]]
     if meets_twice:
-        left = before.yaw[frames[-1]] - made.yaw[frames[-1]] - turn[0]
-        turn = turn + share * ((left + np.pi) % (2 * np.pi) - np.pi)
-    steps = quaternion.rotate(yaw_quaternion((turn[1:] + turn[:-1]) / 2), np.diff(made.root[frames], axis=0))
-    root = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
-    root += before.root[frames[anchor]] - root[anchor]
+        yaw += share * ((before.yaw[last] - yaw[-1] + np.pi) % (2 * np.pi) - np.pi)
+    root = np.concatenate([np.zeros((1, 3)), np.cumsum(quaternion.rotate(yaw_quaternion(yaw[:-1]), going), axis=0)])
+    root += before.root[anchor[1]] - root[anchor[0]]
     if meets_twice:
-        root += share[:, None] * (before.root[frames[-1]] - root[-1])
-    inner = slice(start - frames[0], end - frames[0])
-    return made.yaw[frames][inner] + turn[inner], root[inner]
+        root += share[:, None] * (before.root[last] - root[-1])
+    return yaw[start - first : end - first], root[start - first : end - first]
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
