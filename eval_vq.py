@@ -13,7 +13,7 @@ def main() -> None:
     from data.specs import require_split
     from pipeline.evaluation.run import Evaluation
     from pipeline.loader import load_run
-    from pipeline.runs import runs_of
+    from pipeline.runs import report_folder, runs_of
     from utils.device import choose_device
 
     runs = runs_of(options.run)
@@ -22,7 +22,9 @@ def main() -> None:
     run = runs.open(options.run.name, "vq")
     vq = load_run(run, options.which_epoch, device)
     evaluation = Evaluation(spec, options.protocol, vq, options.run.checkpoints_dir, device)
-    folder = run.folder / "eval" if run.folder.parent == runs.folder else run.folder / "eval" / spec.name
+    folder = report_folder(run.folder)
+    if run.folder.parent.name != spec.name:
+        folder /= spec.name
     evaluation.run([], "protocol vq (reconstruction)", folder, to_dict(options))
 
 

@@ -7,7 +7,9 @@ python render.py -- --cfg=./configs/render_mld.yaml --dir=test_npy --mode=sequen
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # Blender does not look there by itself
+folder = Path(__file__).resolve().parent  # of the checkout, or the installed package
+# Blender does not look there by itself.
+sys.path.insert(0, str(folder.parent if (folder / "__init__.py").exists() else folder))
 
 from options.render import parse_render_options, script_arguments  # noqa: E402
 from utils.errors import run_script  # noqa: E402

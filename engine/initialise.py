@@ -16,6 +16,7 @@ from engine.differences import MISSING, differences, format_difference
 from storage.checkpoint import fitting, load_state, read_model
 from storage.checkpoint_names import resolve_checkpoint
 from storage.files import file_hash
+from storage.shipped import locate
 from utils.errors import UserError, listed
 from utils.fingerprint import weights_hash
 from utils.run import Run
@@ -48,7 +49,7 @@ def find_weights(source: Path | str) -> Path:
     Raises:
         UserError: neither a run nor a checkpoint in one.
     """
-    source = Path(source)
+    source = locate(source)
     if source.is_file():
         return source
     if not (source / "config.json").is_file():

@@ -58,9 +58,14 @@ def flags_of(schema: type) -> dict[str, Flag]:
     return flags
 
 
+def program() -> str | None:
+    """What a script is called that runs as a command of the package, `remomask demo`; None: it is itself."""
+    return sys.argv[0] if sys.argv[0].startswith("remomask ") else None
+
+
 def own_command() -> str:
     """The command line of this process, as configs and reports keep it: that of a share or a merge is the whole's."""
-    words = ["python", *sys.orig_argv[1:]]
+    words = ["python", *sys.orig_argv[1:]] if program() is None else [*program().split(), *sys.argv[1:]]
     shares = {place + step for place, word in enumerate(words) if word == "--shard" for step in (0, 1)}
     kept = [word for place, word in enumerate(words) if place not in shares and word != "--merge"]
     return shlex.join(word for word in kept if not word.startswith("--shard="))
@@ -140,7 +145,7 @@ def parse(
     Raises:
         ValueError: a preset names a flag that the schema lacks (a mistake of the program).
     """
-    parser = _Parser(description=description, allow_abbrev=False)
+    parser = _Parser(prog=program(), description=description, allow_abbrev=False)
     flags = flags_of(schema)
     for name, overrides in (presets or {}).items():
         if unknown := [key for key in overrides if key not in flags]:

@@ -15,6 +15,7 @@ from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from options.command_line import flags_of, parse
 from options.groups import rate_option
 from storage.files import read_text
+from storage.shipped import locate
 from utils.errors import UserError
 from utils.schema import option
 
@@ -85,7 +86,7 @@ def read_cfg(path: Path | str) -> list[str]:
         UserError: missing file, unknown name, or a line that is not `name: value`.
     """
     try:
-        lines = read_text(path).split("\n")
+        lines = read_text(locate(path)).split("\n")
     except UserError as error:
         raise UserError(f"--cfg {error}") from error
     flags, arguments = flags_of(RenderOptions), []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from data.specs import LONGEST_CLIP, get_spec
@@ -21,6 +19,7 @@ from models.configs import (
 from options.command_line import flags_of, own_command
 from options.groups import RUN_NAME, VQ_NAME_HELP, RetrievalOptions, RunOptions, checkpoint_option
 from options.presets import FINETUNE
+from storage.shipped import locate
 from utils.errors import UserError
 from utils.run import FORMER, Run
 from utils.schema import option, to_dict
@@ -46,8 +45,9 @@ def as_in_source(schema: Any, preset: str | None, given: Mapping[str, Any]) -> d
         return {}
     if (source := given.get("init_from")) is None:
         raise UserError(f"--preset {FINETUNE} needs --init_from: sizes and losses are those of the run that it names")
-    folder = Path(source).parent.parent if os.path.isfile(source) else Path(source)
-    if not os.path.isfile(folder / "config.json"):
+    folder = locate(source)
+    folder = folder.parent.parent if folder.is_file() else folder
+    if not (folder / "config.json").is_file():
         raise UserError(f"--init_from {source} is neither the folder of a run nor a checkpoint in one")
     run = Run(folder).of_stage(schema.stage)
     taken = {name: flag.path for name, flag in flags_of(schema).items() if flag.path[0] not in OWN_GROUPS}

@@ -7,6 +7,7 @@ from pathlib import Path
 from storage.checkpoint import model_of, read_checkpoint, save_safetensors
 from storage.checkpoint_names import EXPORT_SUFFIX
 from storage.files import write_json
+from storage.shipped import locate
 from utils.errors import UserError
 from utils.run import Run
 
@@ -30,7 +31,7 @@ def export_run(run_dir: Path | str, out_dir: Path | str, which: str | None = Non
     Raises:
         UserError: no such run or checkpoint, a file that is no checkpoint of a run, or out_dir is run_dir.
     """
-    run, out_dir = Run(run_dir), Path(out_dir)
+    run, out_dir = Run(locate(run_dir)), Path(out_dir)
     if run.folder.resolve() == out_dir.resolve():
         raise UserError(f"--out {out_dir} is the run itself: choose another folder")
     path = run.checkpoint(which)

@@ -15,6 +15,7 @@ from models.rag.manifest import MANIFEST, check_files, library_format, read_mani
 from options.command_line import parse
 from options.inspect import InspectOptions
 from storage.checkpoint_names import EXPORT_SUFFIX, list_checkpoints
+from storage.shipped import locate
 from storage.tensor_files import CHECKED_BYTES, count_numbers, read_header, verify
 from utils import fits
 from utils.errors import UserError, run_script
@@ -237,7 +238,7 @@ def lines(facts: Facts) -> Iterator[str]:
 def main() -> None:
     """Options -> facts -> text or JSON."""
     options = parse(InspectOptions, description=__doc__)
-    facts = inspect(Path(options.folder))
+    facts = inspect(locate(options.folder))
     print(json.dumps(facts, indent=2, ensure_ascii=False) if options.json else "\n".join(lines(facts)))
 
 

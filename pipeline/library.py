@@ -38,6 +38,7 @@ from pipeline.runs import Runs, run_path, runs_of
 from storage.arrays import read_array
 from storage.files import remove_abandoned
 from storage.row_store import digest
+from storage.shipped import locate
 from utils.device import choose_device
 from utils.errors import UserError
 from utils.fingerprint import weights_hash
@@ -98,7 +99,7 @@ def build_library(options: BuildOptions) -> Built:
     entries = [entry_of(clip) for clip in clips]
     motions = [clip.features for clip in clips]
     if options.join is not None:
-        known, decoded = known_motions(Path(options.join), spec, choose_device(options.run.gpu_id))
+        known, decoded = known_motions(locate(options.join), spec, choose_device(options.run.gpu_id))
         print(f"{options.join}: {len(known):,} motions join")
         entries, motions = entries + known, motions + decoded
     tokenizer, vq = _tokenizer(options, runs, options.vq_name)

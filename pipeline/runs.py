@@ -8,6 +8,7 @@ from data.specs import DatasetSpec, get_spec
 from models.rag.manifest import MANIFEST, library_format, read_manifest
 from options.groups import DatasetOptions
 from storage.limits import LONGEST_ID
+from storage.shipped import is_ours, locate
 from utils.errors import UserError
 from utils.run import Run
 
@@ -26,7 +27,7 @@ def run_path(folder: Path, name: str) -> Path:
         raise UserError(f"run name {name!r} is not a plain folder name")
     if len(parts) == 1:
         return folder / name
-    shipped = SHIPPED.joinpath(*parts)
+    shipped = locate(SHIPPED.joinpath(*parts))
     own = folder.parent.joinpath(*parts)
     return shipped if not own.exists() and shipped.exists() else own
 
@@ -57,12 +58,12 @@ class Runs:
         Raises:
             UserError: there is no such run; those that there are get listed.
         """
-        path = self.path(name)
+        path = locate(self.path(name))
         if (path / "config.json").is_file():
             return path
         if path.is_dir():
             raise UserError(f"{path} is no run: config.json is missing in it")
-        names = sorted(place.parent.name for place in path.parent.glob("*/config.json"))
+        names = sorted(place.parent.name for place in locate(path.parent).glob("*/config.json"))
         there = f"the runs there are: {', '.join(names)}" if names else "there is no run at all"
         raise UserError(f"run {name} does not exist, it belongs at {path}; in {path.parent} {there}")
 
@@ -96,12 +97,17 @@ class Runs:
             usual = Path(usual or USUAL_DATABASE)
             places = [self.folder / "database", usual / name, usual]
             problem = f"there is no RAG database of {name}: it belongs at {usual / name};"
-        for place in places:
+        for place in map(locate, places):
             if (place / MANIFEST).is_file():
                 if (form := library_format(place, read_manifest(place))) is not None:
                     self.spec.check_format(form, place)
                 return place
         raise UserError(f"{problem} make it by python build_rag_database.py --dataset_name {self.spec.argument}")
+
+
+def report_folder(run_dir: Path) -> Path:
+    """Where the reports of a run's evaluations go: beside its checkpoints, unless it came with the code."""
+    return Path("outputs/eval", *run_dir.parts[-2:]) if is_ours(run_dir) else run_dir / "eval"
 
 
 def runs_of(options: DatasetOptions) -> Runs:

@@ -15,6 +15,7 @@ from options.command_line import parse
 from options.inspect import StartOptions
 from options.stages import TokenInputs
 from pipeline.inspect import WORDS
+from storage.shipped import locate
 from utils import fits
 from utils.errors import UserError, run_script
 from utils.run import Run
@@ -70,7 +71,7 @@ def check_start(folder: Path, spec: DatasetSpec) -> Iterator[str]:
 def main() -> None:
     """Options -> nothing, notes, or the one error."""
     options = parse(StartOptions, description=__doc__)
-    for line in check_start(Path(options.folder), get_spec(options.dataset_name)):
+    for line in check_start(locate(options.folder), get_spec(options.dataset_name)):
         print(line)
 
 

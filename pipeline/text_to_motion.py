@@ -42,6 +42,7 @@ from pipeline.loader import load_library, load_run
 from pipeline.remarks import Remarks
 from pipeline.runs import Runs
 from storage.row_store import digest, identity
+from storage.shipped import locate
 from utils.errors import UserError
 from utils.fingerprint import as_array, weights_hash
 from utils.fits import check_text_encoders, check_tokens
@@ -144,7 +145,7 @@ class TextToMotion:
             used["rtrans"] = runs.open(rtrans_name, "rtrans")
         transformers = list(used.values())
         used["vq"] = runs.open(vq_name or used["mtrans"].section("inputs", TokenInputs).vq_name, "vq")
-        if runs.path(length_name).is_dir():
+        if locate(runs.path(length_name)).is_dir():
             used["length"] = runs.open(length_name, "length")
         check_text_encoders(run for run in used.values() if run.text_encoder is not None)
         which = {"mtrans": which_mtrans, "rtrans": which_rtrans}

@@ -15,7 +15,7 @@ def main() -> None:
     from models.text_encoder import build_text_encoder
     from Part_TMR.evaluation import evaluate, format_neighbours, format_table
     from pipeline.loader import load_run
-    from pipeline.runs import runs_of
+    from pipeline.runs import report_folder, runs_of
     from storage.files import write_json
     from utils.device import choose_device
 
@@ -62,7 +62,7 @@ def main() -> None:
                 f"--score: {folder} holds no sentence vectors (build it again), or all {split} captions itself"
             )
         print(format_score(split_library(runs, retriever, split), library, found, split))
-    path = run.folder / "eval" / f"{options.protocol.ext}_{options.protocol.split}.json"
+    path = report_folder(run.folder) / f"{options.protocol.ext}_{options.protocol.split}.json"
     write_json(path, {"checkpoint": checkpoint.name, "dataset": spec.name, "split": options.protocol.split} | results)
     print(f"wrote {path}")
 

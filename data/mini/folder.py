@@ -170,10 +170,10 @@ def ensure(root: Path) -> None:
     print(f"making the mini dataset in {root} (under a minute) ...", file=sys.stderr, flush=True)
     # In a process of its own: worker processes started from here would run the caller's script again, which has no
     # reason to guard its main part.
-    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
-        [sys.executable, "-m", "data.mini", "--out", str(root), "--n_clips", str(N_CLIPS), "--workers", str(WORKERS)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        [sys.executable, "-m", __package__, "--out", str(root), "--n_clips", str(N_CLIPS), "--workers", str(WORKERS)],
+        # It finds the modules that this process finds, and none of the folder where the user stands before them.
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "PYTHONSAFEPATH": "1"},
         stdout=subprocess.DEVNULL,
     )
     if finished.returncode:

@@ -10,6 +10,7 @@ import torch
 from models.evaluator.base import Evaluator
 from models.evaluator.guo import FOLDERS, GuoEvaluator
 from models.evaluator.own import OwnEvaluator
+from storage.shipped import locate
 from utils.errors import UserError
 from utils.run import Run
 
@@ -35,7 +36,7 @@ def load_evaluator(spec: DatasetSpec, checkpoints_dir: Path | str, device: torch
     """
     if spec.name in FOLDERS:
         return GuoEvaluator.load(spec, device)
-    places = list(dict.fromkeys([Path(checkpoints_dir) / spec.name / RUN_NAME, SHIPPED / spec.name / RUN_NAME]))
+    places = [locate(folder / spec.name / RUN_NAME) for folder in dict.fromkeys([Path(checkpoints_dir), SHIPPED])]
     run_dir = next((place for place in places if (place / "config.json").is_file()), None)
     if run_dir is None:
         raise UserError(

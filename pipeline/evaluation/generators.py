@@ -15,7 +15,7 @@ from pipeline.evaluation.kept import KeptScores
 from pipeline.evaluation.protocols import Generated, GroundTruthBase
 from pipeline.evaluation.run import Evaluation
 from pipeline.loader import load_run
-from pipeline.runs import Runs, runs_of
+from pipeline.runs import Runs, report_folder, runs_of
 from pipeline.text_to_motion import TextToMotion
 from storage.checkpoint_names import EVERY_CHECKPOINT, matching_checkpoints
 from utils.device import choose_device
@@ -80,9 +80,10 @@ def _sources(
 def _targets(options: EvalMaskOptions | EvalResOptions, protocol: str, runs: Runs) -> list[tuple[str | None, Path]]:
     """(residual checkpoint, folder of the report) of each evaluation."""
     if protocol == "mask":
-        return [(None, runs.find(options.models.mtrans_name) / "eval")]
+        return [(None, report_folder(runs.find(options.models.mtrans_name)))]
     run_dir = runs.find(options.models.rtrans_name)
+    folder = report_folder(run_dir)
     if not options.traverse_res:
-        return [(options.which_epoch, run_dir / "eval")]
+        return [(options.which_epoch, folder)]
     paths = matching_checkpoints(run_dir, options.which_epoch or EVERY_CHECKPOINT)
-    return [(path.name, run_dir / "eval" / path.stem) for path in paths]
+    return [(path.name, folder / path.stem) for path in paths]
