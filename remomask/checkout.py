@@ -109,4 +109,4 @@ class Rooms(MetaPathFinder):
 def find_rooms() -> None:
     """Makes `remomask.utils` and all others importable in this process."""
     if not any(isinstance(finder, Rooms) for finder in sys.meta_path):
-        sys.meta_path.append(Rooms())
+        sys.meta_path.insert(0, Rooms())
