@@ -123,6 +123,33 @@ def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
         parser.add_argument(f"--{flag.name}", **arguments)
 
 
+def filled(schema: type[Schema], chosen: Mapping[str, Any]) -> Schema:
+    """The options that these values of flags make, all others at their defaults.
+
+    Raises:
+        UserError: a value of another type or outside its limits, or one that is required is not there.
+    """
+    flags = flags_of(schema)
+
+    def group(kind: type) -> Any:
+        values = {}
+        for field in dataclasses.fields(kind):
+            annotation = field_types(kind)[field.name]
+            if dataclasses.is_dataclass(annotation):
+                values[field.name] = group(annotation)
+                continue
+            value = chosen.get(field.name, flags[field.name].default)
+            if value is dataclasses.MISSING:
+                raise UserError(f"--{field.name} is required")
+            values[field.name] = checked(annotation, value, f"--{field.name}", field.metadata)
+            if (means := field.metadata.get("means")) is not None:
+                values[field.name] = means(values[field.name])
+        return build(kind, values, "")
+
+    options = group(schema)
+    return options.resolve() if hasattr(options, "resolve") else options
+
+
 def parse(
     schema: type[Schema],
     argv: Sequence[str] | None = None,
@@ -163,25 +190,7 @@ def parse(
         _add_argument(groups[owner], flag)
     given = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
     preset = given.pop("preset", None) if presets else None  # without presets it is a flag like others
-
-    def group(kind: type, path: tuple[str, ...]) -> Any:
-        values = {}
-        for field in dataclasses.fields(kind):
-            annotation = field_types(kind)[field.name]
-            if dataclasses.is_dataclass(annotation):
-                values[field.name] = group(annotation, (*path, field.name))
-                continue
-            value = chosen.get(field.name, flags[field.name].default)
-            if value is dataclasses.MISSING:
-                raise UserError(f"--{field.name} is required")
-            values[field.name] = checked(annotation, value, f"--{field.name}", field.metadata)
-            if (means := field.metadata.get("means")) is not None:
-                values[field.name] = means(values[field.name])
-        return build(kind, values, "")
-
     try:
-        chosen = {**underlying(preset, given), **(presets[preset] if preset else {}), **given}
-        options = group(schema, ())
-        return options.resolve() if hasattr(options, "resolve") else options
+        return filled(schema, {**underlying(preset, given), **(presets[preset] if preset else {}), **given})
     except UserError as error:
         parser.error(str(error))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
+PLACES = {"Motion": "motion", "TextToMotion": "text_to_motion"}
 __all__ = ["Motion", "TextToMotion"]
 
 
 def __getattr__(name: str) -> Any:
     # Lazily, so that torch-free modules of this package (run folders) stay quick to import.
-    if name in __all__:
-        from pipeline import text_to_motion
-
-        return getattr(text_to_motion, name)
+    if name in PLACES:
+        return getattr(importlib.import_module(f"{__name__}.{PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

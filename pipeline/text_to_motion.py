@@ -30,15 +30,15 @@ from models.transformer.copying import copy_share
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
-from models.vocabulary.known import Remark
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions
 from options.groups import RetrievalOptions
 from options.stages import TokenInputs
-from Part_TMR.found import Found, describe
+from Part_TMR.found import describe
 from Part_TMR.retriever import Retriever
 from pipeline.lengths import Lengths, checked_lengths, estimated_steps
 from pipeline.loader import load_library, load_run
+from pipeline.motion import Motion
 from pipeline.remarks import Remarks
 from pipeline.runs import Runs
 from storage.row_store import digest, identity
@@ -54,33 +54,6 @@ if TYPE_CHECKING:
     from pipeline.stories import Scene
 
 ESTIMATED_AT_ONCE = 256  # prompts whose lengths are estimated together
-
-RetrievedMotions = tuple[tuple[str, str, float], ...]
-
-
-@dataclass(frozen=True)
-class Motion:
-    """A generated motion.
-
-    Attributes:
-        text: the prompt.
-        fps: frames a second.
-        features: (T, D) float32, raw units.
-        joints: (T, J, 3) float32, metres, y up.
-        retrieved: (motion id, caption, score) of the motions that helped, best first.
-        seed: what to pass to `generate` to get this motion again.
-        remark: what lies outside of the library in the prompt, `str` of it is one line; None: nothing does.
-        found: the motions that helped with what else a search tells of them.
-    """
-
-    text: str
-    fps: float
-    features: np.ndarray
-    joints: np.ndarray
-    retrieved: RetrievedMotions
-    seed: int
-    remark: Remark | None = None
-    found: tuple[Found, ...] = ()
 
 
 @dataclass(eq=False)
@@ -410,7 +383,15 @@ class TextToMotion:
         remarks = self.remarks.of(texts) if self.remarks else [None] * len(texts)
         return [
             Motion(
-                text, fps, rows, features_to_joints(rows, form), tuple(each[:3] for each in found), seed, remark, found
+                text,
+                fps,
+                rows,
+                features_to_joints(rows, form),
+                tuple(each[:3] for each in found),
+                seed,
+                remark,
+                found,
+                form,
             )
             for text, rows, found, seed, remark in zip(texts, features, described, seeds, remarks, strict=True)
         ]

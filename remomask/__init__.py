@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 # Name -> module that has it.
 PUBLIC = {
-    "Motion": "pipeline.text_to_motion",
+    "Motion": "pipeline.motion",
     "TextToMotion": "pipeline.text_to_motion",
     "SamplingSettings": "models.configs",
     "UserError": "utils.errors",

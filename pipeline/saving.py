@@ -1,0 +1,48 @@
+"""Motions of Python's users -> files, with the formats and options of the export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from options.command_line import filled, flags_of
+from options.export import MotionExportOptions
+from pipeline.motion import Motion
+from storage.arrays import write_array
+from utils.errors import UserError
+from utils.motion_format import MotionFormat
+from visualization.captioned import CaptionedMotion
+from visualization.formats import FORMATS, ExportSettings, write_motion
+
+ARRAYS = "npy"
+# What the export's command line says of folders and of the files that it reads.
+OF_FOLDERS = {"dir", "out", "reading", "body_model", "formats", "compare", "joint_type", "fps"}
+
+
+def settings_of(options: MotionExportOptions, fps: float, form: MotionFormat) -> ExportSettings:
+    """How the files of motions of this format and rate are written."""
+    return ExportSettings(
+        fps=fps,
+        form=form,
+        frame_rate=options.frame_rate or None,
+        foot_locking=options.foot_lock,
+        unit=options.bvh_units,
+        size=(options.width, options.height) if options.width else None,
+    )
+
+
+def save_motion(motion: Motion, path: Path, options: Mapping[str, Any]) -> Path:
+    """See `Motion.save`."""
+    kind = path.suffix[1:].lower()
+    if kind not in (*FORMATS, ARRAYS):
+        raise UserError(f"{path} has no suffix that says a format: there are .{', .'.join((*FORMATS, ARRAYS))}")
+    known = [name for name, flag in flags_of(MotionExportOptions).items() if flag.path[0] not in OF_FOLDERS]
+    if unknown := [name for name in options if name not in known]:
+        raise UserError(f"files have no option {unknown[0]}: there are {', '.join(known)}")
+    chosen = filled(MotionExportOptions, {"dir": ".", "out": "."} | dict(options))
+    if kind == ARRAYS:
+        write_array(path, motion.joints)
+        return path
+    shown = CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
+    return write_motion(path.with_suffix(""), shown, [kind], settings_of(chosen, motion.fps, motion.form))[kind]
