@@ -1,7 +1,8 @@
 """Dataclass <-> command line. One schema a script, see `utils.schema`.
 
 Groups are flattened (`--num_quantizers 6`). A schema may have a method `resolve` that returns what the command line
-means (values that follow from others set): `parse` calls it.
+means (values that follow from others set): `parse` calls it. Every command takes its values from a file too, see
+`options.config_file`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
+from options.config_file import PRESET, read_config
 from utils.errors import UserError, readable
 from utils.schema import Schema, build, checked, describe, field_types, optional_inner
 
-NONE_WORD = "none"
+NONE_WORD, CONFIG = "none", "config"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,18 @@ class Flag:
     @property
     def name(self) -> str:
         return self.path[-1]
+
+    @property
+    def shown(self) -> str:
+        """As one types it."""
+        return self.name.upper() if self.metadata.get("positional") else f"--{self.name}"
+
+    def read(self, text: str) -> Any:
+        """A value from the command line's text. Raises ArgumentTypeError, from which argparse makes its message."""
+        inner, optional = optional_inner(self.annotation)
+        if optional and text.lower() == NONE_WORD:
+            return None
+        return _convert_item(typing.get_args(inner)[0] if typing.get_origin(inner) is tuple else inner, text)
 
 
 def flags_of(schema: type) -> dict[str, Flag]:
@@ -79,7 +93,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _convert_item(kind: Any, text: str) -> Any:
-    """A value from the command line's text. Raises ValueError, from which argparse makes its message."""
     if typing.get_origin(kind) is Literal:
         for choice in typing.get_args(kind):
             if str(choice) == text:
@@ -92,7 +105,7 @@ def _convert_item(kind: Any, text: str) -> Any:
 
 
 def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
-    inner, optional = optional_inner(flag.annotation)
+    inner, _ = optional_inner(flag.annotation)
     shown = flag.default
     if isinstance(shown, (list, tuple)):
         shown = " ".join(map(str, shown)) or "nothing"
@@ -112,13 +125,9 @@ def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
             arguments["nargs"] = "*" if kinds[-1] is Ellipsis else len(kinds)
         names = typing.get_args(item) if typing.get_origin(item) is Literal else None
         arguments["metavar"] = "{" + ",".join(map(str, names)) + "}" if names else item.__name__.upper()
-
-        def convert(text: str) -> Any:
-            return None if optional and text.lower() == NONE_WORD else _convert_item(item, text)
-
-        arguments["type"] = convert
+        arguments["type"] = flag.read
     if flag.metadata.get("positional"):
-        parser.add_argument(arguments.pop("dest"), **arguments | {"metavar": flag.name.upper()})
+        parser.add_argument(arguments.pop("dest"), **arguments | {"metavar": flag.shown, "nargs": "?"})
     else:
         parser.add_argument(f"--{flag.name}", **arguments)
 
@@ -140,8 +149,8 @@ def filled(schema: type[Schema], chosen: Mapping[str, Any]) -> Schema:
                 continue
             value = chosen.get(field.name, flags[field.name].default)
             if value is dataclasses.MISSING:
-                raise UserError(f"--{field.name} is required")
-            values[field.name] = checked(annotation, value, f"--{field.name}", field.metadata)
+                raise UserError(f"{flags[field.name].shown} is required")
+            values[field.name] = checked(annotation, value, flags[field.name].shown, field.metadata)
             if (means := field.metadata.get("means")) is not None:
                 values[field.name] = means(values[field.name])
         return build(kind, values, "")
@@ -157,17 +166,18 @@ def parse(
     description: str | None = None,
     underlying: Callable[[str | None, Mapping[str, Any]], Mapping[str, Any]] = lambda preset, given: {},
 ) -> Schema:
-    """Reads the command line into `schema`. Later wins: field defaults, `underlying`, `--preset`, explicit flags.
+    """Reads the command line into `schema`. Later wins: defaults, `underlying`, `--preset`, `--config`, explicit flags.
 
     Args:
         schema: the dataclass of the script's options.
         argv: the arguments without the program's name; default `sys.argv[1:]`.
         presets: name -> {flag name: value}; adds `--preset`.
         description: what the script does, for --help.
-        underlying: preset and explicit flags -> {flag name: value}; may raise `UserError`.
+        underlying: preset and what else is said -> {flag name: value}; may raise `UserError`.
 
     Exits:
-        with code 2 and one line on stderr for unknown flags, bad values and values outside their limits.
+        with code 2 and one line on stderr for unknown flags, bad values and values outside their limits, also in the
+        file of `--config`.
 
     Raises:
         ValueError: a preset names a flag that the schema lacks (a mistake of the program).
@@ -177,10 +187,16 @@ def parse(
     for name, overrides in (presets or {}).items():
         if unknown := [key for key in overrides if key not in flags]:
             raise ValueError(f"preset {name} of {schema.__name__} sets unknown flags: {', '.join(unknown)}")
+    parser.add_argument(
+        f"--{CONFIG}",
+        metavar="FILE",
+        help="values of flags by name in JSON or YAML, such as a run's config.json; explicit flags win (default: none)",
+    )
     if presets:
         parser.add_argument(
-            "--preset",
+            f"--{PRESET}",
             choices=sorted(presets),
+            default=argparse.SUPPRESS,
             help="a set of defaults; explicit flags win (default: the published settings)",
         )
     groups: dict[tuple[str, ...], argparse._ArgumentGroup] = {}
@@ -189,8 +205,11 @@ def parse(
         groups.setdefault(owner, parser.add_argument_group(".".join(owner) or "script"))
         _add_argument(groups[owner], flag)
     given = vars(parser.parse_args(sys.argv[1:] if argv is None else list(argv)))
-    preset = given.pop("preset", None) if presets else None  # without presets it is a flag like others
+    file = given.pop(CONFIG, None)
     try:
-        return filled(schema, {**underlying(preset, given), **(presets[preset] if preset else {}), **given})
+        told = read_config(file, flags, presets or (), getattr(schema, "stage", None)) if file is not None else {}
+        told |= given
+        preset = told.pop(PRESET, None) if presets else None  # without presets it is a flag like others
+        return filled(schema, {**underlying(preset, told), **(presets[preset] if preset else {}), **told})
     except UserError as error:
-        parser.error(str(error))
+        parser.error(f"{error} (with --{CONFIG} {file})" if file is not None and file not in str(error) else str(error))

@@ -89,6 +89,7 @@ GUARDS = (
     "storage/files.py",
     "storage/arrays.py",
     "storage/row_store.py",
+    "storage/yaml_files.py",
     "utils/launch.py",
     "utils/environment.py",
     "storage/lock.py",

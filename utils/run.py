@@ -58,7 +58,7 @@ class Run:
         content = read_json(self.path)
         if not isinstance(content, dict):
             raise UserError(f"{self.path} must hold an object, not {type(content).__name__}")
-        self.config, self._tells_rate = _upgraded(content), "format" in content
+        self.config, self._tells_rate = upgraded(content), "format" in content
 
     def of_stage(self, stage: str | None) -> Run:
         """The same run; raises `UserError` unless it is of this stage (None: any)."""
@@ -176,7 +176,7 @@ SINCE = {
 }
 
 
-def _upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be written today.
 
     Former ones named one of two layouts in place of the format, or told it by the dataset alone.
