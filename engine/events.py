@@ -67,6 +67,13 @@ def keep_points(path: Path, wanted: Callable[[str, int], bool]) -> None:
             temporary.write_bytes(kept)
 
 
+def read_points(path: Path) -> Iterator[tuple[str, int, float]]:
+    """The points of an event file: tag, step, value."""
+    for _, event in read_records(path.read_bytes()):
+        for value in event.summary.value:
+            yield value.tag, event.step, value.simple_value
+
+
 def read_records(content: bytes) -> Iterator[tuple[bytes, Event]]:
     """The whole records of an event file, and what they say."""
     start = 0

@@ -16,17 +16,19 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from engine.averaging import WeightAverage, set_weights
+from engine.curves import Curves
 from engine.health import HealthMonitor
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
 from engine.optimizer_state import checked_moments, checked_scale
-from engine.processes import agree, agree_on_data, join_processes, part_together
+from engine.processes import agree, agree_on_data, decided_by_first, join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import Best, best_name, check_position, epoch_name, read_best, read_state
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
 from engine.settings import TrainSettings
 from engine.task import Task
+from engine.tracking import PACKAGES, TrackerLog
 from engine.validation import validate, validation_batches
 from models.compiling import compile_layers
 from storage.checkpoint import load_state, save_checkpoint
@@ -70,7 +72,7 @@ class Harness:
         self.health = HealthMonitor(task.healthy)
         self.run_dir, self.task, self.settings, self.collate = Path(run_dir), task, settings, collate
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
-        self.accelerator = join_processes(task.distributed, settings.mixed_precision, device)
+        self.accelerator = join_processes(task.distributed, settings.mixed_precision, device, settings.tracker)
         self.device = self.accelerator.device
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         agree_on_data(settings, {"training": train_dataset, "validation": val_dataset})
@@ -89,6 +91,7 @@ class Harness:
         self.total_steps = min(limit, settings.max_steps) if settings.max_steps else limit
         self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
         self.best = Best()
+        self.curves, self._tracker = Curves(self.run_dir, task.best, self.rank == 0), None
         self._epoch_end_due = False  # steps were taken since the last validation and summary line
         self.interruption = Interruption(self.world, self.device)
         self._stop = False  # some process was interrupted, and all know of it
@@ -102,19 +105,24 @@ class Harness:
             guard: called before each write into the run's folder; raises when it is another process's by now.
 
         Raises:
-            UserError: a non-finite loss (its name and the step are told), or a checkpoint that does not fit.
+            UserError: a non-finite loss (its name and the step are told), a checkpoint that does not fit, or a tracker
+                that cannot start.
             SystemExit: code 130 after Ctrl-C or SIGTERM; the state is saved.
         """
         self.guard = guard
         former, start = self._prepare()
+        if self.settings.tracker in PACKAGES:
+            decided_by_first(self._start_tracker)
         interrupted, settings = False, self.settings
         with self.interruption.watched():
             limits = self.step, self.total_steps, settings.log_every
             validated, active = not self._epoch_end_due, self.rank == 0
-            self.progress = Progress(self.run_dir, *limits, self.device, former, validated, active)
+            takers = settings.tracker != "none", self._tracker
+            self.progress = Progress(self.run_dir, *limits, self.device, former, validated, active, *takers)
             try:
                 self.progress.say(*start)
                 self._train()
+                self.progress.say(*self.curves.at_end(self.step))
                 self.progress.say(f"finished {self.run_dir} at step {self.step}")
             except Interrupted:
                 interrupted = True  # all processes alike: they agree at every step
@@ -162,6 +170,9 @@ class Harness:
             self.best = read_best(self.run_dir, self.task.best, state.content["best"] if state else None)
             start += self.best.remarks
         return (state.content["progress"] if state else {}), start
+
+    def _start_tracker(self) -> None:
+        self._tracker = TrackerLog(self.accelerator, self.settings.tracker, self.run_dir, self._config)
 
     def _train(self) -> None:
         settings = self.settings
@@ -256,6 +267,8 @@ class Harness:
         factor = learning_rate_factor(settings, self.step - 1, self.total_steps)
         self.progress.epoch(shown, settings.max_epoch, self.step, settings.lr * factor, metrics, improved)
         self.progress.say(*self.health.after_validation(self.step, metrics))
+        if metrics and not last:
+            self.progress.say(*self.curves.after_validation(self.step))
         if metrics or last:
             self._save_latest()
 

@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from engine.differences import differences
+from engine.tracking import PACKAGES
 from utils.errors import UserError, listed
 from utils.processes import place
 from utils.schema import to_dict
@@ -29,13 +30,16 @@ SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl
 OWN = {"command", "gpu_id", "num_workers", "checkpoints_dir", "database"}
 
 
-def join_processes(distributed: dict[str, Any], precision: str, device: torch.device | str | None) -> Accelerator:
+def join_processes(
+    distributed: dict[str, Any], precision: str, device: torch.device | str | None, tracker: str = "none"
+) -> Accelerator:
     """Joins the processes that `utils.launch` or the like has started; alone where there are no others.
 
     Args:
         distributed: arguments of DistributedDataParallel.
         precision: of the forward pass: no, bf16 or fp16.
         device: where to run; default the first GPU if there is one.
+        tracker: see `engine.tracking`.
 
     Raises:
         UserError: fp16 on a CPU.
@@ -52,6 +56,7 @@ def join_processes(distributed: dict[str, Any], precision: str, device: torch.de
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision,
+        log_with=tracker if tracker in PACKAGES else None,
         kwargs_handlers=[DistributedDataParallelKwargs(**distributed), InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     atexit.unregister(_part_alone)

@@ -1,4 +1,4 @@
-"""What a training run shows and logs: a progress bar, tensorboard, one line an epoch."""
+"""What a training run shows and logs: a progress bar, the points of its curves, one line an epoch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from engine.events import EventLog
+from engine.tracking import TrackerLog
 from utils.errors import UserError
 
 GIGABYTE = 1e9
@@ -31,7 +32,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Progress:
-    """Bar, tensorboard and train.log of one run. Silent in all processes but the first.
+    """Bar, points and train.log of one run. Silent in all processes but the first.
 
     What cannot be written, because a disk is full or a terminal gone, is told once where that is possible, and the
     training goes on.
@@ -40,11 +41,13 @@ class Progress:
         run_dir: the run's folder; events go to run_dir/events, the summary lines to run_dir/train.log and stdout.
         step: the step that the run starts at.
         total_steps: the step that it ends at.
-        log_every: steps between tensorboard points.
+        log_every: steps between points.
         device: whose memory is reported.
         former: what `state` gave when the run was saved; {} for none.
         validated: whether the validation after `step` is done.
         active: False in all processes but the first.
+        events: whether TensorBoard's files are written.
+        tracker: who else gets the points.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Progress:
         former: Mapping[str, Any],
         validated: bool = True,
         active: bool = True,
+        events: bool = True,
+        tracker: TrackerLog | None = None,
     ) -> None:
         self.active, self.log_every, self.device = active, log_every, device
         self.log_path = run_dir / "train.log"
@@ -69,10 +74,10 @@ class Progress:
             leave=False,
         )
         self._failed: set[str] = set()
-        self.events: EventLog | None = None
-        if active:
+        self._points: dict[str, EventLog | TrackerLog] = {f"{tracker.name}'s points": tracker} if tracker else {}
+        if active and events:
             with self._unhindered("TensorBoard's points"):
-                self.events = EventLog(
+                self._points["TensorBoard's points"] = EventLog(
                     run_dir, lambda tag, at: at < step or (at == step and (validated or not tag.startswith("val/")))
                 )
         self._reset()
@@ -100,13 +105,13 @@ class Progress:
             reason = error.strerror if isinstance(error, OSError) else error
             self.say(f"warning: {what} cannot be written ({reason}): the training goes on")
 
-    def _events(self, name: str, *arguments: Any) -> None:
-        """Calls a method of the event log, unless it failed once."""
-        if self.events is not None:
-            events, self.events = self.events, None
-            with self._unhindered("TensorBoard's points"):
-                getattr(events, name)(*arguments)
-                self.events = events
+    def _log(self, method: str, *arguments: Any) -> None:
+        """Calls a method of everything that takes points, unless it failed once."""
+        for what in list(self._points):
+            log = self._points.pop(what)
+            with self._unhindered(what):
+                getattr(log, method)(*arguments)
+                self._points[what] = log
 
     def say(self, *lines: str) -> None:
         """Prints lines beside the bar and appends them to train.log."""
@@ -134,7 +139,7 @@ class Progress:
             self.bar.update()
         if step % self.log_every == 0:
             points = {f"train/{name}": value for name, value in losses.items() if not math.isnan(value)}
-            self._events("add", points | {"train/lr": lr}, step)
+            self._log("add", points | {"train/lr": lr}, step)
 
     def epoch(
         self, epoch: int, epochs: int, step: int, lr: float, metrics: Mapping[str, float], best: list[str]
@@ -149,13 +154,13 @@ class Progress:
         for name, value in metrics.items():
             parts.append(f"val {name} {value:.4f}{' (best)' if name in best else ''}")
         if metrics:
-            self._events("add", {f"val/{name}": value for name, value in metrics.items()}, step)
+            self._log("add", {f"val/{name}": value for name, value in metrics.items()}, step)
         parts += [f"lr {lr:.2e}", f"{seconds:.1f} s", f"peak {peak_memory(self.device):.2f} GB"]
         self.say(" | ".join(parts))
         self._reset()
 
     def close(self) -> None:
-        """Ends the bar and the event file."""
+        """Ends the bar and the points."""
         with self._unhindered("the progress bar"):
             self.bar.close()
-        self._events("close")
+        self._log("close")

@@ -28,6 +28,7 @@ FREE_KEYS = {
     "max_epoch",
     "max_steps",
     "log_every",
+    "tracker",
     "save_every",
     "eval_every_e",
     "keep_every",

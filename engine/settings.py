@@ -47,7 +47,12 @@ class TrainSettings:
         False, "compile the transformers' layers: takes a compiler, such as g++, and a minute or two at the start"
     )
     num_workers: int = option(0, "processes that load data; 0: the training process itself", minimum=0, maximum=256)
-    log_every: int = option(50, "steps between tensorboard points", minimum=1)
+    log_every: int = option(50, "steps between the points of the curves", minimum=1)
+    tracker: Literal["tensorboard", "wandb", "mlflow", "none"] = option(
+        "tensorboard",
+        "who gets the points of the curves: TensorBoard's files in the run's folder, and besides them Weights & Biases"
+        " or MLflow (pip install wandb, or mlflow); none: nobody",
+    )
     save_every: int = option(1000, "steps between saves of latest.tar", minimum=1)
     eval_every_e: int = option(1, "epochs between validations", minimum=1)
     keep_every: int = option(0, "epochs between checkpoints net_epoch_NUMBER.tar that stay; 0: none", minimum=0)

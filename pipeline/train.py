@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from engine.tracking import require_tracker
 from options.command_line import parse
 from options.presets import PRESETS
 from options.stages import as_in_source
@@ -27,6 +28,7 @@ def train(schema: type, description: str | None) -> None:
     adopt_slurm()
     underlying = partial(as_in_source, schema)
     options = parse(schema, presets=PRESETS[schema.stage], description=description, underlying=underlying)
+    require_tracker(options.train.tracker)
     with alone(runs_of(options.run).path(options.run.name)) as guard:
         from pipeline.stages import harness
 

@@ -190,7 +190,7 @@ def test_best_is_picked_by_validation(tmp_path: Path) -> None:
 def test_summary_lines_and_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path)
     lines = (tmp_path / "train.log").read_text().splitlines()
-    assert capsys.readouterr().out.splitlines() == lines and len(lines) == 4
+    assert capsys.readouterr().out.splitlines() == lines and len(lines) == 5
     for part in ("epoch 1/3", "step 5", "loss ", "error ", "val mse ", "(best)", "lr ", "peak "):
         assert part in lines[0]
     assert lines[-1].startswith("finished")
