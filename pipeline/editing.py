@@ -42,68 +42,79 @@ class Edit:
     strength: float = 1.0
 
 
-def edit(
-    t2m: TextToMotion,
-    source: np.ndarray,
-    wanted: Edit,
-    constraints: Constraints | None = None,
-    seed: int = 0,
-    sampling: SamplingSettings | None = None,
-    retrieval: bool = True,
-) -> Motion:
-    """The motion `source` as it is changed.
+class EditPlan:
+    """A source and what is changed in it, checked: ready for any number of seeds.
 
     Args:
+        t2m: the models.
         source: joints (T, J, 3) of the models' skeleton and frame rate, metres, y up.
-
-    Returns:
-        its joints; frames and joints that are not drawn, and hang on nothing that is, are those of the source bit by
-        bit, unless constraints move them.
+        wanted: what is changed.
+        constraints: what holds besides.
 
     Raises:
-        UserError: a section that is none or leaves nothing, an unknown part, a strength that is no share, a motion of
-            another skeleton or of a few frames.
+        UserError: a section that is none, an unknown part, a strength that is no share, an empty prompt, constraints
+            that cannot be kept to, or a motion of another skeleton, of a few frames or not finite.
     """
-    form, fps = t2m.spec.format, t2m.spec.format.fps
-    source = np.asarray(source)
-    if source.ndim != 3 or source.shape[1:] != (form.n_joints, 3) or len(source) < LEAST_FRAMES:
-        raise UserError(
-            f"the source must be joints (T, {form.n_joints}, 3) of at least {LEAST_FRAMES} frames, not {source.shape}"
-        )
-    if not 0 <= wanted.strength <= 1:
-        raise UserError(f"strength {wanted.strength:g} is no share: 0 keeps all, 1 draws all anew")
-    constraints = constraints or Constraints()
-    source, sections = extended(source, wanted.sections, fps)
-    joints, rows = np.zeros(len(source), bool), range(t2m.vq.n_parts)
-    for start, end in sections:
-        joints[start:end] = True
-    if wanted.parts:
-        rows = part_rows(wanted.parts, form)
-    drawn = joints[:, None] & np.isin(np.arange(form.n_joints), [each for row in rows for each in form.parts[row][1]])
 
-    constraints.check(len(source), form)
-    features = padded_features(source, form)
-    known = tokenise(t2m.vq, [features])[0]
-    levels = 1 if t2m.residual is None else known.shape[-1]
-    unit = form.unit_length
-    steps = np.flatnonzero(np.pad(joints, (0, len(features) - len(joints)), "edge").reshape(-1, unit).any(axis=1))
-    span = Span(t2m.checked_text(wanted.text), int(steps[0]), int(steps[-1]) + 1)
-    canvas = Canvas.of([span], len(known), t2m.vq.n_parts, levels)
-    canvas.codes[:] = known[..., :levels]
-    cells = torch.zeros(canvas.known.shape, dtype=torch.bool)
-    cells[np.ix_(steps, rows)] = True
-    if wanted.strength < 1:
-        draw = torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed))
-        cells &= draw < wanted.strength
-    canvas.known[:], canvas.loops = ~cells, constraints.loop
-    composer = Composer(t2m, canvas, seed, sampling, retrieval)
-    codes = composer.run().codes[None].to(t2m.device)
-    made = decode_motions(t2m.vq, codes, torch.tensor([len(known)]))[0]
-    new = splice(source, features_to_joints(made, form)[: len(source)], drawn, form)
-    new = constraints.hold(new, form)
-    found = composer.found.get(0, ())
-    told = tuple(each[:3] for each in found)
-    return Motion(span.text, fps, padded_features(new, form)[: len(new)], new, told, seed, None, found)
+    def __init__(
+        self, t2m: TextToMotion, source: np.ndarray, wanted: Edit, constraints: Constraints | None = None
+    ) -> None:
+        form, unit = t2m.spec.format, t2m.spec.format.unit_length
+        source = np.asarray(source)
+        if source.ndim != 3 or source.shape[1:] != (form.n_joints, 3) or len(source) < LEAST_FRAMES:
+            raise UserError(
+                f"the source must be joints (T, {form.n_joints}, 3) of at least {LEAST_FRAMES} frames,"
+                f" not {source.shape}"
+            )
+        if not 0 <= wanted.strength <= 1:
+            raise UserError(f"strength {wanted.strength:g} is no share: 0 keeps all, 1 draws all anew")
+        rows = part_rows(wanted.parts, form) if wanted.parts else range(form.n_parts)
+        self.t2m, self.text, self.strength = t2m, t2m.checked_text(wanted.text), wanted.strength
+        self.source, sections = extended(source, wanted.sections, form.fps)
+        self.constraints = constraints or Constraints()
+        self.constraints.check(len(self.source), form)
+        features = padded_features(self.source, form)
+        frames = np.zeros(len(features), bool)
+        for start, end in sections:
+            frames[start : end if end < len(self.source) else None] = True
+        members = [joint for row in rows for joint in form.parts[row][1]]
+        self.drawn = frames[: len(self.source), None] & np.isin(np.arange(form.n_joints), members)
+        self.codes = tokenise(t2m.vq, [features])[0]
+        self.steps = np.flatnonzero(frames.reshape(-1, unit).any(axis=1))
+        self.cells = torch.zeros(self.codes.shape[:2], dtype=torch.bool)
+        self.cells[np.ix_(self.steps, rows)] = True
+
+    def make(self, seed: int = 0, sampling: SamplingSettings | None = None, retrieval: bool = True) -> Motion:
+        """The motion as it is changed.
+
+        Frames and joints that are not drawn, and hang on nothing that is, are those of the source bit by bit, unless
+        constraints move them.
+        """
+        t2m, form = self.t2m, self.t2m.spec.format
+        levels = 1 if t2m.residual is None else self.codes.shape[-1]
+        span = Span(self.text, int(self.steps[0]), int(self.steps[-1]) + 1)
+        canvas = Canvas.of([span], len(self.codes), t2m.vq.n_parts, levels)
+        cells = self.cells
+        if self.strength < 1:
+            cells = cells & (torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed)) < self.strength)
+        canvas.codes[:], canvas.known[:], canvas.loops = self.codes[..., :levels], ~cells, self.constraints.loop
+        composer = Composer(t2m, canvas, seed, sampling, retrieval)
+        codes = composer.run().codes[None].to(t2m.device)
+        made = decode_motions(t2m.vq, codes, torch.tensor([len(self.codes)]))[0]
+        joints = splice(self.source, features_to_joints(made, form)[: len(self.source)], self.drawn, form)
+        joints = self.constraints.hold(joints, form)
+        found = composer.found.get(0, ())
+        return Motion(
+            self.text,
+            form.fps,
+            padded_features(joints, form)[: len(joints)],
+            joints,
+            tuple(each[:3] for each in found),
+            seed,
+            t2m.remark([self.text]),
+            found,
+            form,
+        )
 
 
 def extended(

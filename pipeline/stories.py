@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -174,7 +174,8 @@ def stream(
             rows = [each[: len(each) - max(0, pieces.frames - story.frames)] for each in piece]
             told = tuple(each for found in composer.found.values() for each in found)
             composer.found.clear()
-            yield Motion(story.text, t2m.spec.format.fps, *rows, tuple(each[:3] for each in told), seed, None, told)
+            form, retrieved = t2m.spec.format, tuple(each[:3] for each in told)
+            yield Motion(story.text, form.fps, *rows, retrieved, seed, None, told, form)
 
 
 def tell(
@@ -198,7 +199,8 @@ def tell(
     if joints is not made:
         features = padded_features(joints, form)[: len(joints)]
     found = tuple(dict.fromkeys(one for piece in pieces for one in piece.found))
-    return replace(pieces[0], features=features, joints=joints, found=found, retrieved=tuple(one[:3] for one in found))
+    remark, retrieved = t2m.remark([span.text for span in story.spans]), tuple(one[:3] for one in found)
+    return Motion(story.text, form.fps, features, joints, retrieved, seed, remark, found, form)
 
 
 class Pieces:

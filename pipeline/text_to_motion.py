@@ -30,6 +30,7 @@ from models.transformer.copying import copy_share
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.transformer.sampling import Noise, sample_base, sample_residual
+from models.vocabulary.known import Remark
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions
 from options.groups import RetrievalOptions
@@ -161,6 +162,11 @@ class TextToMotion:
             return None
         return Remarks(self.database, self.retriever, self.text_encoder)
 
+    def remark(self, texts: list[str]) -> Remark | None:
+        """What lies outside of the library in the first of these prompts in which something does."""
+        remarks = self.remarks.of(texts) if self.remarks else []
+        return next((remark for remark in remarks if remark is not None), None)
+
     @property
     def fingerprint(self) -> str:
         """Tells the motions of these weights, architectures and library from those of others."""
@@ -254,7 +260,7 @@ class TextToMotion:
                     continue
                 rows = slice(start, end)
                 seen = None if retrieved is None else retrieved[rows]
-                steps = self._steps(
+                steps = self.steps(
                     texts[rows], given[rows], seeds[rows], deterministic_length, sampling, retrieval, seen
                 )
                 order = sorted(range(start, end), key=lambda number: int(steps[number - start]))  # noqa: B023
@@ -294,11 +300,12 @@ class TextToMotion:
             constraints: see `pipeline.constraints.Constraints`.
 
         Raises:
-            UserError: see `pipeline.editing.edit`.
+            UserError: see `pipeline.editing.EditPlan`.
         """
-        from pipeline.editing import Edit, edit
+        from pipeline.editing import Edit, EditPlan
 
-        return edit(self, source, Edit(text, tuple(sections), parts, strength), constraints, seed, sampling, retrieval)
+        plan = EditPlan(self, source, Edit(text, tuple(sections), parts, strength), constraints)
+        return plan.make(seed, sampling, retrieval)
 
     def story(
         self,
@@ -408,7 +415,7 @@ class TextToMotion:
         return " ".join(text.split())
 
     @torch.no_grad()
-    def _steps(
+    def steps(
         self,
         texts: list[str],
         lengths: list[int | None],
