@@ -23,7 +23,8 @@ class BuildPackage(build_py):
         for source, target in self._targets():
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.suffix == ".py":
-                target.write_text(rewritten(source.read_text(encoding="utf-8")), encoding="utf-8")
+                text = source.read_text(encoding="utf-8")  # ours
+                target.write_text(rewritten(text), encoding="utf-8")
             else:
                 shutil.copyfile(source, target)
 

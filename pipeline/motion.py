@@ -61,3 +61,9 @@ class Motion:
         from pipeline.saving import save_motion
 
         return save_motion(self, Path(path), options)
+
+    def _repr_html_(self) -> str:
+        """How notebooks show it: figure, time line, what was retrieved."""
+        from pipeline.saving import page_within
+
+        return page_within(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,3 +48,10 @@ def save_motion(motion: Motion, path: Path, options: Mapping[str, Any]) -> Path:
         return path
     shown = CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
     return write_motion(path.with_suffix(""), shown, [kind], settings_of(chosen, motion.fps, motion.form))[kind]
+
+
+def page_within(motion: Motion) -> str:
+    """The page of a motion as a part of another one."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = save_motion(motion, Path(folder) / "motion.html", {}).read_text(encoding="utf-8")  # ours
+    return f'<iframe srcdoc="{html.escape(page)}" width="100%" height="480" style="border: 0"></iframe>'
