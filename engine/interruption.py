@@ -38,9 +38,11 @@ class Interruption:
             if self._anywhere:
                 raise Interrupted
 
-        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-            numbers.append(signal.SIGHUP)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGUSR1"):  # not on Windows
+            numbers.append(signal.SIGUSR1)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+                numbers.append(signal.SIGHUP)
         former = {}
         with contextlib.suppress(ValueError):
             former = {number: signal.signal(number, on_signal) for number in numbers}

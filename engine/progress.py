@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import resource
 import sys
 import time
 from collections import defaultdict
@@ -20,6 +19,11 @@ from engine.events import EventLog
 from engine.tracking import TrackerLog
 from utils.errors import UserError
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 GIGABYTE = 1e9
 
 
@@ -27,6 +31,10 @@ def peak_memory(device: torch.device) -> float:
     """Highest memory use so far in GB: the GPU's, or the process's on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIGABYTE
+    if resource is None:
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / GIGABYTE
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIGABYTE
 

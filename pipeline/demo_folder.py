@@ -7,7 +7,6 @@ only ever appended to. `result.json`, the index of the whole folder, is made of 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from storage.file_lock import hold
 from storage.files import atomic_path, parse_json, remove_abandoned
 from utils.errors import UserError
 from utils.spelling import slugify
@@ -163,7 +163,7 @@ class DemoFolder:
         try:
             with open(path, "a+b") as file:
                 with contextlib.suppress(OSError):
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                    hold(file)
                 yield file
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error

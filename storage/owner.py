@@ -27,6 +27,8 @@ def own_mark() -> str:
 
 def birth(number: int) -> str | None:
     """When a process of this machine began, in the kernel's words; "" where it does not tell, None: there is none."""
+    if os.name == "nt":  # where os.kill ends the process
+        return _birth_on_windows(number)
     try:
         os.kill(number, 0)
     except (ProcessLookupError, OverflowError):
@@ -38,3 +40,14 @@ def birth(number: int) -> str | None:
     except OSError:
         return ""
     return None if state in "ZX" else values[18]
+
+
+def _birth_on_windows(number: int) -> str | None:
+    import psutil
+
+    try:
+        return str(psutil.Process(number).create_time())
+    except psutil.AccessDenied:
+        return ""
+    except (psutil.NoSuchProcess, OverflowError):
+        return None

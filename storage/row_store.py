@@ -10,7 +10,6 @@ Legend: L length of a row.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from storage.file_lock import hold
 from storage.files import atomic_path, remove_abandoned
 from utils.errors import UserError
 from utils.progress import with_bar
@@ -262,15 +262,16 @@ class RowStore:
             raise UserError(f"cannot write {self.folder}: {error.strerror}") from error
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                hold(lock, wait=False)
             except BlockingIOError:
                 LOGGER.warning("waiting for the process that is filling %s", self.folder)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                hold(lock)
             except OSError:
                 LOGGER.debug("%s has no locks: the work may be done twice, and right", self.folder)
             remove_abandoned(self.folder)
             yield
-            path.unlink(missing_ok=True)  # all is there: whoever waits or comes now has nothing to do
+            with contextlib.suppress(OSError):  # Windows keeps what is open
+                path.unlink(missing_ok=True)  # all is there: whoever waits or comes now has nothing to do
 
 
 def _checksums(*arrays: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from data.motions.settings import Axis
 from data.prepare.clip import FOLDERS, Record
 from data.prepare.sources import clip_name
 from data.specs import SPLITS
+from storage.file_lock import hold
 from storage.files import (
     atomic_path,
     parse_json,
@@ -182,7 +182,7 @@ def locked(path: Path, what: Path | str, shared: bool = False) -> Iterator[None]
     """
     with open(path, "w", encoding="ascii") as lock:
         try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            hold(lock, wait=False, shared=shared)
         except OSError as error:
             raise UserError(f"another process is preparing {what}") from error
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -13,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from storage.file_lock import hold, open_folder
 
 PREFIX = "remomask_app_"
 FILES = {
@@ -39,8 +40,8 @@ class ResultStore:
         while True:
             self._temporary = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
             with contextlib.suppress(FileNotFoundError):
-                self._held = os.open(self.folder, os.O_RDONLY)
-                fcntl.flock(self._held, fcntl.LOCK_EX)  # as long as this process lives
+                self._held = open_folder(self.folder)
+                hold(self._held)  # as long as this process lives
                 if self.folder.exists():  # a store that was made at the same moment may have taken it for abandoned
                     break
         self._made: dict[str, float] = {}  # token -> time, oldest first
@@ -55,8 +56,8 @@ class ResultStore:
         return self
 
     def __exit__(self, *error: object) -> None:
+        os.close(self._held)  # first: Windows removes nothing that is open
         self._temporary.cleanup()
-        os.close(self._held)
 
     @contextmanager
     def new(self) -> Iterator[tuple[str, Path]]:
@@ -101,10 +102,10 @@ def _remove_abandoned(parent: Path) -> None:
     """Removes the folders of stores whose process was killed: nobody holds them."""
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's, a link, or held
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            descriptor = open_folder(folder)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_uid == os.geteuid():
+                hold(descriptor, wait=False)
+                if os.fstat(descriptor).st_uid == getattr(os, "geteuid", int)():
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)

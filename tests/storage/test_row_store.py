@@ -247,11 +247,8 @@ def test_of_two_processes_one_works(tmp_path: Path) -> None:
 
 
 def test_shares_of_a_whole_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = row_store.fcntl.flock
-    no_wait = row_store.fcntl.LOCK_NB
-    monkeypatch.setattr(
-        row_store.fcntl, "flock", lambda file, how: lock(file, how) if how & no_wait else pytest.fail("waits")
-    )
+    take = row_store.hold
+    monkeypatch.setattr(row_store, "hold", lambda file, wait=True: pytest.fail("waits") if wait else take(file, wait))
     first, second = store_in(tmp_path), store_in(tmp_path)
 
     def make(missing: list[int]) -> list[tuple[int, np.ndarray]]:
