@@ -24,11 +24,12 @@ SCRIPTS = tuple(module for module, _ in COMMANDS.values() if "." not in module)
 MODULES = frozenset(ROOMS + SCRIPTS)
 BESIDE = ("pretrained", "configs")  # what lies beside the rooms and is read
 
-# What is typed in a checkout -> the command: "python demo.py", "demo.py", "python -m data.check".
+# What is typed in a checkout -> what is typed where the package is installed, in all that is told to people.
 _SCRIPTS = {f"{module}.py": command for command, (module, _) in COMMANDS.items() if "." not in module}
 _MODULES = {module.removesuffix(".__main__"): command for command, (module, _) in COMMANDS.items()}
 _SCRIPT = re.compile(rf"(?<![\w/.])(?<!--python )(?:(?<!-)python )?({'|'.join(map(re.escape, _SCRIPTS))})\b")
 _MODULE = re.compile(rf"python -m ({'|'.join(map(re.escape, _MODULES))})(?![\w.])")
+_EXTRA = re.compile(r"-r requirements-(app|smpl)\.txt")
 _OTHER_MODULE = re.compile(rf"python -m (?=(?:{'|'.join(ROOMS)})\.)")
 
 
@@ -44,6 +45,7 @@ def rewritten(source: str) -> str:
     text = b"\n".join(lines).decode()
     text = _SCRIPT.sub(lambda found: f"{PROGRAM} {_SCRIPTS[found[1]]}", text)
     text = _MODULE.sub(lambda found: f"{PROGRAM} {_MODULES[found[1]]}", text)
+    text = _EXTRA.sub(rf"'{PROGRAM}[\1]'", text)
     return _OTHER_MODULE.sub(f"python -m {PROGRAM}.", text)
 
 

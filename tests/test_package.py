@@ -55,6 +55,7 @@ def hostile(tmp_path: Path) -> Path:
         ("'python -m data.check, python -m fit'", "'remomask check, remomask fit'"),
         ("'python -m utils.launch, python -m spacy'", "'python -m remomask.utils.launch, python -m spacy'"),
         ("'blender --python render.py'", None),
+        ('"pip install -r requirements-app.txt"', "\"pip install 'remomask[app]'\""),
     ],
 )
 def test_a_module_is_rewritten_where_it_names_ours_and_nowhere_else(source: str, expected: str | None) -> None:

@@ -17,9 +17,8 @@ def main() -> None:
     from data.motions.folder import format_of_motions, motion_paths
     from data.motions.reader import MotionReader
     from pipeline.motions import read_bodies, read_motion_folder
-    from pipeline.saving import settings_of
     from storage.files import result_folder
-    from visualization.formats import export_folder
+    from visualization.formats import ExportSettings, export_folder
 
     bodies = read_bodies(options.body_model)
     form = format_of_motions(motion_paths(options.dir).values(), options.joint_type)
@@ -27,7 +26,14 @@ def main() -> None:
     motions = read_motion_folder(options.dir, reader)
     if options.fps:
         motions = {name: replace(motion, fps=options.fps) for name, motion in motions.items()}
-    settings = settings_of(options, form.fps, form)
+    settings = ExportSettings(
+        fps=form.fps,
+        form=form,
+        frame_rate=options.frame_rate or None,
+        foot_locking=options.foot_lock,
+        unit=options.bvh_units,
+        size=(options.width, options.height) if options.width else None,
+    )
     with result_folder(options.out) as folder:
         export_folder(motions, folder, options.formats, options.compare, settings)
 
