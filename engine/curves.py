@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.events import read_points
+from engine.events import event_files, read_points
 from engine.verdict import verdict
 from storage.files import atomic_path, read_text
 from utils.errors import readable
@@ -85,7 +85,7 @@ def points_of(run_dir: Path, last: int) -> dict[str, dict[int, float]]:
         for entry in entries[1:]:
             if found := _ENTRY.fullmatch(entry):
                 points[f"{'val' if found['val'] else 'train'}/{found['name']}"][step] = float(found["value"])
-    for path in sorted((run_dir / "events").glob("events.*")):
+    for path in event_files(run_dir):
         for tag, step, value in read_points(path):
             points[tag][step] = value
     kept = {

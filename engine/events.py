@@ -17,6 +17,12 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from storage.files import atomic_path
 
 HEAD, TAIL = struct.Struct("<QI"), 4  # of a record: length and its checksum; behind the content another checksum
+FOLDER = "events"
+
+
+def event_files(run_dir: Path) -> list[Path]:
+    """The files of a run, in the order in which they were written."""
+    return sorted((run_dir / FOLDER).glob("events.*"))
 
 
 class EventLog:
@@ -32,9 +38,9 @@ class EventLog:
     """
 
     def __init__(self, run_dir: Path, wanted: Callable[[str, int], bool]) -> None:
-        folder = run_dir / "events"
+        folder = run_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.glob("events.*")):
+        for path in event_files(run_dir):
             keep_points(path, wanted)
         name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}"
         self._file = RecordWriter(open(folder / name, "ab"))  # noqa: SIM115 - closed by `close`

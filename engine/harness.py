@@ -26,9 +26,9 @@ from engine.processes import agree, agree_on_data, decided_by_first, join_proces
 from engine.progress import Progress
 from engine.run_state import Best, best_name, check_position, epoch_name, read_best, read_state
 from engine.schedule import epoch_batches, learning_rate_factor, pieces_of, seed_everything
-from engine.settings import TrainSettings
+from engine.settings import TRACKERS, TrainSettings
 from engine.task import Task
-from engine.tracking import PACKAGES, TrackerLog
+from engine.tracking import TrackerLog
 from engine.validation import validate, validation_batches
 from models.compiling import compile_layers
 from storage.checkpoint import load_state, save_checkpoint
@@ -111,7 +111,7 @@ class Harness:
         """
         self.guard = guard
         former, start = self._prepare()
-        if self.settings.tracker in PACKAGES:
+        if self.settings.tracker in TRACKERS:
             decided_by_first(self._start_tracker)
         interrupted, settings = False, self.settings
         with self.interruption.watched():
@@ -172,7 +172,7 @@ class Harness:
         return (state.content["progress"] if state else {}), start
 
     def _start_tracker(self) -> None:
-        self._tracker = TrackerLog(self.accelerator, self.settings.tracker, self.run_dir, self._config)
+        self._tracker = TrackerLog(self.accelerator, self.settings.tracker, self.run_dir, self._config, self.step > 0)
 
     def _train(self) -> None:
         settings = self.settings

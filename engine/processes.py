@@ -19,7 +19,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from engine.differences import differences
-from engine.tracking import PACKAGES
+from engine.settings import TRACKERS
 from utils.errors import UserError, listed
 from utils.processes import place
 from utils.schema import to_dict
@@ -56,7 +56,7 @@ def join_processes(
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision,
-        log_with=tracker if tracker in PACKAGES else None,
+        log_with=tracker if tracker in TRACKERS else None,
         kwargs_handlers=[DistributedDataParallelKwargs(**distributed), InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     atexit.unregister(_part_alone)

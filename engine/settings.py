@@ -8,6 +8,7 @@ from typing import Literal
 from utils.errors import UserError
 from utils.schema import option
 
+TRACKERS = {"wandb": ("wandb",), "mlflow": ("mlflow", "mlflow-skinny")}  # packages, any of which will do
 MAX_SEED = 2**32 - 1  # generators take 64 bits, and seeds of samples are made from this one
 
 
@@ -77,3 +78,18 @@ class VQLossWeights:
     drift_weight: float = option(0.0, "weight of the loss on the drift of the path", minimum=0)
     stance_weight: float = option(0.0, "weight of the loss on the way of feet that are in contact", minimum=0)
     commit_weight: float = option(0.02, "weight of the commitment loss", minimum=0)
+
+
+def require_tracker(name: str) -> None:
+    """Raises `UserError` where what a tracker needs is not installed."""
+    from importlib import metadata  # slow to import, and mostly not needed
+
+    packages = TRACKERS.get(name, ())
+    for package in packages:
+        try:
+            metadata.metadata(package)
+        except metadata.PackageNotFoundError:
+            continue
+        return
+    if packages:
+        raise UserError(f"--tracker {name} needs a package that is not installed: pip install {packages[0]}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from engine.tracking import require_tracker
+from engine.settings import require_tracker
 from options.command_line import parse
 from options.presets import PRESETS
 from options.stages import as_in_source
