@@ -7,7 +7,7 @@ from typing import Literal
 
 from engine.settings import MAX_SEED
 from models.configs import SamplingSettings
-from options.export import COMPARE_HELP, FOOT_LOCK_HELP, Comparison
+from options.export import COMPARE_HELP, Comparison, FileOptions
 from options.groups import AS_SHIPPED, FOLDER_NAME, DatasetOptions, GeneratorRuns
 from utils.errors import UserError
 from utils.schema import option
@@ -27,12 +27,13 @@ class DemoOptions:
     )
     ext: str = option("demo", "name of the folder in output_dir", pattern=FOLDER_NAME)
     output_dir: str = option("outputs", "folder of all results")
-    formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "html", "npy"], ...] = option(
+    formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "fbx", "html", "npy"], ...] = option(
         ("mp4", "bvh", "glb", "html", "npy"),
-        "files a motion: video, animated and still picture, skeleton, skinned figure, page to play, arrays",
+        "files a motion: video, animated and still picture, skeleton, skinned figure, the same by Blender, page to"
+        " play, arrays",
     )
     compare: tuple[Comparison, ...] = option(("html",), COMPARE_HELP)
-    foot_lock: bool = option(False, FOOT_LOCK_HELP)
+    files: FileOptions = FileOptions()
     skip_existing: bool = option(
         True, "leave out motions that the folder holds already: whole, from the same models, settings and seed"
     )

@@ -8,11 +8,52 @@ from typing import Literal
 from data.motions.settings import BODY_MODEL_HELP, JOINT_TYPE_HELP, ReadSettings
 from options.groups import FOLDER, rate_option
 from utils.errors import UserError
-from utils.schema import option
+from utils.schema import Pattern, option
 
 Comparison = Literal["html", "mp4", "gif"]
 COMPARE_HELP = "also show the motions side by side, in one file of each of these formats (16 motions at most)"
-FOOT_LOCK_HELP = "keep planted feet in place in bvh and glb files"
+TRIM = Pattern(
+    r"auto|(?=.*\d)(\d{1,5}(\.\d{0,6})?)?,(\d{1,5}(\.\d{0,6})?)?", "look like 0.5,2.5 or 0.5, or ,2.5 or auto"
+)
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What is done to a motion before it is written, in whichever format; arrays (npy) stay as they were."""
+
+    foot_lock: bool = option(False, "keep planted feet in place")
+    in_place: bool = option(False, "take out the way over the ground: the body stays over where it starts")
+    trim: str | None = option(
+        None, "seconds to write, START,END; auto: without standing still at the ends", pattern=TRIM
+    )
+    frame_rate: float = rate_option("frames a second of the files; 0: as the motions")
+    rig: Literal["mixamo", "unreal", "unity", "vrm"] | None = option(
+        None, "whose joint names bvh, glb and fbx files have; none: the skeleton's own"
+    )
+    target: str | None = option(
+        None,
+        "put bvh, glb and fbx onto a character of your own, a .glb (or .vrm) or a .bvh; the others show its joints",
+    )
+    target_map: str | None = option(
+        None, "which joints of --target are the skeleton's: a map's name or a JSON file; none: by their names"
+    )
+    bvh_units: Literal["cm", "m"] = option("cm", "lengths in bvh files; glb files are in metres")
+
+    def __post_init__(self) -> None:
+        if self.trim is not None and self.trim != "auto":
+            start, end = self.trim_seconds
+            if end is not None and end <= start:
+                raise UserError(f"--trim {self.trim} ends before it starts")
+        if self.rig is not None and self.target is not None:
+            raise UserError("--rig and --target: a character keeps its own names; give one of the two")
+        if self.target_map is not None and self.target is None:
+            raise UserError("--target_map tells of a --target, and there is none")
+
+    @property
+    def trim_seconds(self) -> tuple[float, float | None]:
+        """`trim` as numbers, of those that are not auto."""
+        start, _, end = (self.trim or ",").partition(",")
+        return float(start or 0), float(end) if end else None
 
 
 @dataclass(frozen=True)
@@ -27,15 +68,14 @@ class MotionExportOptions:
     out: str = option(help="folder that the files are written into", pattern=FOLDER)
     reading: ReadSettings = ReadSettings()
     body_model: str | None = option(None, BODY_MODEL_HELP)
-    formats: tuple[Literal["bvh", "glb", "html", "mp4", "gif", "png"], ...] = option(
-        ("bvh", "glb"), "what to write: skeleton, skinned figure, page to play, video, animated and still picture"
+    formats: tuple[Literal["bvh", "glb", "fbx", "html", "mp4", "gif", "png"], ...] = option(
+        ("bvh", "glb"),
+        "what to write: skeleton, skinned figure, the same by Blender, page to play, video, animated and still picture",
     )
     compare: tuple[Comparison, ...] = option((), COMPARE_HELP)
     joint_type: str | None = option(None, JOINT_TYPE_HELP)
-    foot_lock: bool = option(False, FOOT_LOCK_HELP)
-    bvh_units: Literal["cm", "m"] = option("cm", "lengths in the bvh files that are written; glb files are in metres")
     fps: float = rate_option()
-    frame_rate: float = rate_option("frames a second of the files; 0: as the motions")
+    files: FileOptions = FileOptions()
     width: int = option(0, "pixels of videos and pictures; 0: each format's own", zero_or=64, maximum=8192)
     height: int = option(0, "the same", zero_or=64, maximum=8192)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from models.vocabulary.words import grouped
 from options.demo import DemoOptions
 from pipeline.demo_folder import INDEX, DemoFolder
+from pipeline.export_settings import blender_hint, export_settings
 from pipeline.text_to_motion import Motion, TextToMotion
 from storage.arrays import write_array
 from storage.files import remove_abandoned
@@ -24,10 +26,10 @@ from utils.formats import telling
 from utils.progress import progress_bar
 from utils.schema import to_dict
 from visualization.captioned import CaptionedMotion
-from visualization.formats import FORMATS, MOST_COMPARED, ExportSettings, write_comparison, write_motion
+from visualization.formats import FORMATS, MOST_COMPARED, write_comparison, write_motion
 
 FILE_KEYS = {"mp4": ("video",), "png": ("picture",), "npy": ("joints", "features")}  # where not the format's own name
-DECISIVE = ("no_retrieval", "deterministic_length", "sampling", "foot_lock")  # with models, prompt, length and seed
+DECISIVE = ("no_retrieval", "deterministic_length", "sampling", "files")  # with models, prompt, length and seed
 SORTED_AT_ONCE = 1024  # prompts
 MOST_LISTED = 16  # motions that are named at the end
 MOST_FAILURES = 10  # in a row: then it is not the motions that are at fault
@@ -62,6 +64,7 @@ class DemoRun:
     ) -> None:
         self.folder, self.t2m, self.requests, self.options = folder, t2m, requests, options
         self.form = t2m.spec.format
+        self.written = export_settings(options.files, self.form, options.formats)
         settings = to_dict(options)
         self.common = {"settings": {name: settings[name] for name in ("run", "models", *DECISIVE)}}
         self.common["settings"]["run"].pop("gpu_id")
@@ -152,7 +155,7 @@ class DemoRun:
             self._write(number, motion, panel)
         if self.panels and None not in (panels := list(self.panels.values())):
             self.panels.clear()
-            settings = ExportSettings(motion.fps, self.form)
+            settings = replace(self.written, fps=motion.fps)
             stem = self.folder / self.lies.reserve_comparison(self.compared)
             written = write_comparison(stem, panels, self.options.compare, settings)
             self.lies.add_comparison(self.compared, {"files": {kind: path.name for kind, path in written.items()}})
@@ -166,7 +169,7 @@ class DemoRun:
             for kind, array in (("joints", motion.joints), ("features", motion.features)):
                 write_array(self.folder / name / f"{kind}.npy", array)
                 files[kind] = f"{name}/{kind}.npy"
-        settings = ExportSettings(motion.fps, self.form, foot_locking=self.options.foot_lock)
+        settings = replace(self.written, fps=motion.fps)
         kinds = [kind for kind in formats if kind in FORMATS]
         for kind, path in write_motion(self.folder / name / "motion", panel, kinds, settings).items():
             files[FILE_KEYS.get(kind, (kind,))[0]] = f"{name}/{path.name}"
@@ -222,4 +225,6 @@ class DemoRun:
             print(f"{self.folder / file}: side by side{note}")
         listed = f"all {self._count()}" if len(made) > MOST_LISTED else "prompts, seeds and captions"
         print(f"{self.folder / INDEX}: {listed}")
+        if hint := blender_hint(self.options.formats, self.written):
+            print(hint)
         self._tell_remarks()

@@ -8,6 +8,7 @@ MEBIBYTE = 1 << 20
 LARGEST_TEXT = 64 * MEBIBYTE  # captions, prompts, splits, tables
 LARGEST_JSON = 256 * MEBIBYTE
 LARGEST_BVH = 1024 * MEBIBYTE
+LARGEST_GLB = 1024 * MEBIBYTE
 LARGEST_ARRAYS = 8192 * MEBIBYTE  # .npy and .npz
 
 # What arrays of an archive may unpack to: so much anyhow, else so many times the file

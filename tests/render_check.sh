@@ -8,12 +8,7 @@ source setup_env.sh requirements.txt requirements-dev.txt
 
 out="${1:-outputs/render_check}"
 environment="${RENDER_VENV:-.venv-render}"
-bpy_python="$environment/bin/python"
-if ! "$bpy_python" -c "import bpy, imageio_ffmpeg" >/dev/null 2>&1; then
-    python311="$(command -v python3.11)" || { echo "error: requirements-render.txt needs Python 3.11" >&2; exit 1; }
-    "$python311" -m venv "$environment"
-    "$bpy_python" -m pip install --quiet --disable-pip-version-check --requirement requirements-render.txt
-fi
+bash setup_render.sh
 bpy_python="$(cd "$environment/bin" && pwd)/python"
 
 timed() { # prints how long a command took, in seconds on the clock and of the processor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,22 @@ from visualization.foot_lock import lock_feet
 from visualization.kinematics import Pose, Rig, fit_rig, forward, solve
 
 UNITS = {"cm": 100.0, "m": 1.0}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A skeleton of N nodes as it stands in a .bvh.
+
+    Attributes:
+        names, parents: of the nodes; a parent comes before its children.
+        offsets: (N, 3) places relative to the parents at rest.
+        ends: where nodes end that have no children.
+    """
+
+    names: Sequence[str]
+    parents: Sequence[int]
+    offsets: np.ndarray
+    ends: Mapping[int, np.ndarray]
 
 
 def rig_motion(
@@ -49,6 +67,7 @@ def write_bvh(
     form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
     unit: Literal["cm", "m"] = "cm",
+    names: Sequence[str] | None = None,
 ) -> Path:
     """Writes joint positions as a .bvh: y up, facing +z, rest pose a T-pose, bone lengths constant.
 
@@ -57,44 +76,64 @@ def write_bvh(
         fps: frames per second.
         foot_locking: keeps planted feet in place.
         unit: of lengths in the file; most programs expect centimetres.
+        names: of the rig's nodes; None: the skeleton's own.
 
     Raises:
         UserError: bad joints, fps or unit, or the folder cannot be written.
     """
     if unit not in UNITS:
         raise UserError(f"unit is {unit!r}: use {' or '.join(UNITS)}")
-    path = Path(path)
     rig, pose = rig_motion(joints, fps, form, foot_locking)
-    orders, angles = to_euler(pose.local)
+    tree = Tree(names or rig.names, rig.parents, rig.offsets, rig.ends)
+    return write_tree(path, tree, pose.root, pose.local, fps, UNITS[unit])
+
+
+def write_tree(
+    path: Path | str, tree: Tree, root: np.ndarray, local: np.ndarray, fps: float, factor: float = 1.0
+) -> Path:
+    """Writes a moving tree of N nodes as a .bvh.
+
+    Args:
+        root: (T, 3) places of its root.
+        local: (T, N, 4) rotations relative to the parents, signs continuous in time.
+        fps: frames per second.
+        factor: what lengths are multiplied by.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = Path(path)
+    orders, angles = to_euler(local)
     lines: list[str] = ["HIERARCHY"]
     order: list[int] = []
-    _write_node(lines, order, rig, orders, UNITS[unit])
-    values = np.concatenate([pose.root * UNITS[unit], np.rad2deg(angles[:, order]).reshape(len(angles), -1)], axis=1)
+    _write_node(lines, order, tree, orders, factor)
+    values = np.concatenate([root * factor, np.rad2deg(angles[:, order]).reshape(len(angles), -1)], axis=1)
     template = " ".join(["%.6f"] * values.shape[1])
     lines += ["MOTION", f"Frames: {len(values)}", f"Frame Time: {1 / float(fps):.8f}"]
     lines += [template % tuple(row) for row in values.tolist()]
     with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
 def _write_node(
-    lines: list[str], order: list[int], rig: Rig, orders: list[str], factor: float, node: int = 0, depth: int = 0
+    lines: list[str], order: list[int], tree: Tree, orders: list[str], factor: float, node: int = 0, depth: int = 0
 ) -> None:
     """Appends one joint and everything below it to the lines, and to `order`, that of the numbers of a frame."""
     order.append(node)
     pad = "  " * depth
     places = "CHANNELS 3" if depth else "CHANNELS 6 Xposition Yposition Zposition"
     lines += [
-        f"{pad}{'JOINT' if depth else 'ROOT'} {rig.names[node]}",
+        f"{pad}{'JOINT' if depth else 'ROOT'} {tree.names[node]}",
         f"{pad}{{",
-        f"{pad}  OFFSET {_numbers(rig.offsets[node] * factor)}",
+        f"{pad}  OFFSET {_numbers(tree.offsets[node] * factor)}",
         f"{pad}  {places} {' '.join(f'{letter}rotation' for letter in orders[node])}",
     ]
-    for child in rig.children[node]:
-        _write_node(lines, order, rig, orders, factor, child, depth + 1)
-    if not rig.children[node]:
-        end = _numbers(rig.ends[node] * factor)
+    children = [child for child, parent in enumerate(tree.parents) if parent == node]
+    for child in children:
+        _write_node(lines, order, tree, orders, factor, child, depth + 1)
+    if not children:
+        end = _numbers(tree.ends[node] * factor)
         lines += [f"{pad}  End Site", f"{pad}  {{", f"{pad}    OFFSET {end}", f"{pad}  }}"]
     lines.append(f"{pad}}}")
 

@@ -16,9 +16,10 @@ def main() -> None:
 
     from data.motions.folder import format_of_motions, motion_paths
     from data.motions.reader import MotionReader
+    from pipeline.export_settings import blender_hint, export_settings
     from pipeline.motions import read_bodies, read_motion_folder
     from storage.files import result_folder
-    from visualization.formats import ExportSettings, export_folder
+    from visualization.formats import export_folder
 
     bodies = read_bodies(options.body_model)
     form = format_of_motions(motion_paths(options.dir).values(), options.joint_type)
@@ -26,16 +27,13 @@ def main() -> None:
     motions = read_motion_folder(options.dir, reader)
     if options.fps:
         motions = {name: replace(motion, fps=options.fps) for name, motion in motions.items()}
-    settings = ExportSettings(
-        fps=form.fps,
-        form=form,
-        frame_rate=options.frame_rate or None,
-        foot_locking=options.foot_lock,
-        unit=options.bvh_units,
-        size=(options.width, options.height) if options.width else None,
-    )
+    size = (options.width, options.height) if options.width else None
+    settings = export_settings(options.files, form, options.formats, size=size)
     with result_folder(options.out) as folder:
         export_folder(motions, folder, options.formats, options.compare, settings)
+    rates = {motion.fps or form.fps for motion in motions.values()}
+    if hint := blender_hint(options.formats, replace(settings, fps=min(rates))):
+        print(hint)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,14 @@ from utils.motion_format import MotionFormat
 from visualization.bvh import write_bvh
 from visualization.captioned import CaptionedMotion
 from visualization.checks import check_fps, check_joints
+from visualization.edits import Trim, in_place, locked, trimmed
+from visualization.fbx import glb_beside, write_fbx
 from visualization.gltf import write_glb
 from visualization.html import write_html
 from visualization.sequence import render_sequence
 from visualization.video import arrange, render_video
 
-FORMATS = ("mp4", "gif", "png", "bvh", "glb", "html")
+FORMATS = ("mp4", "gif", "png", "bvh", "glb", "fbx", "html")
 COMPARED = ("mp4", "gif", "html")  # formats that can show several motions side by side
 MOST_COMPARED = 16
 
@@ -35,7 +37,11 @@ class ExportSettings:
         fps: frames per second of joints that tell no rate of their own.
         form: of the joints.
         frame_rate: frames per second of the files; None: as the joints.
-        foot_locking: animation files (bvh, glb) keep planted feet in place.
+        foot_locking: planted feet stay in place.
+        in_place: the root stays over where it starts.
+        trim: which seconds are written, see `trimmed`.
+        names: of the joints in animation files (bvh, glb, fbx); None: the skeleton's own.
+        rig: the program whose names these are.
         unit: of lengths in a .bvh.
         size: (width, height) in pixels of videos and pictures; None: each format's own.
     """
@@ -44,6 +50,10 @@ class ExportSettings:
     form: MotionFormat = HUMANML3D
     frame_rate: float | None = None
     foot_locking: bool = False
+    in_place: bool = False
+    trim: Trim | None = None
+    names: tuple[str, ...] | None = None
+    rig: str | None = None
     unit: Literal["cm", "m"] = "cm"
     size: tuple[int, int] | None = None
 
@@ -58,9 +68,13 @@ def _write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Pat
     joints, words, fps, form = motion.joints, motion.prompt, settings.written_fps, settings.form
     match path.suffix:
         case ".bvh":
-            return write_bvh(path, joints, fps, form, settings.foot_locking, settings.unit)
+            return write_bvh(path, joints, fps, form, unit=settings.unit, names=settings.names)
         case ".glb":
-            return write_glb(path, joints, fps, form, settings.foot_locking)
+            return write_glb(path, joints, fps, form, names=settings.names, vrm=settings.rig == "vrm")
+        case ".fbx":
+            with glb_beside(path) as glb:
+                _write(glb, motion, settings)
+                return write_fbx(path, glb, fps, root="root" if settings.rig == "unreal" else "Armature")
         case ".html":
             return write_html(path, [replace(motion, prompt="")], fps, form, words)
         case ".png":
@@ -167,6 +181,12 @@ def export_folder(
     shown = list(motions.values())[:MOST_COMPARED]
     if compare:
         check_comparison(len(shown), compare, settings)
+    for name, motion in motions.items():
+        own = replace(settings, fps=motion.fps or settings.fps)
+        try:
+            _prepare(motion, replace(own, foot_locking=False))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
     written: list[Path] = []
     for name, motion in tqdm(motions.items(), desc="exporting", unit="motion"):
         own = replace(settings, fps=motion.fps or settings.fps)
@@ -187,6 +207,12 @@ def _check_formats(formats: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _prepare(motion: CaptionedMotion, settings: ExportSettings) -> CaptionedMotion:
-    """The motion checked, at the frame rate of the files."""
-    joints = check_joints(motion.joints, settings.form)
-    return replace(motion, joints=resample(joints, motion.fps or settings.fps, settings.written_fps))
+    """The motion checked, at the frame rate of the files, and as the settings want it."""
+    form, fps = settings.form, settings.written_fps
+    joints = resample(check_joints(motion.joints, form), motion.fps or settings.fps, fps)
+    joints = trimmed(joints, fps, form, settings.trim)
+    if settings.foot_locking:
+        joints = locked(joints, fps, form)
+    if settings.in_place:
+        joints = in_place(joints)
+    return replace(motion, joints=joints)

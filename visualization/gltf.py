@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from storage.files import atomic_path
 from utils import quaternion
 from utils.formats import HUMANML3D
+from utils.glb import BYTE, FLOAT, SHORT, Glb
 from utils.motion_format import MotionFormat
 from visualization.body import COLOURS, Body, Capsule, get_body
 from visualization.body_mesh import ring_faces
@@ -21,41 +20,8 @@ from visualization.kinematics import Rig, forward
 
 SEGMENTS = 16  # around a limb
 RINGS = 5  # over each rounded end
-FLOAT, BYTE, SHORT = 5126, 5121, 5123  # glTF's component types
-NUMBER_TYPES = {FLOAT: np.float32, BYTE: np.uint8, SHORT: np.uint16}
-SHAPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 VERTEX_BUFFER, INDEX_BUFFER = 34962, 34963
-MAGIC, JSON_CHUNK, BINARY_CHUNK = 0x46546C67, 0x4E4F534A, 0x004E4942
-
-
-@dataclass
-class _Buffer:
-    """The file's binary part as it grows, with its views and accessors."""
-
-    data: bytearray = field(default_factory=bytearray)
-    views: list[dict[str, Any]] = field(default_factory=list)
-    accessors: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, array: np.ndarray, component: int, target: int | None = None, bounds: bool = False) -> int:
-        """Appends an array (count,) or (count, components) and returns the index of its accessor."""
-        array = np.ascontiguousarray(array, dtype=NUMBER_TYPES[component])
-        flat = array.reshape(len(array), -1)
-        self.data.extend(b"\0" * (-len(self.data) % 4))
-        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": array.nbytes}
-        if target:
-            view["target"] = target
-        accessor = {
-            "bufferView": len(self.views),
-            "componentType": component,
-            "count": len(flat),
-            "type": SHAPES[flat.shape[1]],
-        }
-        if bounds:
-            accessor |= {"min": flat.min(axis=0).tolist(), "max": flat.max(axis=0).tolist()}
-        self.views.append(view)
-        self.accessors.append(accessor)
-        self.data.extend(array.tobytes())
-        return len(self.accessors) - 1
+VRM = ("VRMC_vrm", "VRMC_vrm_animation")
 
 
 def write_glb(
@@ -65,6 +31,8 @@ def write_glb(
     form: MotionFormat = HUMANML3D,
     foot_locking: bool = False,
     name: str = "motion",
+    names: Sequence[str] | None = None,
+    vrm: bool = False,
 ) -> Path:
     """Writes joint positions as a .glb with a skeleton, a skinned mannequin and one animation; metres, y up.
 
@@ -73,6 +41,8 @@ def write_glb(
         fps: frames per second.
         foot_locking: keeps planted feet in place.
         name: of the animation inside the file.
+        names: of the rig's nodes; None: the skeleton's own.
+        vrm: the names are VRM's, and the file says so.
 
     Raises:
         UserError: bad joints or fps, or the folder cannot be written.
@@ -80,26 +50,19 @@ def write_glb(
     rig, pose = rig_motion(joints, fps, form, foot_locking)
     body = get_body(form)
     rest = _rest_positions(rig)
-    buffer = _Buffer()
+    buffer, called = Glb(), names or rig.names
     materials, primitives = _mesh(buffer, body, rig, rest)
     binds = np.tile(np.eye(4), (len(rest), 1, 1))
     binds[:, 3, :3] = -rest  # column-major, as glTF stores matrices
     nodes: list[dict[str, Any]] = []
-    for node, joint_name in enumerate(rig.names):
+    for node, joint_name in enumerate(called):
         entry: dict[str, Any] = {"name": joint_name, "translation": (rig.offsets[node] if node else rest[0]).tolist()}
         if rig.children[node]:
             entry["children"] = list(rig.children[node])
         nodes.append(entry)
     nodes.append({"name": "mannequin", "mesh": 0, "skin": 0})
 
-    times = buffer.add(np.arange(len(pose.root)) / float(fps), FLOAT, bounds=True)
-    samplers = [{"input": times, "interpolation": "LINEAR", "output": buffer.add(pose.root, FLOAT)}]
-    channels = [{"sampler": 0, "target": {"node": 0, "path": "translation"}}]
-    for node in range(len(rig.names)):
-        turned = pose.local[:, node, [1, 2, 3, 0]]  # glTF writes the real part last
-        samplers.append({"input": times, "interpolation": "LINEAR", "output": buffer.add(turned, FLOAT)})
-        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": "rotation"}})
-    document = {
+    buffer.document = {
         "asset": {"version": "2.0", "generator": "ReMoMask"},
         "scene": 0,
         "scenes": [{"nodes": [0, len(nodes) - 1]}],
@@ -113,24 +76,24 @@ def write_glb(
                 "inverseBindMatrices": buffer.add(binds.reshape(-1, 16), FLOAT),
             }
         ],
-        "animations": [{"name": name, "samplers": samplers, "channels": channels}],
-        "accessors": buffer.accessors,
-        "bufferViews": buffer.views,
     }
+    if vrm:
+        buffer.document |= {"extensionsUsed": list(VRM), "extensions": _vrm(called)}
+    tracks = {(0, "translation"): pose.root}
+    tracks |= {(node, "rotation"): pose.local[:, node] for node in range(len(rig.names))}
+    buffer.animate(name, fps, tracks)
     path = Path(path)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_pack(document, bytes(buffer.data)))
+        temporary.write_bytes(buffer.pack())
     return path
 
 
-def _pack(document: dict[str, Any], binary: bytes) -> bytes:
-    """The two chunks of a .glb with their headers, each padded to four bytes."""
-    binary += b"\0" * (-len(binary) % 4)
-    document = {**document, "buffers": [{"byteLength": len(binary)}]}
-    text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<II", len(text), JSON_CHUNK) + text + struct.pack("<II", len(binary), BINARY_CHUNK) + binary
-    return struct.pack("<III", MAGIC, 2, 12 + len(chunks)) + chunks
+def _vrm(names: Sequence[str]) -> dict[str, Any]:
+    """What makes a file with VRM's bone names, called .vrm, a character, and called .vrma a motion for any other."""
+    bones = {"humanBones": {name: {"node": node} for node, name in enumerate(names)}}
+    meta = {"name": "mannequin", "authors": ["ReMoMask"], "licenseUrl": "https://vrm.dev/licenses/1.0/"}
+    character = {"specVersion": "1.0", "meta": meta, "humanoid": bones}
+    return {VRM[0]: character, VRM[1]: {"specVersion": "1.0", "humanoid": bones}}
 
 
 def _rest_positions(rig: Rig) -> np.ndarray:
@@ -142,7 +105,7 @@ def _rest_positions(rig: Rig) -> np.ndarray:
     return rest
 
 
-def _mesh(buffer: _Buffer, body: Body, rig: Rig, rest: np.ndarray) -> tuple[list[dict], list[dict]]:
+def _mesh(buffer: Glb, body: Body, rig: Rig, rest: np.ndarray) -> tuple[list[dict], list[dict]]:
     """Materials and primitives of the mannequin in its rest pose, one of each a colour."""
     joints = rest[None, rig.node_of_joint]
     points, scale = body.display_points(joints)[0], body.scale(joints)

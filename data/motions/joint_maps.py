@@ -178,5 +178,16 @@ def guess_joint_map(names: tuple[str, ...], form: MotionFormat = HUMANML3D) -> J
     raise UserError(f"wrong joints: no shipped joint map fits, {nearest.name} comes nearest but lacks {_some(missing)}")
 
 
+def rig_names(name: str, form: MotionFormat = HUMANML3D) -> tuple[str, ...]:
+    """What another program calls the J joints of a format, by the shipped map of that name.
+
+    Raises:
+        UserError: the format has other joints than the maps.
+    """
+    if form.joint_names != HUMANML3D.joint_names:
+        raise UserError(f"--rig {name} names HumanML3D's joints; those of {form.name} keep their own names")
+    return tuple(blend[0][0] for blend in load_joint_map(name).blends)
+
+
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

@@ -165,7 +165,11 @@ def test_format_and_alias_follow_the_dataset(schema: type) -> None:
         (demo.DemoOptions, "--text_prompt ''", "--text_prompt is empty"),
         (demo.DemoOptions, "--text_prompt a --ext ../..", "--ext must be a folder name"),
         (demo.DemoOptions, "--text_prompt a --formats", "--formats is empty"),
-        (demo.DemoOptions, "--text_prompt a --formats avi", "one of mp4, gif, png, bvh, glb, html, npy, not 'avi'"),
+        (
+            demo.DemoOptions,
+            "--text_prompt a --formats avi",
+            "one of mp4, gif, png, bvh, glb, fbx, html, npy, not 'avi'",
+        ),
         (export.MotionExportOptions, "--dir a --out b --formats npy", "not 'npy'"),
         (export.MotionExportOptions, "--dir a --out b --formats", "there is nothing to write"),
         (export.MotionExportOptions, "--dir a --out b --frame_rate 0.5", "--frame_rate must be 0 or at least 1"),

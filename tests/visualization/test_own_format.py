@@ -47,7 +47,7 @@ def test_locked_feet_keep_the_bones_and_everything_that_hangs_on_them(form: Moti
     assert np.abs(moved).max() > 0.02, "nothing was locked"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "fbx"])
 def test_every_kind_of_file_is_written(kind: str, tmp_path: Path) -> None:
     joints = body(0.2, form=DETAILED).joints()
     settings = ExportSettings(30, DETAILED, size=(128, 96))
