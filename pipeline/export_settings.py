@@ -6,7 +6,9 @@ from collections.abc import Collection
 
 from data.motions.joint_maps import rig_names
 from options.export import FileOptions
+from pipeline.characters import read_character
 from utils.blender import require_blender
+from utils.errors import UserError
 from utils.motion_format import MotionFormat
 from visualization.formats import ExportSettings
 
@@ -30,8 +32,13 @@ def export_settings(
         size: see `ExportSettings`.
 
     Raises:
-        UserError: no Blender for an .fbx, or names that do not fit the format.
+        UserError: no Blender for an .fbx, names that do not fit the format, or a character that cannot be used.
     """
+    character = read_character(options.target, options.target_map, form) if options.target else None
+    if character is not None and character.glb is None and (meshes := {"glb", "fbx"} & set(formats)):
+        raise UserError(
+            f"--target {options.target} has no mesh for {' and '.join(sorted(meshes))}: --formats bvh, or a .glb"
+        )
     if "fbx" in formats:
         require_blender("--formats fbx")
     return ExportSettings(
@@ -43,6 +50,7 @@ def export_settings(
         trim="auto" if options.trim == "auto" else options.trim_seconds if options.trim else None,
         names=rig_names(options.rig, form) if options.rig else None,
         rig=options.rig,
+        character=character,
         unit=options.bvh_units,
         size=size,
     )

@@ -5,6 +5,7 @@ Only what animation needs is looked at; everything else in a file stays as it is
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 from dataclasses import dataclass, field
@@ -38,6 +39,10 @@ class Glb:
     accessors: list[dict[str, Any]] = field(default_factory=list)
     views: list[dict[str, Any]] = field(default_factory=list)
     data: bytearray = field(default_factory=bytearray)
+
+    def copy(self) -> Glb:
+        """The same, to be changed."""
+        return copy.deepcopy(self)
 
     def add(self, array: np.ndarray, component: int, target: int | None = None, bounds: bool = False) -> int:
         """Appends an array (count,) or (count, components) and returns the index of its accessor."""

@@ -16,11 +16,13 @@ from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
 from visualization.bvh import write_bvh
 from visualization.captioned import CaptionedMotion
+from visualization.character import Character
 from visualization.checks import check_fps, check_joints
 from visualization.edits import Trim, in_place, locked, trimmed
 from visualization.fbx import glb_beside, write_fbx
 from visualization.gltf import write_glb
 from visualization.html import write_html
+from visualization.retarget import Retargeted, retarget
 from visualization.sequence import render_sequence
 from visualization.video import arrange, render_video
 
@@ -42,6 +44,7 @@ class ExportSettings:
         trim: which seconds are written, see `trimmed`.
         names: of the joints in animation files (bvh, glb, fbx); None: the skeleton's own.
         rig: the program whose names these are.
+        character: onto which the motion is put; animation files are its own then, others show its joints.
         unit: of lengths in a .bvh.
         size: (width, height) in pixels of videos and pictures; None: each format's own.
     """
@@ -54,6 +57,7 @@ class ExportSettings:
     trim: Trim | None = None
     names: tuple[str, ...] | None = None
     rig: str | None = None
+    character: Character | None = None
     unit: Literal["cm", "m"] = "cm"
     size: tuple[int, int] | None = None
 
@@ -63,17 +67,21 @@ class ExportSettings:
         return self.frame_rate or self.fps
 
 
-def _write(path: Path, motion: CaptionedMotion, settings: ExportSettings) -> Path:
-    """Writes a file of the kind that its suffix says."""
+def _write(path: Path, motion: CaptionedMotion, settings: ExportSettings, moved: Retargeted | None = None) -> Path:
+    """Writes a file of the kind that its suffix says; `moved` is the motion as the character does it."""
     joints, words, fps, form = motion.joints, motion.prompt, settings.written_fps, settings.form
     match path.suffix:
+        case ".bvh" if moved is not None:
+            return moved.write_bvh(path, fps)
+        case ".glb" if moved is not None:
+            return moved.write_glb(path, fps)
         case ".bvh":
             return write_bvh(path, joints, fps, form, unit=settings.unit, names=settings.names)
         case ".glb":
             return write_glb(path, joints, fps, form, names=settings.names, vrm=settings.rig == "vrm")
         case ".fbx":
             with glb_beside(path) as glb:
-                _write(glb, motion, settings)
+                _write(glb, motion, settings, moved)
                 return write_fbx(path, glb, fps, root="root" if settings.rig == "unreal" else "Armature")
         case ".html":
             return write_html(path, [replace(motion, prompt="")], fps, form, words)
@@ -114,8 +122,8 @@ def write_motion(
         UserError: unknown format, bad joints, fps or size, or the folder cannot be written. Joints are checked first.
     """
     _check_formats(formats, FORMATS)
-    motion = _prepare(motion, settings)
-    return {kind: _write(stem.with_name(f"{stem.name}.{kind}"), motion, settings) for kind in formats}
+    motion, moved = _prepare(motion, settings)
+    return {kind: _write(stem.with_name(f"{stem.name}.{kind}"), motion, settings, moved) for kind in formats}
 
 
 def write_comparison(
@@ -130,7 +138,7 @@ def write_comparison(
         UserError: as `write_motion` and `check_comparison`.
     """
     check_comparison(len(motions), formats, settings)
-    motions = [_prepare(motion, settings) for motion in motions]
+    motions = [_prepare(motion, settings)[0] for motion in motions]
     if len({motion.label for motion in motions}) == 1:  # tells nothing apart
         motions = [replace(motion, label="") for motion in motions]
     title = ""
@@ -184,7 +192,7 @@ def export_folder(
     for name, motion in motions.items():
         own = replace(settings, fps=motion.fps or settings.fps)
         try:
-            _prepare(motion, replace(own, foot_locking=False))
+            _prepare(motion, replace(own, foot_locking=False, character=None))
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
     written: list[Path] = []
@@ -206,8 +214,8 @@ def _check_formats(formats: Sequence[str], known: Sequence[str]) -> None:
         raise UserError(f"no format is called {unknown[0]!r} here: there are {', '.join(known)}")
 
 
-def _prepare(motion: CaptionedMotion, settings: ExportSettings) -> CaptionedMotion:
-    """The motion checked, at the frame rate of the files, and as the settings want it."""
+def _prepare(motion: CaptionedMotion, settings: ExportSettings) -> tuple[CaptionedMotion, Retargeted | None]:
+    """The motion checked, at the frame rate of the files, and as the settings want it; and put onto their character."""
     form, fps = settings.form, settings.written_fps
     joints = resample(check_joints(motion.joints, form), motion.fps or settings.fps, fps)
     joints = trimmed(joints, fps, form, settings.trim)
@@ -215,4 +223,7 @@ def _prepare(motion: CaptionedMotion, settings: ExportSettings) -> CaptionedMoti
         joints = locked(joints, fps, form)
     if settings.in_place:
         joints = in_place(joints)
-    return replace(motion, joints=joints)
+    if settings.character is None:
+        return replace(motion, joints=joints), None
+    moved = retarget(joints, fps, form, settings.character)
+    return replace(motion, joints=moved.joints), moved
