@@ -10,28 +10,16 @@ from typing import Any
 
 from options.command_line import filled, flags_of
 from options.export import MotionExportOptions
+from pipeline.export_settings import export_settings
 from pipeline.motion import Motion
 from storage.arrays import write_array
 from utils.errors import UserError
-from utils.motion_format import MotionFormat
 from visualization.captioned import CaptionedMotion
-from visualization.formats import FORMATS, ExportSettings, write_motion
+from visualization.formats import FORMATS, write_motion
 
 ARRAYS = "npy"
 # What the export's command line says of folders and of the files that it reads.
 OF_FOLDERS = {"dir", "out", "reading", "body_model", "formats", "compare", "joint_type", "fps"}
-
-
-def settings_of(options: MotionExportOptions, fps: float, form: MotionFormat) -> ExportSettings:
-    """How the files of motions of this format and rate are written."""
-    return ExportSettings(
-        fps=fps,
-        form=form,
-        frame_rate=options.frame_rate or None,
-        foot_locking=options.foot_lock,
-        unit=options.bvh_units,
-        size=(options.width, options.height) if options.width else None,
-    )
 
 
 def save_motion(motion: Motion, path: Path, options: Mapping[str, Any]) -> Path:
@@ -47,7 +35,9 @@ def save_motion(motion: Motion, path: Path, options: Mapping[str, Any]) -> Path:
         write_array(path, motion.joints)
         return path
     shown = CaptionedMotion(motion.joints, motion.text, f"seed {motion.seed}", motion.retrieved)
-    return write_motion(path.with_suffix(""), shown, [kind], settings_of(chosen, motion.fps, motion.form))[kind]
+    size = (chosen.width, chosen.height) if chosen.width else None
+    settings = export_settings(chosen.files, motion.form, [kind], motion.fps, size)
+    return write_motion(path.with_suffix(""), shown, [kind], settings)[kind]
 
 
 def page_within(motion: Motion) -> str:

@@ -181,7 +181,7 @@ print([name for name in sys.modules if name.split(".")[0] in {sorted(MODULES)!r}
     assert result.stdout.splitlines() == [
         "here/wave.bvh",
         "here/wave.npy",
-        "wave.doc has no suffix that says a format: there are .mp4, .gif, .png, .bvh, .glb, .html, .npy",
+        "wave.doc has no suffix that says a format: there are .mp4, .gif, .png, .bvh, .glb, .fbx, .html, .npy",
         "[]",
     ]
     demo = ["-m", "remomask", "demo", "--text_prompt", PROMPT, "--seed", "7", "--formats", "npy", "--compare"]
