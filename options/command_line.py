@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import shlex
 import sys
 import typing
@@ -87,6 +88,11 @@ def own_command() -> str:
 
 class _Parser(argparse.ArgumentParser):
     """Reports a mistake as one line instead of the whole usage text."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # -1.5,2@3 is a value too, which argparse has no public way to say: no flag begins with a digit.
+        self._negative_number_matcher = re.compile(r"-[\d.]")
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {readable(message)} (see --help)\n")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tqdm import tqdm
 
@@ -28,8 +28,10 @@ from utils.schema import to_dict
 from visualization.captioned import CaptionedMotion
 from visualization.formats import FORMATS, MOST_COMPARED, write_comparison, write_motion
 
+if TYPE_CHECKING:
+    from options.edit import EditOptions
+
 FILE_KEYS = {"mp4": ("video",), "png": ("picture",), "npy": ("joints", "features")}  # where not the format's own name
-DECISIVE = ("no_retrieval", "deterministic_length", "sampling", "files")  # with models, prompt, length and seed
 SORTED_AT_ONCE = 1024  # prompts
 MOST_LISTED = 16  # motions that are named at the end
 MOST_FAILURES = 10  # in a row: then it is not the motions that are at fault
@@ -59,17 +61,23 @@ class DemoRun:
         options: how they are made, and what is written.
     """
 
+    decisive: ClassVar = ("no_retrieval", "deterministic_length", "sampling", "files")  # with models and requests
+
     def __init__(
-        self, folder: Path, t2m: TextToMotion, requests: Sequence[tuple[str, int | None, int]], options: DemoOptions
+        self,
+        folder: Path,
+        t2m: TextToMotion,
+        requests: Sequence[tuple[str, int | None, int]],
+        options: DemoOptions | EditOptions,
     ) -> None:
         self.folder, self.t2m, self.requests, self.options = folder, t2m, requests, options
         self.form = t2m.spec.format
         self.written = export_settings(options.files, self.form, options.formats)
         settings = to_dict(options)
-        self.common = {"settings": {name: settings[name] for name in ("run", "models", *DECISIVE)}}
+        self.common = {"settings": {name: settings[name] for name in ("run", "models", *self.decisive)}}
         self.common["settings"]["run"].pop("gpu_id")
         self.common["format"] = telling(self.form)
-        self.keys = self._keys({name: settings[name] for name in DECISIVE})
+        self.keys = self._keys({name: settings[name] for name in self.decisive})
         self.lies = DemoFolder(folder)
         self.there = {number for number, key in enumerate(self.keys) if options.skip_existing and self._is_made(key)}
         compared = self.keys[:MOST_COMPARED] if options.compare and len(requests) > 1 else []
@@ -86,18 +94,8 @@ class DemoRun:
             UserError: a prompt or a length is refused, before anything is written; the folder cannot be written; or
                 motions could not be written, after the others are.
         """
-        texts, lengths, seeds = zip(*self.requests, strict=True)
-        motions = self.t2m.generate_each(
-            texts,
-            lengths,
-            seeds,
-            self.options.sampling,
-            retrieval=not self.options.no_retrieval,
-            deterministic_length=self.options.deterministic_length,
-            batch_size=self.options.batch_size,
-            sorted_at_once=SORTED_AT_ONCE,
-            skip=self.there - set(self.panels),
-        )
+        texts = [text for text, *_ in self.requests]
+        motions = self._motions(self.there - set(self.panels))
         self.names = self.lies.reserve(dict(zip(self.keys, texts, strict=True)), self.common)
         if self.there:
             again = "--no-skip_existing makes them again"
@@ -125,6 +123,18 @@ class DemoRun:
         self._report()
         if failed:
             raise UserError(f"{failed} of {len(texts)} motions could not be written: the same command tries them again")
+
+    def _motions(self, skip: Collection[int]) -> Iterator[tuple[int, Motion]]:
+        """Numbers of requests and their motions, as they are made; all is checked before the first one."""
+        return self.t2m.generate_each(
+            *zip(*self.requests, strict=True),
+            self.options.sampling,
+            retrieval=not self.options.no_retrieval,
+            deterministic_length=self.options.deterministic_length,
+            batch_size=self.options.batch_size,
+            sorted_at_once=SORTED_AT_ONCE,
+            skip=skip,
+        )
 
     def _keys(self, settings: dict[str, Any]) -> list[str]:
         """What decides each motion; the second of two equal requests is another motion."""

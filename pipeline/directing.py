@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data.motions.reader import MotionReader
 from options.edit import EditOptions
 from pipeline.constraints import Constraints
+from pipeline.demo_output import DemoRun
 from pipeline.editing import Edit, EditPlan
 from pipeline.motion import Motion
 from pipeline.motions import read_all, read_bodies
@@ -84,3 +86,22 @@ def _estimated(t2m: TextToMotion, options: EditOptions, seed: int) -> Story:
     steps = t2m.steps([options.text_prompt], [None], [seed], False, options.sampling, not options.no_retrieval, None)
     form = t2m.spec.format
     return make_story([(0, int(steps[0]) * form.unit_length / form.fps, options.text_prompt)], form)
+
+
+class EditRun(DemoRun):
+    """The work's motions of seeds from `options.seed` on -> files, as the demo's."""
+
+    decisive = ("no_retrieval", "sampling", "files", "mask_edit_section", "extend", "parts", "strength", "path", "loop")
+
+    def __init__(self, folder: Path, t2m: TextToMotion, work: Work, options: EditOptions) -> None:
+        self.work = work
+        seeds = range(options.seed, options.seed + options.repeat_times)
+        super().__init__(folder, t2m, [(work.text, work.frames, seed) for seed in seeds], options)
+
+    def _keys(self, settings: dict[str, Any]) -> list[str]:
+        return super()._keys(settings | {"read": self.work.key})
+
+    def _motions(self, skip: Collection[int]) -> Iterator[tuple[int, Motion]]:
+        for number, (_, _, seed) in enumerate(self.requests):
+            if number not in skip:
+                yield number, self.work.make(seed)

@@ -17,7 +17,7 @@ from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils import quaternion
-from utils.errors import UserError, listed
+from utils.errors import UserError
 from utils.facing import yaw_quaternion
 from utils.motion_format import MotionFormat
 from utils.representation import features_to_joints, padded_features, root_trajectory
@@ -67,10 +67,10 @@ def part_rows(names: str, form: MotionFormat) -> tuple[int, ...]:
         ends = GROUPS.get(name, ())
         found = [row for row, part in enumerate(known) if part == name or part.endswith(ends or "\0")]
         if not found:
-            raise UserError(f"no body part is called {name!r}: there are {listed([*known, *GROUPS])}")
+            raise UserError(f"no body part is called {name!r}: there are {', '.join([*known, *GROUPS])}")
         rows.update(found)
     if not rows:
-        raise UserError(f"no body part is named: there are {listed([*known, *GROUPS])}")
+        raise UserError(f"no body part is named: there are {', '.join([*known, *GROUPS])}")
     return tuple(sorted(rows))
 
 

@@ -9,6 +9,7 @@ import sys
 # Word or words -> module with a `main`, and what it does.
 COMMANDS = {
     "demo": ("demo", "a prompt becomes a motion: video, BVH, glTF, page, arrays"),
+    "edit": ("edit", "changes a motion, tells a story, keeps to poses and ways"),
     "app": ("app", "the same in the browser"),
     "export": ("visualization.export", "motion files become animation files, pages and videos"),
     "render": ("render", "ray-traced videos and pictures"),
