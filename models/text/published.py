@@ -107,11 +107,11 @@ def load_published(name: str) -> TextEncoder:
     except BaseException as error:  # of the library, the hub's client, safetensors, tokenizers: no common base class
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        if Path(source).is_dir():
+        if Path(source).is_dir() or not isinstance(error, OSError):
             raise UserError(f"text encoder {name}: {source} cannot be loaded: {reason_of(error)}") from error
         raise UserError(
-            f"text encoder {name}: {source} is no folder, and not in Hugging Face's cache: `hf download {hub_name}"
-            f" --local-dir {folder}` gets it, and minilm needs no download ({reason_of(error)})"
+            f"text encoder {name} is not on this machine: `hf download {hub_name} --local-dir {folder}` puts it into"
+            " its place; or train with --text_encoder minilm, which needs no download"
         ) from error
     if missing:
         raise UserError(f"text encoder {name}: {source} is incomplete: it lacks {', '.join(missing[:3])}")
