@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains models like those in pretrained/open: on mini and on your copy of CMU's takes (README: HumanML3D without AMASS).
+# Trains models like those in pretrained/open: on mini and on your copy of CMU's takes (docs/cmu.md).
 # tokeniser -> evaluator (it picks checkpoints) -> retriever -> database -> masked -> residual -> length -> export.
 #   bash reproduce_open.sh CMU INDEX TEXTS [SPLITS]   CMU: folder of its .amc and .asf files; INDEX: HumanML3D's index.csv; TEXTS: its texts folder;
 #                                                     SPLITS: folder of its train.txt, val.txt and test.txt (else by a hash of the takes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from PIL import Image
@@ -21,8 +20,3 @@ def test_pictures_are_small_and_made_by_commands() -> None:
         assert path.stat().st_size < 300_000
     with Image.open(IMAGES / "comparison.gif") as image:
         assert image.n_frames > 10
-
-
-def test_pictures_that_the_readme_shows_exist() -> None:
-    for name in re.findall(r"docs/images/[\w./-]+", (ROOT / "README.md").read_text("utf-8")):
-        assert (ROOT / name).is_file(), name
