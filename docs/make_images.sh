@@ -9,7 +9,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 python demo.py --text_path docs/prompts.txt --motion_length 60 --formats npy --compare --output_dir "$work" --ext made "$@"
 show=(python -m visualization.export --dir "$work/made" --out "$work/shown")
-"${show[@]}" --formats --compare gif --width 630 --height 240 --frame_rate 8
+"${show[@]}" --formats --compare gif --width 600 --height 220 --frame_rate 8
 "${show[@]}" --formats png --width 800 --height 300
 mkdir -p docs/images
 cp "$work/shown/comparison.gif" docs/images/comparison.gif
