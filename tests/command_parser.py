@@ -1,5 +1,6 @@
 """Parses command lines by the scripts' own parsers and runs none of them: the process that tests/test_docs.py starts.
 
+It works in a folder of the caller's, where data sets and files that the commands name may lie.
 Standard input: a JSON list of the words behind `python`, `["demo.py", "--seed", "7"]` or `["-m", "data.check", ...]`.
 Standard output: a JSON list with what the script said against each, "" where nothing; of `--help` what it printed.
 """
@@ -10,7 +11,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import re
 import runpy
 import sys
@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, os.getcwd())
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
 from options import command_line  # noqa: E402
 
@@ -52,11 +53,11 @@ def said_against(words: Sequence[str]) -> str:
     is_module = words[0] == "-m"
     name, given = words[is_module], list(words[is_module + 1 :])
     place = Path(name.replace(".", "/") + ".py" if is_module else name)
-    if is_module and place.with_suffix("").is_dir():
+    if is_module and (ROOT / place).with_suffix("").is_dir():
         place = place.with_suffix("") / "__main__.py"
-    if not place.is_file():
+    if not (ROOT / place).is_file():
         return f"{place}: there is no such file"
-    if not PARSES.search(place.read_text(encoding="utf-8")):
+    if not PARSES.search((ROOT / place).read_text(encoding="utf-8")):
         return "it takes no options" if any(word.startswith("--") for word in given) else ""
     sys.argv = [str(place), *given]
     heard = io.StringIO()
@@ -65,7 +66,7 @@ def said_against(words: Sequence[str]) -> str:
             if is_module:
                 runpy.run_module(name, run_name="__main__", alter_sys=True)
             else:
-                runpy.run_path(name, run_name="__main__")
+                runpy.run_path(str(ROOT / name), run_name="__main__")
     except Parsed as parsed:
         told = parsed.args[0]
         return said_against([told.training_script, *told.training_script_args]) if name == "utils.launch" else ""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -141,17 +142,14 @@ def one_command(words: list[str], source: str, excerpt: bool, block: bool) -> It
 
 
 class Sandbox:
-    """A copy of the project, by links, in which a reader's own files lie and shell scripts call no real Python."""
+    """A folder of a reader's own files, where shell scripts call no real Python. What they remove there are copies."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.calls = folder, folder / "calls"
-        for entry in ROOT.iterdir():
-            if entry.name not in (*MADE, ".git", ".venv", "setup_env.sh"):
-                (folder / entry.name).symlink_to(entry)
-        for script in ROOT.glob("*.sh"):  # these change into the folder that they really lie in
-            (folder / script.name).unlink(missing_ok=True)
+        for script in ROOT.glob("*.sh"):  # these change into the folder that they lie in
             (folder / script.name).write_bytes(script.read_bytes())
         (folder / "setup_env.sh").write_text("")
+        shutil.copytree(ROOT / "configs", folder / "configs")
         for name in OWN_SETS:
             (folder / "dataset" / name).mkdir(parents=True)
             (folder / "dataset" / name / "dataset.json").write_text('{"fps": 20, "joints": "humanml3d"}')
@@ -188,7 +186,7 @@ class Sandbox:
         worker = [sys.executable, ROOT / "tests" / "command_parser.py"]
         variables = os.environ | {"PYTHONWARNINGS": "ignore"}
         result = subprocess.run(
-            worker, cwd=self.folder, env=variables, input=json.dumps(asked), capture_output=True, text=True, timeout=240
+            worker, cwd=self.folder, env=variables, input=json.dumps(asked), capture_output=True, text=True, timeout=600
         )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
