@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import re
 import shutil
@@ -132,3 +133,49 @@ def test_page_works_in_a_browser(tmp_path: Path, dataset: str) -> None:
     assert seen["title"] == "two figures"
     assert seen["prompts"] == [HOSTILE, "one frame"]
     assert seen["retrieved"] == ["0.875someone walks"]
+
+
+@pytest.mark.skipif(not CHROMIUM or not importlib.util.find_spec("playwright"), reason="no Chromium or no Playwright")
+def test_controls_are_in_view_and_each_figure_counts_its_own_frames(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    joints, prompt = make_walk(frames=40), "a person walks in a wide circle to the left and " * 4
+    found = [("000001", "someone walks", 0.875)] * 3
+    pages = {
+        count: write_html(
+            tmp_path / f"{count}.html",
+            [CaptionedMotion(joints[: 40 - 3 * n], prompt, f"seed {n}", found) for n in range(count)],
+            20,
+        )
+        for count in (1, 2, 3, 4, 9)
+    }
+    panels = [CaptionedMotion(joints[:20], "led", "generated"), CaptionedMotion(joints, "longer", "retrieved")]
+    leading = write_html(tmp_path / "lead.html", panels, 20, lead=True)
+    look = """() => {
+      const every = name => [...document.querySelectorAll(name)];
+      return {
+      bottom: document.querySelector("footer").getBoundingClientRect().bottom,
+      page: [document.documentElement.scrollWidth, document.documentElement.scrollHeight],
+      least: Math.min(...every("canvas").flatMap(each => [each.clientWidth, each.clientHeight])),
+      seen: every("figure").filter(each => each.getBoundingClientRect().top < innerHeight - 150).length,
+    } }"""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        for width, height in ((1280, 720), (1366, 768), (390, 844)):
+            page.set_viewport_size({"width": width, "height": height})
+            for count, path in pages.items():
+                page.goto(path.as_uri())
+                seen = page.evaluate(look)
+                assert seen["bottom"] <= height and seen["page"] == [width, height], (count, width, seen)
+                assert seen["least"] >= 120, (count, width, seen)
+                assert seen["seen"] == count or (count, width) == (9, 390), (count, width, seen)
+        page.goto(pages[2].as_uri())
+        page.locator("#scrub").fill("38")
+        assert page.locator(".counter").all_inner_texts() == ["frame 39 of 40 · 1.90 s", "frame 37 of 37 · ended"]
+        page.goto(leading.as_uri())
+        page.locator("#scrub").fill("5.5")
+        assert page.locator(".counter").first.inner_text() == "frame 6 of 20 · 0.28 s"
+        assert page.locator(".counter").nth(1).is_hidden() and page.locator("#scrub").get_attribute("max") == "19"
+        assert page.locator("#time").inner_text() == "0.3 of 1.0 s"
+        browser.close()
