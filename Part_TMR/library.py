@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,36 +163,53 @@ def _tensor(rows: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.concatenate(rows)).float()
 
 
-def read_motion(path: Path | str, spec: DatasetSpec, reader: MotionReader | None = None) -> np.ndarray:
+def read_motion(
+    path: Path | str,
+    spec: DatasetSpec,
+    reader: MotionReader | None = None,
+    most_frames: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> np.ndarray:
     """A user's motion file as raw features (T, D).
 
     Args:
         path: .npy of features, taken as they are, or any motion that `data.motions` reads.
         spec: the dataset whose features are wanted.
         reader: how it is read; see `reader_for`.
+        most_frames: that it may have, at the dataset's rate.
+        tell: is told what looks odd, a line each.
 
     Raises:
-        UserError: unreadable, another shape, not finite, a skeleton that is not the dataset's, or no usable motion.
+        UserError: unreadable, another shape, not finite, a skeleton that is not the dataset's, too long, or no usable
+            motion.
     """
     path, form = Path(path), spec.format
+
+    def check_length(frames: int) -> None:
+        if most_frames is not None and frames > most_frames:
+            lasts, may = (f"{count / form.fps:.1f} s" for count in (frames, most_frames))
+            raise UserError(f"{path} lasts {lasts}, at most {may} are read: cut it")
+
     if path.suffix.lower() == ".npy" and (content := read_array(path)).ndim == 2:
         if content.shape[1] != form.n_features or not len(content):
             raise UserError(
                 f"{path} must hold features (frames, {form.n_features}) or joints (frames, {form.n_joints}, 3),"
                 f" not {content.shape}"
             )
+        check_length(len(content))
         with np.errstate(over="ignore"):
             features = content.astype(np.float32) if content.dtype.kind in "fiu" else np.array(np.nan)
         if not np.isfinite(features).all():
             raise UserError(f"{path} has values that are not finite numbers")
         return features
     motion = (reader or reader_for(spec)).read(path)
+    check_length(len(motion.joints))
     try:
         odd = check_motion(motion.joints, ClipSettings(form=form, min_frames=1))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     for remark in (*motion.remarks, *odd):
-        print(f"note: {path.name}: {remark}")
+        tell(f"note: {path.name}: {remark}")
     return joints_to_features(canonicalize(motion.joints, form), form)
 
 
@@ -203,7 +221,11 @@ def reader_for(
 
 
 def read_own_clips(
-    source: Path | str, captions: Sequence[str], spec: DatasetSpec, reader: MotionReader | None = None
+    source: Path | str,
+    captions: Sequence[str],
+    spec: DatasetSpec,
+    reader: MotionReader | None = None,
+    **reading: Any,
 ) -> list[Clip]:
     """A user's clips: one motion file, or all of a folder.
 
@@ -216,6 +238,7 @@ def read_own_clips(
             (`caption#word/POS ...#start#end`).
         spec: what the clips must be like.
         reader: how the files are read; see `reader_for`.
+        reading: `most_frames` and `tell` of `read_motion`.
 
     Raises:
         UserError: nothing there, no caption, a bad file, or a clip that is too short.
@@ -227,7 +250,7 @@ def read_own_clips(
     reader = (reader or reader_for(spec)).agreed(paths.values())
     clips: list[Clip] = []
     for name, path in paths.items():
-        motion = read_motion(path, spec, reader)
+        motion = read_motion(path, spec, reader, **reading)
         if len(motion) < spec.min_frames:
             raise UserError(f"{path} has {len(motion)} frames, a clip has at least {spec.min_frames}")
         found = [Caption(one_line(text)) for text in captions] if captions else _captions_beside(path)

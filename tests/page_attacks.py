@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 JOIN, STREAM = "/gradio_api/queue/join", "/gradio_api/queue/data?session_hash="
-GOOD = ["a person waves", True, 3, True, 0, 2, 2]
+GOOD = ["a person waves", True, 3, True, 0, 2, 2, 1]
+CLIPS = "/clips"
 CLOSED = 0  # in the place of a status: the server hung up without a word
 
 
@@ -62,7 +63,7 @@ def bad_requests(port: int, event: int) -> dict[str, bytes]:
         "session_hash": ("", 5, None, "a" * 999, "../x", "\ud800"),
         "data": ("x", None, 1, {}, [[{}]], [{"path": "/etc/passwd"}]),
         "trigger_id": ("\ud800", True, [1], 0.5),
-        "event_data": ({"path": "/etc/passwd"},),
+        "event_data": ({"path": "/etc/passwd"}, [{}]),
         "batched": (True,),
         "simple_format": (True,),
         "oauth_token": ("x",),
@@ -87,6 +88,16 @@ def bad_requests(port: int, event: int) -> dict[str, bytes]:
     for path, tried in {"reset": ({}, {"event_id": 5}), "cancel": cancels}.items():
         for number, body in enumerate(tried):
             requests[f"{path} {number}"] = post(f"/gradio_api/{path}", json.dumps(body).encode(), port)
+    for name, (body, *headers) in {
+        "of another kind": (b"MZ", "X-Name: run.exe"),
+        "without a name": (b"HIERARCHY",),
+        "of no letters": (b"x", "X-Name: %00%ff%0d%0aSet-Cookie: x.bvh.exe"),
+        "a path": (b"x", "X-Name: ../../../etc/passwd"),
+        "nothing": (b"", "X-Name: a.bvh"),
+        "too large": (b"x" * 9_000_000, "X-Name: a.bvh"),
+        "of another page": (b"x", "X-Name: a.bvh", "Origin: http://evil.example"),
+    }.items():
+        requests[f"a clip {name}"] = post(CLIPS, body, port, *headers, kind="application/octet-stream")
     for origin in ("null", "http://evil.example", "file://", f"http://127.0.0.1:{port + 1}", "", f"//127.0.0.1:{port}"):
         requests[f"origin {origin}"] = post(JOIN, whole, port, f"Origin: {origin}")
     for kind in ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded", "image/png"):
@@ -105,6 +116,7 @@ def bad_requests(port: int, event: int) -> dict[str, bytes]:
         "/file=/etc/passwd /gradio_api/file=/etc/passwd /results/..%2f..%2fetc/passwd /results/x/motion.mp4 /static/%00"
     )
     paths += f" /%ff //evil.example/ /.env /.git/config /svelte/%2e%2e/%2e%2e/routes.py /assets/{'a' * 9000}"
+    paths += f" {CLIPS} {CLIPS}/x /results/x/picture.png"
     paths += f" /gradio_api/heartbeat/..%2f.. /gradio_api/queue/data {STREAM}nobody {STREAM} {STREAM}%ff"
     requests |= {f"GET {path:.40}": get(path, port) for path in paths.split()}
     for method in ("PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "CONNECT", "XYZZY"):
@@ -134,6 +146,7 @@ def slow_requests(port: int) -> dict[str, tuple[bytes, bytes]]:
         "slow headers": (b"GET / HTTP/1.1\r\n", b"X: " + b"a" * 100),
         "half of a body": (body, b""),
         "a slow body": (body, b" " * 100),
+        "half of a clip": (post(CLIPS, b"x", port, "X-Name: a.bvh").replace(b"Length: 1\r", b"Length: 1000\r"), b""),
         "slow chunks": (
             post(JOIN, b"", port).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"), b"1\r\n \r\n" * 20
         ),

@@ -183,6 +183,7 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
         "/gradio_api/proxy=http://127.0.0.1/",
         "/gradio_api/stream/a/b/c/playlist.m3u8",
         "/gradio_api/upload",
+        "/clips/x",
         "/gradio_api/deep_link",
         "/gradio_api/runs",
         "/results/../../../../etc/passwd",
@@ -240,21 +241,22 @@ def send(server: Server, data: list[Any], session: str) -> str:
 @pytest.mark.parametrize(
     "data, message",
     [
-        (["a" * 501, True, 3, True, 0, 2, 10], "501 characters"),
-        (["  ", True, 3, True, 0, 2, 10], "The prompt is empty"),
-        (["a", False, 1.0, True, 0, 2, 10], "The length in frames must be 32 to 196 (1.6 to 9.8 s), not 20"),
-        (["a", False, "/etc/passwd", True, 0, 2, 10], "The length in frames must be a whole number"),
-        (["a", False, 10**30, True, 0, 2, 10], "plain values"),
-        (["a", True, 3, True, 2**40, 2, 10], "The seed must be"),
-        (["a", True, 3, True, 0, 1e9, 10], "The guidance must be 0 to 10"),
-        (["a", True, 3, True, 0, float("nan"), 10], "plain values"),
-        (["a", True, 3, True, 0, 2, 10**9], "The number of steps must be 1 to 50"),
-        (["a", True, 3, "on", 0, 2, 10], "Retrieval must be on or off"),
+        (["a" * 501, True, 3, True, 0, 2, 10, 1], "501 characters"),
+        (["  ", True, 3, True, 0, 2, 10, 1], "The prompt is empty"),
+        (["a", False, 1.0, True, 0, 2, 10, 1], "The length in frames must be 32 to 196 (1.6 to 9.8 s), not 20"),
+        (["a", False, "/etc/passwd", True, 0, 2, 10, 1], "The length in frames must be a whole number"),
+        (["a", False, 10**30, True, 0, 2, 10, 1], "plain values"),
+        (["a", True, 3, True, 2**40, 2, 10, 1], "The seed must be"),
+        (["a", True, 3, True, 0, 1e9, 10, 1], "The guidance must be 0 to 10"),
+        (["a", True, 3, True, 0, float("nan"), 10, 1], "plain values"),
+        (["a", True, 3, True, 0, 2, 10**9, 1], "The number of steps must be 1 to 50"),
+        (["a", True, 3, "on", 0, 2, 10, 1], "Retrieval must be on or off"),
+        (["a", True, 3, True, 0, 2, 10, 9], "The number of motions must be 1 to 4, not 9"),
         (["a"], '"success":false'),
-        ([FILE, True, 3, True, 0, 2, 10], "plain values"),
-        ([FILE | {"url": "http://127.0.0.1/x"}] * 7, "plain values"),
-        (["a", [FILE], 3, True, 0, 2, 10], "plain values"),
-        (["a", [[FILE]], 3, True, 0, 2, 10], "plain values"),
+        ([FILE, True, 3, True, 0, 2, 10, 1], "plain values"),
+        ([FILE | {"url": "http://127.0.0.1/x"}] * 8, "plain values"),
+        (["a", [FILE], 3, True, 0, 2, 10, 1], "plain values"),
+        (["a", [[FILE]], 3, True, 0, 2, 10, 1], "plain values"),
     ],
 )
 def test_forged_requests_do_nothing(server: Server, data: list[Any], message: str) -> None:
@@ -377,7 +379,7 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
 @needs_gradio
 def test_everything_is_removed_at_the_end(tmp_path: Path) -> None:
     with running(tmp_path) as server:
-        send(server, ["a person waves", False, 2, True, 0, 2, 2], "ending")
+        send(server, ["a person waves", False, 2, True, 0, 2, 2, 1], "ending")
         assert any(name.endswith("motion.mp4") for name in server.files())
     assert server.process.returncode == 0, "".join(server.lines)
     assert not server.files(), "something is left behind"

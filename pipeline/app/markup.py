@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from models.vocabulary.known import Remark
 from models.vocabulary.words import grouped
-from pipeline.app.session import Neighbour, Result
+from pipeline.app.results import numbered
+from pipeline.app.rooms import Neighbour, OwnClip, Result
 from utils.errors import UserError
 
-DOWNLOADS = (  # file, what it is, how the downloaded file's name ends
-    ("motion.mp4", "Video", ".mp4"),
+ALL = (("motion.mp4", "Video", ".mp4"), ("viewer.html", "3D page", ".html"))  # file, what it is, the download's ending
+EACH = (
     ("motion.bvh", "Animation", ".bvh"),
     ("motion.glb", "3D model", ".glb"),
     ("joints.npy", "Joints", "_joints.npy"),
     ("features.npy", "Features", "_features.npy"),
-    ("viewer.html", "3D page", ".html"),
 )
 MOST_WORDS = 120  # of a kind that are shown
 EMPTY = """
@@ -34,36 +33,63 @@ def result_url(result: Result, name: str) -> str:
 
 
 def show_result(result: Result) -> str:
-    """The 3D view, the video, the downloads and what was retrieved."""
-    motion, request = result.motion, result.request
-    facts = [f"{len(motion.joints) / motion.fps:.1f} s", f"{len(motion.joints)} frames", f"seed {motion.seed}"]
-    facts += [f"guidance {request.cond_scale:g}", f"{request.time_steps} steps"]
-    links = "".join(
-        f'<a href="{result_url(result, file)}" download="{result.name}{ending}">'
-        f"{label} <small>.{ending.rpartition('.')[2]}</small></a>"
-        for file, label, ending in DOWNLOADS
+    """The 3D view, the video, the downloads and what was retrieved, or what was found for a clip."""
+    request, lengths = result.request, [frames / result.fps for frames in result.frames]
+    facts = (
+        [f"{min(lengths):.1f} s"] if min(lengths) == max(lengths) else [f"{min(lengths):.1f} to {max(lengths):.1f} s"]
     )
-    shown = sum(each.joints is not None for each in result.neighbours)
+    if len(lengths) == 1:
+        facts += [f"{result.frames[0]} frames"]
+    if request is not None:
+        facts += [seeds_of(result), f"guidance {request.cond_scale:g}", f"{request.time_steps} steps"]
+    beside = len(lengths) == 1 and any(each.shown for each in result.neighbours)
+    kind = "several" if len(lengths) > 1 else "with-others" if beside else ""
+    found = "Retrieved from the library" if request else "Nearest in the library"
+    neighbours = _neighbours(result.neighbours, request is None or request.retrieval)
+    video = f"""<section><h3>Video</h3>
+      <video src="{result_url(result, "motion.mp4")}" controls loop muted autoplay playsinline></video></section>"""
+    downloads = f"""<h3>Downloads</h3>{_downloads(result)}"""
     return f"""
 <article class="result">
-  <header><h2>{escape(motion.text)}</h2><p>{" · ".join(facts)}</p></header>{show_remark(motion.remark)}
-  <iframe class="viewer{" with-others" if shown else ""}" title="3D view" sandbox="allow-scripts"
+  <header><h2>{escape(result.title)}</h2><p>{" · ".join(facts)}</p></header>{"".join(map(_remark, result.remarks))}
+  <iframe class="viewer {kind}" title="3D view" sandbox="allow-scripts"
     src="{result_url(result, "viewer.html")}"></iframe>
-  <div class="below">
-    <section><h3>Video</h3>
-      <video src="{result_url(result, "motion.mp4")}" controls loop muted autoplay playsinline></video></section>
-    <section><h3>Retrieved from the library</h3>{_neighbours(result.neighbours, request.retrieval)}
-      <h3>Downloads</h3><nav class="downloads">{links}</nav></section>
+  <div class="below">{video if request else ""}
+    <section><h3>{found}</h3>{neighbours}{downloads if request else ""}</section>
   </div>
 </article>"""
 
 
-def show_remark(remark: Remark | None) -> str:
-    """What the models do not know of the prompt."""
-    if remark is None:
+def seeds_of(result: Result) -> str:
+    """The seeds of a result, in a few words."""
+    seeds = result.request.seeds if result.request else []
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}" if seeds else "your clip"
+
+
+def show_history(results: Sequence[Result], shown: str) -> str:
+    """Earlier results to be clicked, newest first; `shown`: the token of the one in view."""
+    if len(results) < 2 and shown:
         return ""
-    text = str(remark)
-    return f'<p class="remark" role="note">{escape(text[:1].upper() + text[1:])}</p>'
+    items = "".join(
+        f'<button type="button" data-picked="{each.token}" title="{escape(each.title)}"'
+        f"{' aria-current=true' if each.token == shown else ''}>"
+        f'<img src="{result_url(each, "picture.png")}" alt="" width="96" height="64">'
+        f"<span>{escape(each.title)}</span><small>{seeds_of(each)}</small></button>"
+        for each in results
+    )
+    return f'<nav class="history" aria-label="Earlier results">{items}</nav>' if items else ""
+
+
+def show_clips(clips: Sequence[OwnClip]) -> str:
+    """What a visitor added."""
+    if not clips:
+        return ""
+    rows = "".join(
+        f"<li><span>{escape(clip.caption)}</span><small>{escape(clip.name)} · {clip.seconds:.1f} s</small>"
+        f"{''.join(f'<small>{escape(remark)}</small>' for remark in clip.remarks)}</li>"
+        for clip in clips
+    )
+    return f'<ol class="clips">{rows}</ol>'
 
 
 def show_words(counts: Mapping[str, int]) -> str:
@@ -72,9 +98,15 @@ def show_words(counts: Mapping[str, int]) -> str:
     return f'<div class="words">{"".join(kinds)}</div>'
 
 
-def _words(words: list[tuple[str, int]]) -> str:
-    shown = ", ".join(escape(word.split("/")[0]) for word, _ in words[:MOST_WORDS])
-    return f"{shown} and {len(words) - MOST_WORDS:,} more" if len(words) > MOST_WORDS else shown
+def show_examples(examples: Mapping[str, Sequence[str]]) -> str:
+    """Captions of the library to be clicked, by kind."""
+    rows = (f"<h4>{escape(kind)}</h4><p>{''.join(map(_fill, texts))}</p>" for kind, texts in examples.items() if texts)
+    return f'<div class="chips">{"".join(rows)}</div>'
+
+
+def show_chips(texts: Sequence[str]) -> str:
+    """A few captions to be clicked."""
+    return f'<div class="chips"><p>{"".join(map(_fill, texts))}</p></div>'
 
 
 def show_error(error: UserError) -> str:
@@ -83,11 +115,54 @@ def show_error(error: UserError) -> str:
     return f'<div class="message" role="alert">{escape(text[:1].upper() + text[1:])}.</div>'
 
 
+def _fill(text: str) -> str:
+    return f'<button type="button" data-picked="{escape(text)}">{escape(text)}</button>'
+
+
+def _caption(text: str) -> str:
+    told = escape(text)
+    return f'<button type="button" class="caption" title="Use as the prompt" data-picked="{told}">{told}</button>'
+
+
+def _words(words: list[tuple[str, int]]) -> str:
+    shown = ", ".join(escape(word.split("/")[0]) for word, _ in words[:MOST_WORDS])
+    return f"{shown} and {len(words) - MOST_WORDS:,} more" if len(words) > MOST_WORDS else shown
+
+
+def _remark(remark: object) -> str:
+    text = str(remark)
+    return f'<p class="remark" role="note">{escape(text[:1].upper() + text[1:])}</p>'
+
+
+def _downloads(result: Result) -> str:
+    """Links to all files; of several motions a row each."""
+
+    def link(file: str, name: str, ending: str, label: str) -> str:
+        return f'<a href="{result_url(result, file)}" download="{name}{ending}">{label}</a>'
+
+    def full(label: str, ending: str) -> str:
+        return f"{label} <small>.{ending.rpartition('.')[2]}</small>"
+
+    seeds = result.request.seeds if result.request else []
+    row = "".join(link(file, result.name, ending, full(label, ending)) for file, label, ending in ALL)
+    if len(seeds) == 1:
+        row += "".join(link(file, result.name, ending, full(label, ending)) for file, label, ending in EACH)
+        return f'<nav class="downloads">{row}</nav>'
+    rows = [row]
+    for number, seed in enumerate(seeds):
+        name = f"{result.name}_{seed}" if number else result.name
+        links = (
+            link(numbered(file, number), name, ending, ending[1:].removesuffix(".npy")) for file, _, ending in EACH
+        )
+        rows.append(f"<p>seed {seed}</p>{''.join(links)}")
+    return "".join(f'<nav class="downloads">{row}</nav>' for row in rows)
+
+
 def _neighbours(neighbours: tuple[Neighbour, ...], retrieval: bool) -> str:
     if not neighbours:
         return f"<p class='faint'>{'No library is loaded.' if retrieval else 'Retrieval was switched off.'}</p>"
     rows = "".join(
-        f'<li><span class="caption">{escape(each.caption)}</span>'
+        f"<li>{''.join(map(_caption, each.captions))}"
         f'<span class="facts">{escape(each.motion_id)} · {each.score:.2f}'
         f"{' · <b>used</b>' if each.used else ''}</span></li>"
         for each in neighbours

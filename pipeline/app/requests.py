@@ -26,6 +26,7 @@ class MotionRequest:
         cond_scale: guidance scale of the base tokens, as the demo's `--cond_scale`; 1: no guidance.
         time_steps: passes of the masked transformer.
         retrieval: False withholds the database.
+        motions: how many, each with a seed of its own, the first with `seed`.
     """
 
     prompt: str
@@ -34,6 +35,12 @@ class MotionRequest:
     cond_scale: float
     time_steps: int
     retrieval: bool
+    motions: int = 1
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of each motion."""
+        return [(self.seed + number) % (MAX_SEED + 1) for number in range(self.motions)]
 
 
 def check_request(limits: RequestLimits, spec: DatasetSpec, values: Mapping[str, Any]) -> MotionRequest:
@@ -52,24 +59,30 @@ def check_request(limits: RequestLimits, spec: DatasetSpec, values: Mapping[str,
         seconds = f" ({spec.min_frames / spec.format.fps:g} to {spec.max_frames / spec.format.fps:g} s)"
         length = _number("the length in frames", length, spec.min_frames, spec.max_frames, int, seconds)
     return MotionRequest(
-        _prompt(values["prompt"], limits.max_prompt_length),
+        check_text("the prompt", values["prompt"], limits.max_prompt_length),
         length,
         _number("the seed", values["seed"], 0, MAX_SEED, int),
         _number("the guidance", values["cond_scale"], 0, limits.max_cond_scale, float),
         _number("the number of steps", values["time_steps"], 1, limits.max_time_steps, int),
         values["retrieval"],
+        _number("the number of motions", values["motions"], 1, limits.motions, int),
     )
 
 
-def _prompt(prompt: Any, limit: int) -> str:
-    if not isinstance(prompt, str):
-        raise UserError(f"the prompt must be text, not {_shown(prompt)}")
-    if len(prompt) > limit:
-        raise UserError(f"the prompt has {len(prompt)} characters, at most {limit} are read: shorten it")
+def check_text(name: str, text: Any, limit: int) -> str:
+    """One line of printable text that describes a motion.
+
+    Raises:
+        UserError: it is none, or longer than `limit`; `name` says what it is.
+    """
+    if not isinstance(text, str):
+        raise UserError(f"{name} must be text, not {_shown(text)}")
+    if len(text) > limit:
+        raise UserError(f"{name} has {len(text)} characters, at most {limit} are read: shorten it")
     # Control characters and halves of surrogate pairs have no place in file names, captions or the tokenizer.
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in prompt).split())
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if not text:
-        raise UserError("the prompt is empty: describe a motion, for example 'a person waves'")
+        raise UserError(f"{name} is empty: describe a motion, for example 'a person waves'")
     return text
 
 

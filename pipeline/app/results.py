@@ -9,21 +9,33 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from options.app import MOST_MOTIONS
 from storage.file_lock import hold, open_folder
 
 PREFIX = "remomask_app_"
-FILES = {
-    "motion.mp4": "video/mp4",
+EACH = {  # of every motion of a result
     "motion.bvh": "text/plain; charset=utf-8",
     "motion.glb": "model/gltf-binary",
     "joints.npy": "application/octet-stream",
     "features.npy": "application/octet-stream",
-    "viewer.html": "text/html; charset=utf-8",
 }
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of a file of motion `number` of a result, from 0."""
+    stem, _, suffix = name.partition(".")
+    return f"{stem}_{number + 1}.{suffix}" if number else name
+
+
+FILES = {
+    "motion.mp4": "video/mp4",
+    "viewer.html": "text/html; charset=utf-8",
+    "picture.png": "image/png",
+} | {numbered(name, number): kind for number in range(MOST_MOTIONS) for name, kind in EACH.items()}
 
 
 class ResultStore:
@@ -75,6 +87,18 @@ class ResultStore:
             self._made[token] = self._clock()
         self.sweep()
 
+    def holds(self, token: str) -> bool:
+        """Whether the files of a result are still there."""
+        self.sweep()
+        return token in self._made
+
+    def remove(self, tokens: Collection[str]) -> None:
+        """Forgets results before their time."""
+        with self._lock:
+            gone = [token for token in tokens if self._made.pop(token, None) is not None]
+        for token in gone:
+            shutil.rmtree(self._place(token), ignore_errors=True)
+
     def path(self, token: str, name: str) -> Path | None:
         """The file of a result that is still kept; None for everything else, whatever the two words say."""
         self.sweep()
@@ -89,10 +113,7 @@ class ResultStore:
             limit = self._clock() - self.keep_seconds
             surplus = len(self._made) - self.keep_results
             gone = [token for n, (token, made) in enumerate(self._made.items()) if made < limit or n < surplus]
-            for token in gone:
-                del self._made[token]
-        for token in gone:
-            shutil.rmtree(self._place(token), ignore_errors=True)
+        self.remove(gone)
 
     def _place(self, token: str) -> Path:
         return self.folder / f"result_{token}"

@@ -9,10 +9,10 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 # Before Gradio is imported: it would report home.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -22,14 +22,15 @@ import gradio as gr  # noqa: E402
 import uvicorn  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from starlette.datastructures import Headers  # noqa: E402
+from starlette.requests import Request  # noqa: E402
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: E402
 
-from pipeline.app.page import build_page, make_theme  # noqa: E402
+from pipeline.app.page import Page, make_theme  # noqa: E402
 from pipeline.app.results import FILES  # noqa: E402
 from pipeline.app.session import AppSession  # noqa: E402
-from pipeline.app.visitors import Visitors  # noqa: E402
+from pipeline.app.visitors import PAGE, Visitors  # noqa: E402
 from storage.files import parse_json  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 
@@ -38,6 +39,9 @@ MAX_PAGES = 100  # open at once, by the stream that tells each that its session 
 MAX_STREAMS = 4  # of one session that waits for an answer
 MAX_CONNECTIONS = 300  # more are told so; a process may have a thousand files open
 PATIENCE = 5.0  # seconds for all of a request's headers, and for all of its body
+UPLOAD_PATIENCE, MAX_UPLOADS = 30.0, 4  # seconds for an uploaded clip, and how many may come at once
+SWEEP_SECONDS = 5.0  # between looks for what nobody needs any more
+CLIPS = "/clips"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # All that the page needs of Gradio. Uploads, the file and proxy routes and the rest of it do not exist here.
 OPEN_PATHS = {
@@ -46,9 +50,9 @@ OPEN_PATHS = {
         r"|/(assets|static|svelte)/[\w./@-]+"
         r"|/gradio_api/(info|app_id|theme\.css|startup-events|queue/data|heartbeat/\w+)/?"
     ),
-    "POST": re.compile(r"/gradio_api/(queue/join|reset|cancel)/?"),
+    "POST": re.compile(rf"/gradio_api/(queue/join|reset|cancel)/?|{CLIPS}"),
 }
-STREAM = re.compile(r"/gradio_api/(queue/data|heartbeat)\b.*")
+STREAM = re.compile(r"/gradio_api/(queue/data|heartbeat/(\w+))/?")
 NAME = re.compile(r"[\w-]{1,64}", re.ASCII)  # of a session or an event
 # What a POST must hold; Gradio answers some others with a traceback. The number of an event is checked besides.
 FIELDS: dict[str, dict[str, type]] = {
@@ -75,15 +79,18 @@ class Guard:
         visitors: Visitors,
         events: frozenset[int],
         is_waiting: Callable[[str], bool],
+        largest_clip: int,
     ) -> None:
         """Args:
         local_only: refuses other names of this machine than the loopback's (against DNS rebinding).
         visitors: is told which sessions listen.
         events: the numbers of the page's events.
         is_waiting: whether a session has asked for something. Gradio's stream for others breaks off.
+        largest_clip: bytes of an upload.
         """
         self.app, self.local_only, self.visitors = app, local_only, visitors
-        self.events, self.is_waiting = events, is_waiting
+        self.events, self.is_waiting, self.largest_clip = events, is_waiting, largest_clip
+        self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -93,16 +100,10 @@ class Guard:
             raise RuntimeError("only HTTP is spoken here")
         refusal = self._refusal(scope)
         if refusal is None and scope["method"] == "POST":
-            try:
-                body = await asyncio.wait_for(_read(receive), PATIENCE)
-            except (asyncio.TimeoutError, TimeoutError):  # two things before Python 3.11
-                refusal = PlainTextResponse("a request must come in one go", 408, {"connection": "close"})
-            else:
-                refusal = self._bad_body(scope, body)
-                receive = _replay(body, receive)
+            refusal, receive = await self._whole(scope, receive)
         stream = STREAM.fullmatch(scope["path"]) if refusal is None else None
         waits = stream is not None and stream[1] == "queue/data"
-        name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0] if waits else ""
+        name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0] if waits else PAGE
         if waits and not self.is_waiting(name):
             refusal = PlainTextResponse("this session waits for nothing", 404)
         elif stream and self.visitors.count(name) >= (MAX_STREAMS if waits else MAX_PAGES):
@@ -113,12 +114,28 @@ class Guard:
         if scope["path"] == "/":
             scope = {**scope, "query_string": b""}  # Gradio would load the state that a deep link names
         send = _with_headers(scope, send)
-        with self.visitors.stream(name) if stream else contextlib.nullcontext():
+        names = [name] if waits else [PAGE, PAGE + stream[2]] if stream else []
+        with self.visitors.stream(*names):
             await self.app(scope, receive, send)
 
+    async def _whole(self, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
+        """A refusal or None, and what gives the body that was read."""
+        upload = scope["path"] == CLIPS
+        if upload and self._uploads >= MAX_UPLOADS:
+            return PlainTextResponse("too many files at once: try again in a minute", 503), receive
+        self._uploads += upload
+        most = self.largest_clip if upload else MAX_BODY
+        try:
+            body = await asyncio.wait_for(_read(receive, most), UPLOAD_PATIENCE if upload else PATIENCE)
+        except (asyncio.TimeoutError, TimeoutError):  # two things before Python 3.11
+            return PlainTextResponse("a request must come in one go", 408, {"connection": "close"}), receive
+        finally:
+            self._uploads -= upload
+        if len(body) > most:
+            return PlainTextResponse(f"a request may have {most} bytes", 413, {"connection": "close"}), receive
+        return None if upload else self._bad_body(scope, body), _replay(body, receive)
+
     def _bad_body(self, scope: Scope, body: bytes) -> Response | None:
-        if len(body) > MAX_BODY:
-            return PlainTextResponse(f"a request may have {MAX_BODY} bytes", 413, {"connection": "close"})
         content = _plain(body)
         if content is None:
             return PlainTextResponse("a request must be an object of plain values", 400)
@@ -157,10 +174,10 @@ def _host(url: str) -> str | None:
         return None
 
 
-async def _read(receive: Receive) -> bytes:
-    """The body of a request, cut off when it is too long."""
+async def _read(receive: Receive, most: int) -> bytes:
+    """The body of a request, cut off when it is longer than `most` bytes."""
     body = bytearray()
-    while len(body) <= MAX_BODY:
+    while len(body) <= most:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body", False):
@@ -179,6 +196,7 @@ def _plain(body: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict):
         return None
+    content = {name: value for name, value in content.items() if (name, value) != ("event_data", {})}  # as clicks send
     values = [each for value in content.values() for each in (value if isinstance(value, list) else [value])]
     return None if any(isinstance(each, (dict, list)) for each in values) else content
 
@@ -211,7 +229,19 @@ def _with_headers(scope: Scope, send: Send) -> Send:
 
 def build_server(session: AppSession, host: str) -> ASGIApp:
     """Everything that is served, behind the guard."""
-    app = FastAPI(title="ReMoMask", docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(min(SWEEP_SECONDS, session.options.server.linger / 2))
+            await asyncio.to_thread(session.sweep)
+
+    @contextlib.asynccontextmanager
+    async def sweeping(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(sweep())
+        yield
+        task.cancel()
+
+    app = FastAPI(title="ReMoMask", docs_url=None, redoc_url=None, openapi_url=None, lifespan=sweeping)
 
     @app.get("/health")
     def health() -> JSONResponse:
@@ -224,7 +254,15 @@ def build_server(session: AppSession, host: str) -> ASGIApp:
             return PlainTextResponse("this motion is gone: generate it again", 404)
         return FileResponse(path, media_type=FILES[name], headers={"cache-control": "private, no-cache"})
 
-    page = build_page(session)
+    @app.post(CLIPS)
+    async def clip(request: Request) -> Response:
+        try:
+            token = session.uploads.hold(unquote(request.headers.get("x-name", "")), await request.body())
+        except UserError as error:
+            return PlainTextResponse(str(error), 422)
+        return PlainTextResponse(token, headers={"cache-control": "no-store"})
+
+    page = Page(session).build()
     events = frozenset(number for number, event in page.fns.items() if event.fn is not None)
     gr.mount_gradio_app(
         app,
@@ -241,7 +279,11 @@ def build_server(session: AppSession, host: str) -> ASGIApp:
         css=files(__package__).joinpath("page.css").read_text(encoding="utf-8"),  # ours
     )
     waiting = page._queue.pending_messages_per_session
-    return Guard(app, host in LOOPBACK, session.visitors, events, lambda name: waiting.get(name) is not None)
+
+    def is_waiting(name: str) -> bool:
+        return waiting.get(name) is not None
+
+    return Guard(app, host in LOOPBACK, session.visitors, events, is_waiting, session.uploads.largest)
 
 
 class Connection(H11Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ import numpy as np
 from models.configs import SamplingSettings
 from options.app import AppOptions
 from Part_TMR.found import describe
-from pipeline.app.requests import MotionRequest, check_request
-from pipeline.app.results import ResultStore
+from pipeline.app.clips import Uploads, check_library, embed_clip, read_clip, shown_name, with_clips
+from pipeline.app.requests import MotionRequest, check_request, check_text
+from pipeline.app.results import ResultStore, numbered
+from pipeline.app.rooms import Neighbour, OwnClip, Result, Rooms
 from pipeline.app.visitors import Visitors
 from pipeline.library import library_motion
 from pipeline.text_to_motion import Motion, TextToMotion
@@ -25,45 +27,20 @@ from utils.representation import features_to_joints
 from utils.spelling import slugify
 from visualization.bvh import write_bvh
 from visualization.captioned import CaptionedMotion
+from visualization.formats import ExportSettings, write_comparison
 from visualization.gltf import write_glb
 from visualization.html import write_html
+from visualization.sequence import render_sequence
 from visualization.video import render_video
 
 Progress = Callable[[float, str], None]
+SMALL = (300, 400)  # pixels of each of several motions in their video
+PICTURE = (240, 160)  # pixels of a result's small picture
+MOST_CAPTIONS = 3  # of a motion that was found for a clip
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A motion of the library that is near the prompt.
-
-    Attributes:
-        motion_id, caption, score: as in `Motion.retrieved`.
-        used: whether the generator saw it.
-        joints: (T, J, 3) metres, or None where the library cannot show it.
-    """
-
-    motion_id: str
-    caption: str
-    score: float
-    used: bool
-    joints: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """A generated motion whose files are there.
-
-    Attributes:
-        token: what `ResultStore.path` finds them by.
-        name: a file name made from the prompt and the seed, for downloads.
-        neighbours: retrieved motions, best first.
-    """
-
-    token: str
-    name: str
-    request: MotionRequest
-    motion: Motion
-    neighbours: tuple[Neighbour, ...]
+def no_progress(share: float, what: str) -> None:
+    """Tells nobody."""
 
 
 class Line:
@@ -119,40 +96,110 @@ class Line:
 
 
 class AppSession:
-    """The models, the visitors, the line of those who wait, and the results that are kept."""
+    """The models, the visitors, the line of those who wait, and what is kept for whom."""
 
     def __init__(self, t2m: TextToMotion, options: AppOptions, store: ResultStore) -> None:
         self.t2m, self.options, self.store = t2m, options, store
         self.line, self.visitors = Line(options.server.queue_size), Visitors()
+        self.rooms = Rooms(store, self.visitors, options.server.linger, options.limits.history)
+        self.uploads = Uploads(options.uploads)
 
-    def generate(self, progress: Progress = lambda share, what: None, **values: Any) -> Result:
+    def generate(self, progress: Progress = no_progress, visitor: str = "", **values: Any) -> Result:
         """Checks a visitor's values (see `check_request`), waits for its turn, generates, writes the files.
 
         Args:
             progress: called with the share that is done, 0 to 1, and what is being done. What it raises ends
                 the request.
+            visitor: the name of the session, whose clips are in the library and which keeps the result.
 
         Raises:
             UserError: a value is wrong, or too many are waiting.
         """
         request = check_request(self.options.limits, self.t2m.spec, values)
-        with self.line.turn(lambda before: progress(0.0, f"waiting: {before} before this one")):
+        with self._turn(progress):
             progress(0.1, "generating")
-            motion = self._motion(request)
+            t2m = with_clips(self.t2m, self.rooms.clips(visitor))
+            motions = self._motions(t2m, request)
             progress(0.4, "looking at the library")
-            neighbours = self._neighbours(motion)
+            first = motions[0]
+            neighbours, panels = self._neighbours(t2m, first)
+            text, fps, form = first.text, first.fps, t2m.spec.format
+            panels = [CaptionedMotion(first.joints, text, "generated"), *panels]
+            if len(motions) > 1:
+                panels = [CaptionedMotion(each.joints, text, f"seed {each.seed}") for each in motions]
             with self.store.new() as (token, folder):
-                result = Result(token, f"{slugify(motion.text, 40)}_{motion.seed}", request, motion, neighbours)
-                form, joints, fps = self.t2m.spec.format, motion.joints, motion.fps
-                write_array(folder / "joints.npy", joints)
-                write_array(folder / "features.npy", motion.features)
+                name = f"{slugify(text, 40)}_{first.seed}"
                 progress(0.5, "writing the animation files")
-                write_bvh(folder / "motion.bvh", joints, fps, form=form)
-                write_glb(folder / "motion.glb", joints, fps, form=form, name=result.name)
-                write_html(folder / "viewer.html", self._panels(motion, neighbours), fps, form, lead=True)
+                for number, motion in enumerate(motions):
+                    write_array(folder / numbered("joints.npy", number), motion.joints)
+                    write_array(folder / numbered("features.npy", number), motion.features)
+                    write_bvh(folder / numbered("motion.bvh", number), motion.joints, fps, form=form)
+                    write_glb(folder / numbered("motion.glb", number), motion.joints, fps, form=form, name=name)
+                self._write_views(folder, panels, fps, compared=len(motions) > 1)
                 progress(0.6, "painting the video")
-                render_video(folder / "motion.mp4", [joints], fps, motion.text, form)
+                joints = [motion.joints for motion in motions]
+                labels = [f"seed {motion.seed}" for motion in motions] if len(motions) > 1 else []
+                size = (SMALL[0] * len(motions), SMALL[1]) if len(motions) > 1 else None
+                render_video(folder / "motion.mp4", joints, fps, text, form, size, labels)
+        remarks = () if first.remark is None else (first.remark,)
+        result = Result(token, name, text, tuple(map(len, joints)), fps, neighbours, request, remarks)
+        self.rooms.keep(visitor, result)
         return result
+
+    def find_similar(self, token: str, progress: Progress = no_progress, visitor: str = "") -> Result:
+        """The motions of the library that are nearest to an upload.
+
+        Raises:
+            UserError: the upload is gone or no motion, there is no library, or too many are waiting.
+        """
+        check_library(self.t2m)
+        upload, limits, t2m = self.uploads.take(token), self.options.uploads, self.t2m
+        with self._turn(progress):
+            progress(0.1, "reading the clip")
+            features, remarks = read_clip(upload, t2m.spec, limits, self.store.folder)
+            progress(0.4, "looking at the library")
+            found = t2m.database.search(t2m.retriever.encode_motion([features]).motion, limits.found, by="motion")
+            neighbours, panels = [], []
+            for number, score in zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True):
+                entry, joints = t2m.database.entries[number], self._library_joints(t2m, number)
+                captions = tuple(dict.fromkeys(entry.captions))[:MOST_CAPTIONS]
+                neighbours.append(Neighbour(entry.id, captions, score, False, joints is not None))
+                if joints is not None and len(panels) < self.options.limits.neighbours:
+                    panels.append(CaptionedMotion(joints, entry.captions[0], "found"))
+            form, title = t2m.spec.format, f"like {shown_name(upload.name)}"
+            own = CaptionedMotion(features_to_joints(features, form), shown_name(upload.name), "your clip")
+            progress(0.7, "writing the 3D view")
+            with self.store.new() as (result_token, folder):
+                self._write_views(folder, [own, *panels], form.fps, compared=False)
+        frames = (len(features),)
+        name = slugify(upload.name, 40)
+        result = Result(result_token, name, title, frames, form.fps, tuple(neighbours), None, tuple(remarks))
+        self.rooms.keep(visitor, result)
+        return result
+
+    def add_clip(self, token: str, caption: Any, progress: Progress = no_progress, visitor: str = "") -> OwnClip:
+        """Adds an upload to the library of a visitor's session; nobody else's changes.
+
+        Raises:
+            UserError: as `find_similar`, the caption is no text, or the visitor has clips enough.
+        """
+        check_library(self.t2m)
+        upload = self.uploads.take(token)
+        caption = check_text("the caption", caption, self.options.limits.max_prompt_length)
+        most = self.options.uploads.clips
+        with self._turn(progress):
+            if len(self.rooms.clips(visitor)) >= most:
+                raise UserError(f"{most} clips are as many as a session may add")
+            progress(0.2, "reading the clip")
+            stem = f"yours_{self.rooms.next_clip(visitor)}"
+            clip = embed_clip(upload, caption, stem, self.t2m, self.options.uploads, self.store.folder)
+            self.rooms.add_clip(visitor, clip)
+        return clip
+
+    def sweep(self) -> None:
+        """Removes what nobody needs any more."""
+        self.uploads.sweep()
+        self.rooms.sweep()
 
     def health(self) -> dict[str, Any]:
         """Whether it works, with what, and how many wait."""
@@ -172,38 +219,46 @@ class AppSession:
             "queue": {"running": self.line.running, "waiting": self.line.waiting, "limit": self.line.limit},
         }
 
-    def _motion(self, request: MotionRequest) -> Motion:
-        sampling = SamplingSettings(time_steps=request.time_steps, cond_scale=request.cond_scale)
-        return self.t2m.generate(
-            [request.prompt], request.motion_length, request.seed, sampling=sampling, retrieval=request.retrieval
-        )[0]
+    def _turn(self, progress: Progress) -> AbstractContextManager[None]:
+        return self.line.turn(lambda before: progress(0.0, f"waiting: {before} before this one"))
 
-    def _neighbours(self, motion: Motion) -> tuple[Neighbour, ...]:
-        """What was retrieved, and the next best, so that a visitor sees what else the library knows."""
-        t2m, wanted = self.t2m, self.options.limits.neighbours
+    @staticmethod
+    def _motions(t2m: TextToMotion, request: MotionRequest) -> list[Motion]:
+        sampling = SamplingSettings(time_steps=request.time_steps, cond_scale=request.cond_scale)
+        texts = [request.prompt] * request.motions
+        return t2m.generate(texts, request.motion_length, request.seeds, sampling=sampling, retrieval=request.retrieval)
+
+    def _neighbours(self, t2m: TextToMotion, motion: Motion) -> tuple[tuple[Neighbour, ...], list[CaptionedMotion]]:
+        """What was retrieved, and the next best, so that a visitor sees what else the library knows; and those of them
+        that can be shown."""
+        wanted = self.options.limits.neighbours
         if not motion.retrieved or not wanted:
-            return ()
+            return (), []
         asked = t2m.retriever.queries([motion.text])
         found = t2m.database.search(asked, wanted)
         seen = {motion_id for motion_id, _, _ in motion.retrieved}
-        neighbours = []
+        neighbours, panels = [], []
         described = describe(t2m.retriever, t2m.database, asked, found)[0]
         for number, each in zip(found.indices[0].tolist(), described, strict=True):
-            neighbours.append(Neighbour(*each[:3], each.id in seen, self._library_joints(number)))
-        return tuple(neighbours)
+            used, joints = each.id in seen, self._library_joints(t2m, number)
+            neighbours.append(Neighbour(each.id, (each.caption,), each.score, used, joints is not None))
+            if joints is not None:
+                panels.append(CaptionedMotion(joints, each.caption, "retrieved · used" if used else "retrieved"))
+        return tuple(neighbours), panels
 
-    def _library_joints(self, number: int) -> np.ndarray | None:
-        t2m = self.t2m
+    @staticmethod
+    def _library_joints(t2m: TextToMotion, number: int) -> np.ndarray | None:
         try:
             features = library_motion(t2m.database, number, t2m.spec, lambda name: t2m.vq)
         except UserError:
             return None  # no dataset here, and no base tokens of this RVQ-VAE: the caption has to do
         return features_to_joints(features, t2m.spec.format)
 
-    def _panels(self, motion: Motion, neighbours: tuple[Neighbour, ...]) -> list[CaptionedMotion]:
-        shown = [
-            CaptionedMotion(each.joints, each.caption, "retrieved · used" if each.used else "retrieved")
-            for each in neighbours
-            if each.joints is not None
-        ]
-        return [CaptionedMotion(motion.joints, motion.text, "generated"), *shown]
+    def _write_views(self, folder: Path, panels: list[CaptionedMotion], fps: float, compared: bool) -> None:
+        """The 3D view, its first motion large or all side by side, and a small picture of the first."""
+        form = self.t2m.spec.format
+        if compared:
+            write_comparison(folder / "viewer", panels, ["html"], ExportSettings(fps, form))
+        else:
+            write_html(folder / "viewer.html", panels, fps, form, lead=True)
+        render_sequence(folder / "picture.png", panels[0].joints, fps, "", form, PICTURE, poses=3)

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+PAGE = "page "  # before a session's name: the stream that a page has as long as it is open. No session is named so
+
 
 class VisitorLeft(Exception):
     """Nobody waits for this answer any more."""
@@ -26,20 +28,25 @@ class Visitors:
         """How many a session has open."""
         return self._open[name]
 
+    def is_here(self, name: str) -> bool:
+        """Whether a session's page is open, or listens for an answer."""
+        return bool(self._open[name] or self._open[PAGE + name])
+
     @contextmanager
-    def stream(self, name: str) -> Iterator[None]:
+    def stream(self, *names: str) -> Iterator[None]:
         """A stream of a session, open as long as the block runs."""
-        self._open[name] += 1
+        self._open.update(names)
         try:
             yield
         finally:
-            self._open[name] -= 1
-            if not self._open[name]:
-                del self._open[name]
-                self._closed.pop(name, None)
-                self._closed[name] = self._clock()
-                if len(self._closed) > 1000:
-                    del self._closed[next(iter(self._closed))]
+            for name in names:
+                self._open[name] -= 1
+                if not self._open[name]:
+                    del self._open[name]
+                    self._closed.pop(name, None)
+                    self._closed[name] = self._clock()
+                    if len(self._closed) > 1000:
+                        del self._closed[next(iter(self._closed))]
 
     def watch(self, name: str) -> Callable[[], None]:
         """A function that raises `VisitorLeft` when the session listens no more, or did not begin to."""

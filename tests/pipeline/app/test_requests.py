@@ -21,6 +21,7 @@ GOOD = {
     "cond_scale": 2.5,
     "time_steps": 10,
     "retrieval": True,
+    "motions": 1,
 }
 
 
@@ -67,12 +68,20 @@ def test_a_good_request_comes_through_tidied() -> None:
         ({"time_steps": "x" * 10_000}, "the number of steps must be a whole number, not 'xxx"),
         ({"retrieval": "yes"}, "retrieval must be on or off, not 'yes'"),
         ({"retrieval": 1}, "retrieval must be on or off, not 1"),
+        ({"motions": 0}, "the number of motions must be 1 to 4, not 0"),
+        ({"motions": 5}, "must be 1 to 4"),
+        ({"motions": None}, "the number of motions must be a whole number, not nothing"),
     ],
 )
 def test_bad_values_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as refused:
         check(**changes)
     assert message in str(refused.value) and len(str(refused.value)) < 160 and "\n" not in str(refused.value)
+
+
+def test_several_motions_have_seeds_that_follow_each_other() -> None:
+    assert check(motions=3).seeds == [7, 8, 9]
+    assert check(motions=3, seed=MAX_SEED).seeds == [MAX_SEED, 0, 1]
 
 
 ANYTHING = st.one_of(
@@ -92,4 +101,7 @@ def test_whatever_is_sent_the_request_is_within_the_limits_or_refused(values: di
     assert 1 <= len(request.prompt) <= LIMITS.max_prompt_length
     assert request.motion_length is None or MINI.min_frames <= request.motion_length <= MINI.max_frames
     assert 0 <= request.seed <= MAX_SEED and 1 <= request.time_steps <= LIMITS.max_time_steps
+    assert len(request.seeds) == request.motions <= LIMITS.motions and all(
+        0 <= seed <= MAX_SEED for seed in request.seeds
+    )
     assert 0 <= request.cond_scale <= LIMITS.max_cond_scale and isinstance(request.retrieval, bool)

@@ -94,6 +94,13 @@ def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["remomask_app_link"]
 
 
+def test_what_is_removed_before_its_time_is_gone(store: ResultStore) -> None:
+    first, second = add(store), add(store)
+    store.remove([first, "nobody's"])
+    assert not store.holds(first) and store.holds(second) and store.path(first, "motion.bvh") is None
+    assert len(list(store.folder.iterdir())) == 1
+
+
 def test_everything_goes_at_the_end() -> None:
     with ResultStore(HOUR, 3) as store:
         folder = store.folder

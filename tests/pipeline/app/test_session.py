@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +21,10 @@ from options.app import AppOptions, ServerOptions
 from options.command_line import parse
 from options.demo import DemoOptions
 from options.groups import DatasetOptions
-from pipeline.app.markup import show_error, show_result
-from pipeline.app.results import FILES, ResultStore
-from pipeline.app.session import AppSession, Line, Neighbour, Result
+from pipeline.app.markup import show_chips, show_clips, show_error, show_history, show_result
+from pipeline.app.results import EACH, FILES, ResultStore, numbered
+from pipeline.app.rooms import Neighbour, OwnClip
+from pipeline.app.session import AppSession, Line
 from pipeline.text_to_motion import Motion, TextToMotion
 from tests.visualization.motions import make_walk
 from utils.errors import UserError
@@ -34,7 +37,9 @@ REQUEST = {
     "cond_scale": 2.0,
     "time_steps": 2,
     "retrieval": True,
+    "motions": 1,
 }
+OF_ONE = {"motion.mp4", "viewer.html", "picture.png", *EACH}  # the files of a single motion
 HOSTILE = "<img src=x onerror=alert(1)> ../../etc/passwd ' \" </script>"
 
 
@@ -71,7 +76,7 @@ def test_the_shipped_models_answer_with_all_files(store: ResultStore) -> None:
     told: list[tuple[float, str]] = []
     result = session.generate(lambda share, what: told.append((share, what)), **REQUEST)
     assert [share for share, _ in told] == sorted(share for share, _ in told) and 0 <= told[0][0] < told[-1][0] <= 1
-    files = {name: store.path(result.token, name) for name in FILES}
+    files = {name: store.path(result.token, name) for name in OF_ONE}
     assert all(files.values()) and sorted(files) == sorted(path.name for path in files["motion.bvh"].parent.iterdir())
     alone = t2m.generate(["a person waves"], 40, 3, cond_scale=2.0, time_steps=2)[0]
     np.testing.assert_allclose(np.load(files["joints.npy"]), alone.joints, atol=1e-5)
@@ -81,16 +86,28 @@ def test_the_shipped_models_answer_with_all_files(store: ResultStore) -> None:
 
     neighbours = result.neighbours
     assert len(neighbours) == 3 and [each.motion_id for each in neighbours if each.used] == [
-        motion_id for motion_id, _, _ in result.motion.retrieved
+        motion_id for motion_id, _, _ in alone.retrieved
     ]
     assert [each.score for each in neighbours] == sorted((each.score for each in neighbours), reverse=True)
     for each in neighbours:
-        assert each.joints is not None and each.joints.shape[1:] == (22, 3) and np.isfinite(each.joints).all()
-        assert each.caption in files["viewer.html"].read_text() and each.caption in show_result(result)
+        assert each.shown
+        assert each.captions[0] in files["viewer.html"].read_text() and each.captions[0] in show_result(result)
 
     without = session.generate(**{**REQUEST, "retrieval": False})
     assert without.neighbours == () and "switched off" in show_result(without)
-    assert without.token != result.token and not np.allclose(without.motion.joints, result.motion.joints)
+    other = np.load(store.path(without.token, "joints.npy"))
+    assert without.token != result.token and not np.allclose(other, alone.joints)
+
+    three = session.generate(visitor="a", **{**REQUEST, "motions": 3})
+    names = OF_ONE | {numbered(name, number) for name in EACH for number in (1, 2)}
+    assert {path.name for path in store.path(three.token, "motion.bvh").parent.iterdir()} == names
+    for number in range(3):
+        same = t2m.generate(["a person waves"], 40, 3 + number, cond_scale=2.0, time_steps=2)[0].joints
+        made = np.load(store.path(three.token, numbered("joints.npy", number)))
+        np.testing.assert_allclose(made, same, atol=1e-4)
+    viewer, shown = store.path(three.token, "viewer.html").read_text(), show_result(three)
+    assert all(f"seed {seed}" in viewer and f"seed {seed}</p>" in shown for seed in (3, 4, 5))
+    assert shown.count("download=") == 2 + 3 * len(EACH)
     assert session.health() == {
         "status": "ok",
         "dataset": "open",
@@ -183,9 +200,11 @@ def test_no_word_of_a_visitor_becomes_markup_or_a_path(store: ResultStore) -> No
         return [Motion(texts[0], 20.0, np.zeros((8, 263), np.float32), joints, (), 0)]
 
     result = stub_session(store, generate).generate(**{**REQUEST, "prompt": HOSTILE})
-    hostile = Neighbour(HOSTILE, HOSTILE, 0.5, True, None)
-    page = show_result(Result(result.token, result.name, result.request, result.motion, (hostile,)))
-    for text in (page, show_error(UserError(HOSTILE))):
+    hostile = replace(result, neighbours=(Neighbour(HOSTILE, (HOSTILE,), 0.5, True, False),), remarks=(HOSTILE,))
+    clip = OwnClip(HOSTILE, HOSTILE, 2.0, None, (HOSTILE,))
+    parts = (show_history([hostile, hostile], ""), show_clips([clip]), show_chips([HOSTILE]), show_result(hostile))
+    for text in (*parts, show_error(UserError(HOSTILE))):
+        text = re.sub(r'<img src="results/[\w-]+/picture.png" alt="" width="96" height="64">', "", text)
         assert "<img" not in text and "</script" not in text and "&lt;img" in text
     assert set(result.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")
-    assert {path.name for path in store.path(result.token, "motion.bvh").parent.iterdir()} == set(FILES)
+    assert {path.name for path in store.path(result.token, "motion.bvh").parent.iterdir()} == OF_ONE <= set(FILES)

@@ -1,0 +1,52 @@
+"""What the page does without its server, in JavaScript: words in capitals are replaced when the page is made."""
+
+from __future__ import annotations
+
+# Of parts of the page whose buttons name a prompt or a result: remembers which was clicked, then Gradio's event runs.
+CLICKED = """element.addEventListener("click", event => {
+  const button = event.target.closest("[data-picked]");
+  if (!button) return;
+  window.picked = button.dataset.picked;
+  trigger("click");
+});"""
+PICKED = "() => window.picked"
+
+# Characters as Python counts them, not UTF-16 units.
+COUNT = """text => {
+  const count = [...text].length;
+  return count ? `<span class="${count > LIMIT ? "over" : ""}">${count} of LIMIT characters</span>` : "";
+}"""
+
+# The form's values with the seed that follows those in view.
+ANOTHER = """(...values) => {
+  values[SEED] = (Number(values[SEED]) + Number(values[MOTIONS])) % SEEDS;
+  return values;
+}"""
+
+# On a narrow page the result is below the form.
+REVEAL = """() => {
+  const output = document.getElementById("output");
+  if (output && output.getBoundingClientRect().top > innerHeight / 2) output.scrollIntoView({ behavior: "smooth" });
+}"""
+
+# Sends the chosen file: its token, or what is wrong, in the places of the first two values.
+SEND = """async (token, wrong, ...values) => {
+  const file = document.querySelector("#clip-file input")?.files[0];
+  if (!file) return ["", "choose a file first", ...values];
+  if (file.size > LARGEST) return ["", "the file is larger than MEGABYTES MB: cut the clip", ...values];
+  try {
+    const headers = { "content-type": "application/octet-stream", "x-name": encodeURIComponent(file.name.slice(-100)) };
+    const answer = await fetch("clips", { method: "POST", body: file, headers });
+    const text = await answer.text();
+    return answer.ok ? [text, "", ...values] : ["", text, ...values];
+  } catch {
+    return ["", "the file could not be sent", ...values];
+  }
+}"""
+
+
+def script(source: str, **words: object) -> str:
+    """A script with its words in capitals replaced."""
+    for word, value in words.items():
+        source = source.replace(word, str(value))
+    return source
