@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from engine.settings import MAX_SEED
 from models.configs import SamplingSettings
@@ -21,6 +21,7 @@ from utils.errors import UserError
 from utils.schema import option
 
 RetrievalMode = Literal["on", "off", "random", "self"]
+EditKind = Literal["in-between", "continuation", "parts", "story", "waypoints"]
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,25 @@ class EvalResOptions(GeneratorEvalOptions):
         super().__post_init__()
         if self.gt_base and (self.sweep_retrieval_scale or self.sweep_time_steps):
             raise UserError("--gt_base draws no base tokens: of the sweeps it takes --sweep_cond_scale alone")
+
+
+@dataclass(frozen=True)
+class EvalEditOptions:
+    """eval_edit.py"""
+
+    run: DatasetOptions = DatasetOptions()
+    models: GeneratorRuns = GeneratorRuns()
+    which_ckpt: str | None = checkpoint_option("masked transformer")
+    which_epoch: str | None = checkpoint_option("residual transformer")
+    kinds: tuple[EditKind, ...] = option(
+        ("in-between", "continuation", "parts", "story", "waypoints"),
+        "what is evaluated; parts needs a dataset of which the semantic oracle knows what its clips show",
+    )
+    clips: int = option(60, "clips of the split, spread over it, and edits of each kind; 0: all", minimum=0)
+    stories: int = option(6, "stories of ten prompts, 60 s each", minimum=1)
+    sampling: SamplingSettings = SamplingSettings()
+    protocol: ProtocolOptions = ProtocolOptions(repeat_times=1)
+
+    def __post_init__(self) -> None:
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise UserError(f"--kinds takes one or several different ones of {', '.join(get_args(EditKind))}")

@@ -182,6 +182,26 @@ def foot_skate(feet: np.ndarray, contacts: np.ndarray, fps: float) -> float:
     return float(ways.mean()) * fps / SKATE_RATE if len(ways) else float("nan")
 
 
+def seam_ratio(joints: np.ndarray, cut: int, of: np.ndarray) -> float:
+    """Largest acceleration of a joint within two frames of a cut, as a multiple of what a motion has at most: the 99th
+    percentile over its joints and frames.
+
+    Args:
+        joints: (T, J, 3).
+        cut: the first frame after it.
+        of: (T', J, 3) the motion that it is compared with, at the same rate.
+
+    Raises:
+        UserError: wrong shapes, or a cut at an end of the motion.
+    """
+    joints, of = (np.asarray(each, dtype=np.float64) for each in (joints, of))
+    if joints.ndim != 3 or of.ndim != 3 or min(len(joints), len(of)) < 3 or not 0 < cut < len(joints):
+        raise UserError(f"joints must be (at least 3 frames, J, 3) on both sides of a cut, not {joints.shape} at {cut}")
+    moved, usual = (np.linalg.norm(np.diff(each, n=2, axis=0), axis=-1) for each in (joints, of))
+    # Row i is the acceleration at frame i + 1.
+    return float(moved[max(cut - 3, 0) : cut + 1].max() / max(np.percentile(usual, 99), 1e-9))
+
+
 def _square_root(covariance: np.ndarray) -> np.ndarray:
     """The symmetric square root of a symmetric positive semidefinite matrix (D, D).
 

@@ -6,6 +6,7 @@ the full pipeline. gt-base: ground-truth base tokens + residual tokens from the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -93,6 +94,32 @@ class Generated:
         generator, count = np.random.default_rng((seed, RETRIEVAL_SALT)), min(n_retrieved, self.n_library)
         drawn = [generator.choice(self.n_library, count, replace=False) for _ in samples]
         return torch.from_numpy(np.stack(drawn))
+
+
+class Trial(ABC):
+    """A row that measures what it makes itself.
+
+    Args:
+        name: of the row.
+        n_motions: that a repeat makes.
+    """
+
+    multimodal = False
+    progress: Callable[[int], object] = staticmethod(lambda motions: None)
+
+    def __init__(self, name: str, n_motions: int) -> None:
+        self.name, self.n_motions = name, n_motions
+
+    @abstractmethod
+    def numbers(
+        self, samples: Sequence[Sample], seed: int, scored: Callable[[Sequence[np.ndarray]], dict[str, float]]
+    ) -> dict[str, float]:
+        """Named numbers of a repeat.
+
+        Args:
+            samples: the repeat's.
+            scored: numbers of features (T, D), one motion a sample, as the other rows have them.
+        """
 
 
 class GroundTruthBase(Generated):

@@ -25,7 +25,7 @@ from models.vq.tokenise import detokenise, tokenise
 from options.evaluation import ProtocolOptions
 from pipeline.evaluation.kept import KeptScores, telling_what_is_kept
 from pipeline.evaluation.markdown import save_markdown
-from pipeline.evaluation.protocols import Fixed, Generated
+from pipeline.evaluation.protocols import Fixed, Generated, Trial
 from pipeline.evaluation.report import format_table, save_report
 from pipeline.evaluation.samples import Sample, draw_samples
 from pipeline.evaluation.scores import Measured, Scorer
@@ -48,6 +48,12 @@ def _row(name: str, source: str) -> str:
     return f"{name} [{source}]" if source else name
 
 
+def spread(clips: Sequence[Clip], count: int) -> list[Clip]:
+    """So many of the clips, evenly; 0, or more than there are: all."""
+    count = min(count or len(clips), len(clips))
+    return [clips[number * len(clips) // count] for number in range(count)]
+
+
 class Evaluation:
     """The clips of a split, what scores them, and the reference rows `real` and `vq`.
 
@@ -57,12 +63,26 @@ class Evaluation:
         vq: for the `vq` row.
         checkpoints_dir: where the evaluator is looked for.
         device: of the evaluator.
+        n_clips: so many clips of the split, spread over it; 0: all.
+
+    Attributes:
+        clips: that are evaluated.
+        split: all of the split.
     """
 
-    def __init__(self, spec: DatasetSpec, protocol: ProtocolOptions, vq: RVQVAE, checkpoints_dir: str, device: Device):
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        protocol: ProtocolOptions,
+        vq: RVQVAE,
+        checkpoints_dir: str,
+        device: Device,
+        n_clips: int = 0,
+    ):
         self.spec, self.protocol, self.device = spec, protocol, device
-        self.clips: list[Clip] = load_split(spec, protocol.split)
-        attributes = self._attributes(spec, self.clips)
+        self.split: list[Clip] = load_split(spec, protocol.split)
+        self.clips = spread(self.split, n_clips)
+        attributes = self._attributes(spec, self.split)
         self.evaluator = self._load_evaluator(spec, checkpoints_dir, device, needed=attributes is None)
         self.scorer = Scorer(self.clips, spec.format, self.evaluator, attributes)
         features = [clip.features[: spec.max_frames] for clip in self.clips]
@@ -100,7 +120,7 @@ class Evaluation:
 
     def run(
         self,
-        sources: Sequence[Generated],
+        sources: Sequence[Generated | Trial],
         title: str,
         folder: Path,
         settings: dict[str, Any],
@@ -146,6 +166,7 @@ class Evaluation:
                         source, _, metric = name.rpartition("/")
                         rows[_row(row.name, source)].setdefault(metric, []).append(value)
                     seconds[row.name] += spent
+        rows = {name: row for name, row in rows.items() if row}  # of one dataset alone a trial may have nothing to tell
         judge = self.evaluator
         evaluator = None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint}
         repeats = f"{protocol.repeat_times} repeat{'s' * (protocol.repeat_times > 1)}"
@@ -184,13 +205,16 @@ class Evaluation:
             *(identity(motion) for row in self.references for motion in row.motions),
         ]
 
-    def _bar(self, sources: Sequence[Generated], missing: Sequence[str], multimodality: tuple[int, int]) -> tqdm:
+    def _bar(
+        self, sources: Sequence[Generated | Trial], missing: Sequence[str], multimodality: tuple[int, int]
+    ) -> tqdm:
         """Counts motions that sources make for the rows that are missing; a fixed row is one."""
         total, every = len(missing), self.protocol.all_captions
         n_samples = sum(len(clip.captions) for clip in self.clips) if every else len(self.clips)
         for source in sources:
             tries = self._tries(source, n_samples, *multimodality)
-            total += missing.count(source.name) * (n_samples + tries - 1)
+            made = source.n_motions if isinstance(source, Trial) else n_samples + tries
+            total += missing.count(source.name) * (made - 1)
         bar = progress_bar(total, "evaluating", "motion")
         for source in sources:
             source.progress = bar.update
@@ -204,17 +228,22 @@ class Evaluation:
 
     def _numbers(
         self,
-        row: Fixed | Generated,
+        row: Fixed | Generated | Trial,
         samples: Sequence[Sample],
         repeat: int,
         everything: dict[str, Measured],
         multimodality: tuple[int, int],
     ) -> dict[str, float]:
         """A row's numbers in a repeat; what is measured of fixed rows is remembered in `everything`."""
-        owners = [sample.clip_index for sample in samples]
+        owners, seed = [sample.clip_index for sample in samples], self.protocol.seed + repeat
+
+        def scored(motions: Sequence[np.ndarray]) -> dict[str, float]:
+            return self._score(self.scorer.measure(motions, owners, False), samples, repeat)
+
+        if isinstance(row, Trial):
+            return row.numbers(samples, seed, scored)
         if not isinstance(row, Fixed):
-            measured = self.scorer.measure(row.motions(samples, self.protocol.seed + repeat), owners, False)
-            return self._score(measured, samples, repeat) | self._multimodality(row, samples, repeat, *multimodality)
+            return scored(row.motions(samples, seed)) | self._multimodality(row, samples, repeat, *multimodality)
         if row.name not in everything:
             everything[row.name] = self.scorer.measure(row.motions, range(len(self.clips)), row.reconstructed)
         numbers = self._score(everything[row.name].rows(owners), samples, repeat)
