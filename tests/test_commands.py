@@ -174,6 +174,7 @@ def test_smoke_pipeline_from_nothing_to_a_motion_and_evaluations(tmp_path: Path)
         f"python eval_mask.py {once} --time_steps 2",
         f"python eval_res.py {once} --time_steps 2 --retrieval off random --sweep_cond_scale 1 --report",
         f"python eval_res.py {once} --gt_base",
+        f"python eval_edit.py {once} --time_steps 2 --clips 2 --kinds in-between waypoints",
         f"python -m Part_TMR.scripts.test --dataset_name {dataset} {runs}",
     ):
         result = run(command)

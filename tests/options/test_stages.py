@@ -33,6 +33,7 @@ SCHEMAS = {
     "eval_vq.py": evaluation.EvalVQOptions,
     "eval_mask.py": evaluation.EvalMaskOptions,
     "eval_res.py": evaluation.EvalResOptions,
+    "eval_edit.py": evaluation.EvalEditOptions,
     "demo.py": demo.DemoOptions,
     "export_run.py": inspect.ExportOptions,
     "pipeline.inspect": inspect.InspectOptions,

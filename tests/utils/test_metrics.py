@@ -182,6 +182,19 @@ def test_foot_skate_is_the_way_of_feet_in_contact() -> None:
         metrics.foot_skate(feet, contacts[:3], 20)
 
 
+def test_seam_ratio_sees_a_jump_near_its_cut_alone() -> None:
+    joints = np.zeros((60, 2, 3))
+    joints[:, :, 1] = 0.01 * np.arange(60)[:, None] ** 2 / 2  # a hundredth everywhere
+    assert metrics.seam_ratio(joints, 30, joints) == pytest.approx(1)
+    jump = joints.copy()
+    jump[30:, 0, 0] += 0.05
+    away = [metrics.seam_ratio(jump, cut, joints) for cut in (27, 28, 30, 32, 33)]
+    assert away == pytest.approx([1, *[np.hypot(5, 1)] * 3, 1])
+    assert metrics.seam_ratio(jump, 1, joints) == pytest.approx(1) == metrics.seam_ratio(jump, 59, joints)
+    with pytest.raises(UserError, match="both sides"):
+        metrics.seam_ratio(joints, 60, joints)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
