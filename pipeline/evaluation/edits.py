@@ -17,7 +17,7 @@ from data.specs import require_split
 from models.configs import SamplingSettings
 from options.evaluation import EvalEditOptions
 from pipeline.constraints import Constraints
-from pipeline.editing import Edit, edit
+from pipeline.editing import Edit, EditPlan
 from pipeline.evaluation.protocols import Trial
 from pipeline.evaluation.run import Evaluation, spread
 from pipeline.evaluation.samples import Sample
@@ -202,7 +202,7 @@ class Drawn(Trial):
             source = features_to_joints(self.clips[sample.clip_index].features[: sample.frames], maker.form)
             start, end = (round(share * len(source)) for share in self.drawn)
             wanted = Edit(sample.text, ((start / maker.form.fps, end / maker.form.fps),))
-            motion = edit(maker.t2m, source, wanted, seed=own_seed(seed, number), sampling=maker.sampling)
+            motion = EditPlan(maker.t2m, source, wanted).make(own_seed(seed, number), maker.sampling)
             kept = np.r_[:start, end : len(source)]
             changed += int((motion.joints[kept] != source[kept]).any(axis=(1, 2)).sum())
             for cut in (start, end):
@@ -249,7 +249,7 @@ class Parts(Trial):
                 (motion,) = maker.plain([text], [len(joints)], [own_seed(seed, number)])
             else:
                 wanted = Edit(text, parts=self.parts)
-                motion = edit(maker.t2m, joints, wanted, seed=own_seed(seed, number), sampling=maker.sampling)
+                motion = EditPlan(maker.t2m, joints, wanted).make(own_seed(seed, number), maker.sampling)
                 before.append(score_attributes(joints, source.attributes, form.fps))
                 after.append(score_attributes(motion.joints, source.attributes, form.fps))
                 kept = ~np.isin(np.arange(form.n_joints), drawn)
