@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
 from engine.optimizer_state import checked_moments, checked_scale
+from engine.plan import Plan
 from engine.processes import agree, agree_on_data, decided_by_first, join_processes, part_together
 from engine.progress import Progress
 from engine.run_state import Best, best_name, check_position, epoch_name, read_best, read_state
@@ -87,14 +89,25 @@ class Harness:
             raise UserError(f"--accumulate {settings.accumulate} does not work here: {task.indivisible}")
         if settings.accumulate > len(batches[0]):
             raise UserError(f"--accumulate {settings.accumulate}: a step has only {len(batches[0])} samples a process")
-        limit = settings.max_epoch * self.steps_per_epoch
-        self.total_steps = min(limit, settings.max_steps) if settings.max_steps else limit
-        self.step, self.epoch, self.batch_in_epoch = 0, 0, 0
+        self.plan = Plan(settings, len(train_dataset), self.steps_per_epoch)
+        self.step, self.epoch, self.batch_in_epoch = 0, 0, 0  # of epochs that go through the set once
         self.best = Best()
         self.curves, self._tracker = Curves(self.run_dir, task.best, self.rank == 0), None
         self._epoch_end_due = False  # steps were taken since the last validation and summary line
         self.interruption = Interruption(self.world, self.device)
         self._stop = False  # some process was interrupted, and all know of it
+        self._began = self._seconds = 0.0  # on the clock, and what the training has taken
+        self._paused = False  # by a validation, since the last step
+
+    @property
+    def total_steps(self) -> int:
+        """Steps that the training will have had at its end."""
+        return self.plan.total
+
+    @property
+    def _shown_epoch(self) -> int:
+        """Number of the epoch that is going on, from 1; it may go through the training set several times."""
+        return self.epoch // self.plan.rounds + 1
 
     # Training
 
@@ -163,9 +176,12 @@ class Harness:
         if state is not None:
             self._restore(state.content, state.path)
             start += [state.remark] if state.remark else []
+            self.plan.start_from(state.content["times"], self.step)
             start.append(f"resumed {self.run_dir} at step {self.step} of {self.total_steps}")
             if state.content["trained"] and not settings.ema:
                 start[-1] += "; without --ema the average that it had is given up"
+        else:
+            start += self.plan.remarks()
         if first:
             self.best = read_best(self.run_dir, self.task.best, state.content["best"] if state else None)
             start += self.best.remarks
@@ -176,13 +192,16 @@ class Harness:
 
     def _train(self) -> None:
         settings = self.settings
+        self._began = time.perf_counter() - self.plan.seconds
         while self.step < self.total_steps or self._epoch_end_due:
             self._set_epoch(self.train_dataset, self.epoch)
             batches = self._batches(self.epoch)
-            remaining = batches[self.batch_in_epoch :][: max(0, self.total_steps - self.step)]
+            remaining = batches[self.batch_in_epoch :][: max(0, self.plan.limit - self.step)]
             steps = [pieces_of(batch, settings.accumulate) for batch in remaining]
             loaded = iter(self._loader(self.train_dataset, list(itertools.chain(*steps))))
             for pieces in steps:
+                if self.step >= self.total_steps:
+                    break  # no more fit into the time
                 self._train_step(loaded, [len(piece) for piece in pieces])
                 if self._stop:
                     raise Interrupted
@@ -206,6 +225,9 @@ class Harness:
         self.batch_in_epoch += 1
         self._epoch_end_due = True
         self.average.update(self.step)
+        if line := self.plan.after_step(self.step, self._seconds, self._paused):
+            self.progress.say(line)
+        self._paused = False
         self.progress.step(self.step, values, self.settings.lr * factor)
         self.progress.say(*self.health.after_step(self.step, values))
 
@@ -225,17 +247,18 @@ class Harness:
         return means
 
     def _agree(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Means over the processes, in one transfer. All processes learn here whether any of them was interrupted.
+        """Means over the processes, in one transfer. All learn here whether any was interrupted, and what time it is.
 
         Raises:
             UserError: a loss (or with full or bf16 precision the gradient) is not finite in some process.
         """
         numbers = torch.stack([loss.detach().float().reshape(()) for loss in losses.values()])
-        numbers = torch.cat([numbers, numbers.new_tensor([float(self.interruption.asked)])])
+        here = float(self.interruption.asked), time.perf_counter() - self._began
+        numbers = torch.cat([numbers, numbers.new_tensor(here)])
         if self.world > 1:
             torch.distributed.all_reduce(numbers)
             numbers /= self.world
-        *values, interrupts = numbers.tolist()
+        *values, interrupts, self._seconds = numbers.tolist()
         self._stop = interrupts > 0 if self.world > 1 else self.interruption.asked
         named = dict(zip(losses, values, strict=True))
         bad = [name for name, value in named.items() if not math.isfinite(value) and not name.startswith("metric/")]
@@ -250,20 +273,24 @@ class Harness:
         return named
 
     def _end_epoch(self, full: bool) -> None:
-        """Validation, best checkpoints, summary line. `full` is False when max_steps ends inside an epoch."""
-        last = self.step >= self.total_steps
-        shown, settings = self.epoch + 1, self.settings
+        """Validation, best checkpoints, summary line. `full` is False when the training ends within the set."""
+        last, settings, shown = self.step >= self.total_steps, self.settings, self._shown_epoch
+        whole = full and self.plan.ends_epoch(self.epoch + 1)
+        if not last and not whole:
+            self.epoch, self.batch_in_epoch, self._epoch_end_due = self.epoch + 1, 0, False
+            return
         metrics: dict[str, float] = {}
         improved: list[str] = []
         with self.average.swapped():
             if self.val_dataset is not None and (last or shown % settings.eval_every_e == 0):
                 metrics = self._validate()
                 improved = self._keep_best(metrics)
-            if full and settings.keep_every and shown % settings.keep_every == 0:
+            if whole and settings.keep_every and shown % settings.keep_every == 0:
                 self._save_model(epoch_name(shown), metrics)
         self._epoch_end_due = False
         if full:
-            self.epoch, self.batch_in_epoch = shown, 0
+            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
+        self._paused = bool(metrics)
         factor = learning_rate_factor(settings, self.step - 1, self.total_steps)
         self.progress.epoch(shown, settings.max_epoch, self.step, settings.lr * factor, metrics, improved)
         self.progress.say(*self.health.after_validation(self.step, metrics))
@@ -324,7 +351,7 @@ class Harness:
         """Writes the model as it is now, with what validation said of it."""
         if self.rank > 0:
             return
-        facts = {"config": self._config, "step": self.step, "epoch": self.epoch + 1, "metrics": metrics}
+        facts = {"config": self._config, "step": self.step, "epoch": self._shown_epoch, "metrics": metrics}
         self._save(name, {"model": self.task.model.state_dict(), **facts})
 
     def _save_latest(self) -> None:
@@ -346,6 +373,7 @@ class Harness:
                 "epoch_end_due": self._epoch_end_due,
                 "best": self.best.values,
                 "progress": self.progress.state(),
+                "times": self.plan.state(),
                 "config": self._config,
             }
             self._save(LATEST, content, self._path(PREVIOUS))

@@ -27,6 +27,8 @@ FREE_KEYS = {
     "command",
     "max_epoch",
     "max_steps",
+    "min_steps",
+    "max_minutes",
     "log_every",
     "tracker",
     "save_every",
@@ -53,9 +55,10 @@ STATE = {
     "epoch_end_due": bool,
     "best": Mapping,
     "progress": Mapping,
+    "times": Mapping,
 }
 COUNTS, MOST_STEPS = ("step", "epoch", "batch_in_epoch"), 1 << 53
-FORMER_STATE = {"trained": {}, "progress": {}}  # what states from before there were these are taken to say
+FORMER_STATE = {"trained": {}, "progress": {}, "times": {}}  # what states from before there were these are taken to say
 
 
 def best_name(metric: str) -> str:
@@ -138,6 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not wrong:
         numbers = {"best": checkpoint["best"], "progress": checkpoint["progress"].get("sums", {})}
         wrong = [name for name, each in numbers.items() if not _are_numbers(each)]
+        wrong += [] if _are_numbers(times := checkpoint["times"]) and all(map(_is_time, times.values())) else ["times"]
     if wrong:
         raise UserError(f"{path} is not a state that training can go on with: it lacks {', '.join(wrong)}")
     return checkpoint
@@ -161,6 +165,10 @@ def _may_be_whole(error: UserError) -> bool:
     """Whether a file could not be read for another reason than what is in it."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno not in (None, errno.EINVAL)
+
+
+def _is_time(value: float) -> bool:
+    return 0 <= value < MOST_STEPS  # not NaN either
 
 
 def _are_numbers(values: Any) -> bool:

@@ -13,16 +13,23 @@ import torch
 from engine.settings import TrainSettings
 
 VALIDATION_SALT = 2**32 - 1
+WARM_UP_SHARE = 5  # a warm-up is at most a fifth of the training: one of a dozen steps reaches its learning rate too
+
+
+def warm_up_steps(settings: TrainSettings, total_steps: int) -> int:
+    """Steps in which the learning rate rises, in a training of `total_steps`."""
+    return min(settings.warm_up_iter, total_steps // WARM_UP_SHARE)
 
 
 def learning_rate_factor(settings: TrainSettings, step: int, total_steps: int) -> float:
     """The factor on the learning rate for the step numbered `step` (from 0) of `total_steps`."""
-    if step < settings.warm_up_iter:
-        return (step + 1) / (settings.warm_up_iter + 1)
+    rising = warm_up_steps(settings, total_steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
     if settings.schedule == "step":
         return settings.gamma ** bisect.bisect_right(settings.milestones, step)
     if settings.schedule == "cosine":
-        progress = min(1.0, (step - settings.warm_up_iter) / max(1, total_steps - settings.warm_up_iter))
+        progress = min(1.0, (step - rising) / max(1, total_steps - rising))
         return settings.gamma + (1 - settings.gamma) * 0.5 * (1 + math.cos(math.pi * progress))
     return 1.0
 

@@ -25,10 +25,25 @@ class TrainSettings:
     )
     max_epoch: int = option(50, "epochs", minimum=1)
     max_steps: int = option(0, "stop after this many steps; 0: no limit", minimum=0)
+    min_steps: int = option(
+        0,
+        "an epoch goes through a small training set so often that all epochs together have this many steps",
+        minimum=0,
+        unless="max_epoch",
+    )
+    max_minutes: float = option(
+        0.0,
+        "end within this time, on time: the first steps tell how many fit, and the learning rate falls over those;"
+        " what a run took before it went on counts. Other steps in another run, then; 0: no limit",
+        zero_or=0.01,
+        maximum=1e6,
+    )
     lr: float = option(2e-4, "learning rate after the warm-up", minimum=0)
     betas: tuple[float, float] = option((0.9, 0.99), "AdamW's decay rates", minimum=0, maximum=0.999999)
     weight_decay: float = option(0.0, "AdamW's weight decay (never on biases, norms and other vectors)", minimum=0)
-    warm_up_iter: int = option(2000, "steps in which the learning rate rises linearly", minimum=0)
+    warm_up_iter: int = option(
+        2000, "steps in which the learning rate rises linearly, a fifth of all at most", minimum=0
+    )
     schedule: Literal["constant", "step", "cosine"] = option(
         "step", "after the warm-up: constant, times gamma at each milestone, or a cosine down to gamma times lr"
     )

@@ -216,6 +216,8 @@ def parse(
         told = read_config(file, flags, presets or (), getattr(schema, "stage", None)) if file is not None else {}
         told |= given
         preset = told.pop(PRESET, None) if presets else None  # without presets it is a flag like others
-        return filled(schema, {**underlying(preset, told), **(presets[preset] if preset else {}), **told})
+        chosen = presets[preset] if preset else {}
+        chosen = {name: value for name, value in chosen.items() if flags[name].metadata.get("unless") not in told}
+        return filled(schema, {**underlying(preset, told), **chosen, **told})
     except UserError as error:
         parser.error(f"{error} (with --{CONFIG} {file})" if file is not None and file not in str(error) else str(error))

@@ -25,8 +25,15 @@ _TOKEN_SCHEDULE: Preset = {
     "gamma": 0.02,
     "lr": 1e-3,
     "save_every": 250,
+    "min_steps": 600,  # of a handful of clips an epoch is a single step
 }
-_EMBEDDING_SCHEDULE: Preset = {"batch_size": 64, "warm_up_iter": 100, "eval_every_e": 2, "save_every": 200}
+_EMBEDDING_SCHEDULE: Preset = {
+    "batch_size": 64,
+    "warm_up_iter": 100,
+    "eval_every_e": 2,
+    "save_every": 200,
+    "min_steps": 150,
+}
 
 _DRIFT: Preset = {"drift_weight": 1.0}  # small errors of one sign lead the path astray, which other losses hardly see
 
@@ -103,6 +110,7 @@ _SMALL_LENGTH: Preset = {
     "n_heads": 4,
     "lr": 5e-4,
     "warm_up_iter": 100,
+    "min_steps": 150,
 }
 
 _RETRIEVER: Preset = {"text_layers": 2, "weight_decay": 1e-2}  # token states again
@@ -288,21 +296,28 @@ PRESETS: dict[str, dict[str, Preset]] = {
 }
 
 # For runs that start from another's weights (--init_from), which gives them sizes and losses too, see
-# `options.stages.as_in_source`. Steps, not epochs: of a handful of clips an epoch is a single step.
+# `options.stages.as_in_source`.
 FINETUNE = "finetune"
 _FINETUNE: Preset = {
     **_SMALL_RUN,
     "batch_size": 32,
-    "max_epoch": 10_000,
-    "max_steps": 300,
+    "max_epoch": 5,
+    "min_steps": 300,
     "warm_up_iter": 20,
     "schedule": "cosine",
     "gamma": 0.02,
-    "eval_every_e": 10,
+    "eval_every_e": 1,
     "save_every": 100,
 }
 _FINETUNE_TRANSFORMER: Preset = {**_FINETUNE, "lr": 3e-4, "weight_decay": 0.01}
-_FINETUNE_EMBEDDING: Preset = {**_FINETUNE, "max_steps": 100, "lr": 1e-4, "weight_decay": 1e-2}  # soon by heart
-PRESETS["vq"][FINETUNE] = {**_FINETUNE, "lr": 2e-4, "window_size": 32, "window_stride": 8, "keep_codes": True}
+_FINETUNE_EMBEDDING: Preset = {**_FINETUNE, "min_steps": 100, "lr": 1e-4, "weight_decay": 1e-2}  # soon by heart
+PRESETS["vq"][FINETUNE] = {
+    **_FINETUNE,
+    "max_epoch": 2,
+    "lr": 2e-4,
+    "window_size": 32,
+    "window_stride": 8,
+    "keep_codes": True,
+}
 PRESETS["mtrans"][FINETUNE] = PRESETS["rtrans"][FINETUNE] = _FINETUNE_TRANSFORMER
 PRESETS["tmr"][FINETUNE] = PRESETS["evaluator"][FINETUNE] = PRESETS["length"][FINETUNE] = _FINETUNE_EMBEDDING

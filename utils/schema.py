@@ -41,6 +41,7 @@ def option(
     pattern: Pattern | None = None,
     means: Callable[[Any], Any] | None = None,
     positional: bool = False,
+    unless: str | None = None,
 ) -> Any:
     """A dataclass field; without `default` the value must be given.
 
@@ -51,9 +52,10 @@ def option(
         pattern: of a text.
         means: what the command line replaces the value by, e.g. an alias by the name.
         positional: given without its name on the command line.
+        unless: the flag that a preset's value gives way to, where that one is given.
     """
     metadata = {"help": help, "minimum": minimum, "maximum": maximum, "zero_or": zero_or}
-    metadata |= {"pattern": pattern, "means": means, "positional": positional}
+    metadata |= {"pattern": pattern, "means": means, "positional": positional, "unless": unless}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_with_its_average(tmp_path: Path) -> None:
 
 
 def test_an_average_may_end_or_begin_with_a_resume(tmp_path: Path) -> None:
-    without = replace(SETTINGS, schedule="constant")
+    without = replace(SETTINGS, schedule="constant", warm_up_iter=1)
     averaged = replace(without, ema=0.8)
     losses = train(tmp_path / "never", settings=without).losses
     for folder, first, then in (("ends", averaged, without), ("begins", without, averaged)):

@@ -160,7 +160,7 @@ def test_worker_processes_change_nothing(whole: tuple[Fit, Path], tmp_path: Path
 
 
 def test_a_finished_run_does_nothing_and_more_epochs_go_on(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, schedule="constant")
+    settings = replace(SETTINGS, schedule="constant", warm_up_iter=1)  # a fifth of the part too
     full = train(tmp_path / "full", settings=settings)
     train(tmp_path / "part", settings=replace(settings, max_epoch=1))
     assert train(tmp_path / "part", settings=replace(settings, max_epoch=1)).losses == []
@@ -168,7 +168,7 @@ def test_a_finished_run_does_nothing_and_more_epochs_go_on(tmp_path: Path) -> No
 
 
 def test_max_steps_inside_an_epoch(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, schedule="constant")
+    settings = replace(SETTINGS, schedule="constant", warm_up_iter=1)  # a fifth of the part too
     full = train(tmp_path / "full", settings=settings)
     assert train(tmp_path / "part", settings=replace(settings, max_steps=7)).losses == full.losses[:7]
     assert (tmp_path / "part" / "model" / "net_best_mse.tar").is_file()

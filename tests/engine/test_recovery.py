@@ -38,6 +38,7 @@ def saved(run_dir: Path) -> dict[str, dict]:
     contents = {path.name: read_checkpoint(path) for path in (run_dir / "model").iterdir() if path.suffix == ".tar"}
     for content in contents.values():
         content.get("progress", {}).pop("seconds", None)
+        content.pop("times", None)
     return contents
 
 

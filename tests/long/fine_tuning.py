@@ -88,12 +88,12 @@ def main() -> None:
         if stage == "mtrans":
             call("build_rag_database.py", *places, "--vq_name", "vq", "--output", library)
         source, reads = given.source / stage, ["--database", library] if stage in ("mtrans", "rtrans") else []
-        steps = {"max_steps": given.steps} if given.steps else {}
+        steps = {"max_steps": given.steps, "min_steps": given.steps} if given.steps else {}
         adapted = ["--preset", FINETUNE, "--init_from", source]
         still = STILL | ({"mu": 1.0} if stage == "vq" else {})
         trainings = {stage: [*adapted, *flags(steps if measured else still), *given.flags.split()]}
         if measured:
-            kept = ("max_epoch", "max_steps", "eval_every_e", "warm_up_iter", "window_size", "window_stride")
+            kept = ("max_epoch", "min_steps", "eval_every_e", "warm_up_iter", "window_size", "window_stride")
             tuned = {name: value for name, value in PRESETS[stage][FINETUNE].items() if name in kept}
             own = sizes(Run(source), schema) | tuned | steps
             trainings |= {
@@ -106,7 +106,7 @@ def main() -> None:
             best = read_checkpoint(given.out / "logs" / data.name / name / "model" / f"net_best_{metric}.tar")
             found[name] = best["metrics"][metric]
         if measured:
-            last = given.steps or PRESETS[stage][FINETUNE]["max_steps"]
+            last = given.steps or PRESETS[stage][FINETUNE]["min_steps"]
             values = [found[f"{stage}_still"], found[stage], found[f"{stage}_nothing"]]
             told = [*(f"{value:.4g}" for value in values), f"{values[1] / values[2]:.2f}", str(last)]
             print(f"| {stage} | {metric} | {' | '.join(told)} | {seconds[stage]:.0f} |", flush=True)

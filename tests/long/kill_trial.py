@@ -177,6 +177,7 @@ def _content(folder: Path, name: str) -> Any:
     if name.endswith(".tar"):
         content = read_checkpoint(folder / name)
         content.get("progress", {}).pop("seconds", None)
+        content.pop("times", None)
         return content
     return (folder / name).read_bytes().replace(bytes(folder), b"")
 

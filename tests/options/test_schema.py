@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from options.command_line import flags_of, parse
+from options.stages import LengthOptions
 from utils.errors import UserError
 from utils.schema import from_dict, option, to_dict
 
@@ -194,3 +195,14 @@ def test_a_flag_in_two_groups_is_refused() -> None:
 def test_a_preset_with_an_unknown_flag_is_refused() -> None:
     with pytest.raises(ValueError, match="preset odd of Options sets unknown flags: depth"):
         parse(Options, GIVEN, {"odd": {"depth": 1}})
+
+
+def test_a_presets_value_gives_way_to_another_flag() -> None:
+    """Epochs that are asked for are not raised by the preset's least number of steps."""
+    presets = {"few": {"min_steps": 600, "max_epoch": 30}}
+    for flags, expected in (([], (600, 30)), (["--max_epoch", "2"], (0, 2))):
+        found = parse(LengthOptions, ["--preset", "few", *flags], presets).train
+        assert (found.min_steps, found.max_epoch) == expected
+    assert (
+        parse(LengthOptions, ["--preset", "few", "--max_epoch", "2", "--min_steps", "9"], presets).train.min_steps == 9
+    )
