@@ -89,6 +89,7 @@ def load_split(
     """Loads the clips of a split, in the order of its file.
 
     Those of several datasets come set after set, each within its own limits; ids and takes begin with the set's name.
+    Sets that have none for validation or test are left out where others have some.
 
     A caption with time tags makes a clip of its own of that part (captions with the same tags share it). Clips whose
     length in frames is not min_frames <= T <= max_clip_frames are left out; missing, non-finite and wrong-width motions
@@ -107,9 +108,10 @@ def load_split(
     """
     if spec.members:
         how = {"captions": captions, "keep_long": keep_long, "windows": windows}
+        held = [one for one in spec.members if split == "train" or not names_none(one, split)]
         return [
             replace(clip, id=f"{one.name}/{clip.id}", take=f"{one.name}/{clip.take}")
-            for one in spec.members
+            for one in held or spec.members
             for clip in load_split(one, split, **how)
         ]
     split_path = spec.split_path(split)
@@ -152,6 +154,16 @@ def load_split(
             reasons.append("prepare_dataset.py --windows cuts long ones")
         raise UserError(f"{split_path}: no usable clip: {'; '.join(reasons)}")
     return clips
+
+
+def load_validation(spec: DatasetSpec) -> list[Clip]:
+    """The clips of `val` as `load_split` gives them; none where its files are there and name none."""
+    return [] if all(names_none(one, "val") for one in spec.sets) else load_split(spec, "val")
+
+
+def names_none(spec: DatasetSpec, split: str) -> bool:
+    """Whether the file of a split is there and empty, in one dataset's folder."""
+    return (path := spec.split_path(split)).is_file() and not split_lines(path)
 
 
 def cut_file(

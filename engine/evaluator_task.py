@@ -53,7 +53,7 @@ class EvaluatorTask(Task):
     loss_weights = {"text_to_motion": 0.5, "motion_to_text": 0.5}
     indivisible = IN_BATCH
 
-    def __init__(self, model: EvaluatorNetwork, texts: CaptionTexts, validation_texts: CaptionTexts) -> None:
+    def __init__(self, model: EvaluatorNetwork, texts: CaptionTexts, validation_texts: CaptionTexts | None) -> None:
         super().__init__()
         self.model, self.texts, self.validation_texts = model, texts, validation_texts
 

@@ -56,6 +56,7 @@ class Harness:
         settings: batch size, steps, optimiser, schedule, cadences.
         collate: list of samples -> batch; default torch's.
         device: where to run; default the first GPU if there is one.
+        remarks: lines for the start of a new run.
 
     Raises:
         UserError: an empty training set, or settings that this machine or number of processes cannot do.
@@ -70,9 +71,11 @@ class Harness:
         settings: TrainSettings,
         collate: Callable[[list[Any]], Any] | None = None,
         device: torch.device | str | None = None,
+        remarks: Sequence[str] = (),
     ) -> None:
         self.health = HealthMonitor(task.healthy)
         self.run_dir, self.task, self.settings, self.collate = Path(run_dir), task, settings, collate
+        self.remarks = remarks
         self.train_dataset, self.val_dataset = train_dataset, val_dataset
         self.accelerator = join_processes(task.distributed, settings.mixed_precision, device, settings.tracker)
         self.device = self.accelerator.device
@@ -181,7 +184,7 @@ class Harness:
             if state.content["trained"] and not settings.ema:
                 start[-1] += "; without --ema the average that it had is given up"
         else:
-            start += self.plan.remarks()
+            start += [*self.remarks, *self.plan.remarks()]
         if first:
             self.best = read_best(self.run_dir, self.task.best, state.content["best"] if state else None)
             start += self.best.remarks

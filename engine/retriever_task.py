@@ -78,7 +78,7 @@ class RetrieverTask(Task):
         self,
         model: RetrieverModel,
         texts: CaptionTexts,
-        validation_texts: CaptionTexts,
+        validation_texts: CaptionTexts | None,
         motion_lr_factor: float = 1.0,
         text_lr_factor: float = 1.0,
         head_lr_factor: float = 1.0,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.clips import Clip, load_split
+from data.clips import Clip, load_split, names_none
 from data.specs import DatasetSpec
 from models.rag.captions import SENTENCE_SPACE
 from models.rag.database import RAGDatabase
@@ -163,10 +163,11 @@ def add_clips(options: BuildOptions) -> Built:
 def weigh_library(runs: Runs, retriever: Retriever, database: RAGDatabase, split: str = "val") -> Weighed | None:
     """Validates the score of a library by the captions of a split of its dataset.
 
-    Where the split is not there the library's own captions say what is usual; they were in training, so that they do
+    Where the split holds nothing the library's own captions say what is usual; they were in training, so that they do
     not say what new ones gain from their meaning.
     """
-    asked = split_library(runs, retriever, split) if runs.spec.split_path(split).is_file() else database
+    held = any(one.split_path(split).is_file() and not names_none(one, split) for one in runs.spec.sets)
+    asked = split_library(runs, retriever, split) if held else database
     motions = asked.embedded.motion[asked.row_motion.long()].float()
     found = weigh(database, asked.own_queries(), motions, asked.row_takes)
     if found is None or asked is not database:

@@ -133,7 +133,8 @@ def print_summary(outcome: Outcome, report: dict) -> None:
     print(f"found: {', '.join(found)}")
     print(f"{outcome.out}: {clips:,} clips ({shares}), {report['hours']:.2f} hours, {outcome.made_now:,} made now")
     if (few := len(outcome.splits["val"])) < FEW:
-        print(f"note: val has {few or 'no'} clip{'s' * (few != 1)}, which trainings choose checkpoints by: see --split")
+        there = f"val has {few or 'no'} clip{'s' * (few != 1)}"
+        print(f"note: {there}; trainings choose checkpoints by it, or of too few keep the last: see --split")
     if report["longer_than_max_frames"]:
         print(f"note: {long_clips(report)}")
     if outcome.refused:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
-from data.clips import Clip, load_split, load_statistics
+from data.clips import Clip, load_split, load_statistics, load_validation
 from data.collate import collate_motions
-from data.datasets import MotionTextDataset, WindowDataset
+from data.datasets import EpochDataset, MotionTextDataset, WindowDataset
 from data.specs import DatasetSpec
 from data.tokens import TokenDataset, collate_tokens
 from engine.evaluator_task import EvaluatorTask, with_mirrored
@@ -56,6 +56,11 @@ from utils.representation import at_tempo
 from utils.run import TokenShape
 from utils.schema import to_dict
 
+# Performances, of which mirrored copies and parts are the same one. Of fewer in training little but themselves is
+# learned. Of fewer in validation a recall takes a handful of values and is soon perfect: the first perfect checkpoint,
+# which has seen a few steps, would stay the best.
+FEW_TAKES, FEWEST_CHOOSING = 30, 5
+
 
 def harness(options: Any) -> Harness:
     """The training that the options of a stage's script mean, ready for `fit`. Its run folder is made.
@@ -85,8 +90,8 @@ class Training:
     def harness(
         self,
         task: Task,
-        train: Dataset,
-        val: Dataset,
+        train: EpochDataset,
+        val: EpochDataset | None,
         collate: Callable[[list[Any]], Any] = collate_motions,
         **facts: Any,
     ) -> Harness:
@@ -98,8 +103,11 @@ class Training:
         Raises:
             UserError: the run folder holds another training, or the settings cannot be met.
         """
-        run_dir = self.runs.path(self.options.run.name)
-        training = Harness(run_dir, task, train, val, self.options.train, collate, self.device)
+        run_dir, settings = self.runs.path(self.options.run.name), self.options.train
+        choosing, remarks = choosing_of(train.clips, val.clips if val else [], settings.init_from is not None)
+        if not choosing:
+            task.best = {}
+        training = Harness(run_dir, task, train, val, settings, collate, self.device, remarks)
         config = run_config(self.options) | facts
         agree(config)
         decided_by_first(partial(prepare_run, run_dir, config))
@@ -127,8 +135,9 @@ class TextTraining(Training):
         seed, shares = options.train.seed, self.spec.shares
         self.train = MotionTextDataset(clips, longest, seed, random_crop=crop, motions=crop, shares=shares)
         first = 0 if crop else len(self.train.captions)
-        val = load_split(self.spec, "val")
-        self.val = MotionTextDataset(val, longest, random_crop=False, first_caption=first, motions=crop)
+        val = load_validation(self.spec)
+        how = {"random_crop": False, "first_caption": first, "motions": crop}
+        self.val = MotionTextDataset(val, longest, **how) if val else None
         self.encoder = build_text_encoder(options.model.text_encoder, self.device, trainable)
         seed_everything(options.train.seed)
 
@@ -136,10 +145,41 @@ class TextTraining(Training):
         """The encoder's features of captions."""
         return TextFeatureStore(self.encoder, captions, self.spec.cache_dir)
 
-    def texts(self, dataset: MotionTextDataset, captions: Sequence[str], stored: bool = True) -> CaptionTexts:
+    def texts(
+        self,
+        dataset: MotionTextDataset | None,
+        extended: Callable[[list[str]], list[str]] = list,
+        stored: bool = True,
+    ) -> CaptionTexts | None:
         """Captions of a dataset, perhaps with more behind them, and their features, if they are `stored`."""
+        if dataset is None:
+            return None
+        captions = extended(dataset.captions)
         owners = [number for number, clip in enumerate(dataset.clips) for _ in clip.captions]
         return CaptionTexts(captions, owners, self.store(captions) if stored else None)
+
+
+def choosing_of(train: Sequence[Clip], val: Sequence[Clip], tuned: bool) -> tuple[bool, list[str]]:
+    """Whether validation can choose checkpoints, and lines about splits that are too small for what they are for.
+
+    Args:
+        train, val: clips of both splits.
+        tuned: the training starts from another's weights.
+    """
+    learned, asked = (len({clip.take for clip in clips}) for clips in (train, val))
+    remarks = []
+    if learned < FEW_TAKES:
+        advice = "" if tuned else "; --init_from starts from a trained model"
+        remarks.append(
+            f"warning: train has {len(train)} clips of {learned} performance{'s' * (learned > 1)}, fewer than"
+            f" {FEW_TAKES}: their words and motions will be known, and little else{advice}"
+        )
+    if asked < FEWEST_CHOOSING:
+        there = (
+            f"val has {asked} performance{'s' * (asked > 1)}, fewer than {FEWEST_CHOOSING}" if asked else "val is empty"
+        )
+        remarks.append(f"warning: {there}: checkpoints cannot be chosen by it, the last one is kept")
+    return asked >= FEWEST_CHOOSING, remarks
 
 
 def find_judge(
@@ -149,6 +189,8 @@ def find_judge(
 
     FID needs more clips than the evaluator has dimensions, else the covariance of the real ones is singular.
     """
+    if len({clip.take for clip in clips}) < FEWEST_CHOOSING:
+        return None  # nothing is chosen at all, see `choosing_of`
     try:
         evaluator = load_evaluator(spec, checkpoints_dir, device)
     except UserError as error:
@@ -163,7 +205,7 @@ def find_judge(
 def _vq(options: VQOptions) -> Harness:
     training = Training(options)
     spec = training.spec
-    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
+    train, val = load_split(spec, "train", keep_long=True), load_validation(spec)
     seed_everything(options.train.seed)
     model = RVQVAE(options.model, spec.format)
     model.normalizer = training.normalizer(train, options.model.feat_bias)
@@ -173,7 +215,8 @@ def _vq(options: VQOptions) -> Harness:
     data, seed = options.data, options.train.seed
     play = partial(at_tempo, form=spec.format) if data.tempo else None
     windows = WindowDataset(train, data.window_size, seed, data.window_stride, spec.shares, data.tempo, play)
-    return training.harness(task, windows, MotionTextDataset(val, spec.max_frames, random_crop=False))
+    judged = MotionTextDataset(val, spec.max_frames, random_crop=False) if val else None
+    return training.harness(task, windows, judged)
 
 
 def _retriever(options: RetrieverOptions) -> Harness:
@@ -182,7 +225,7 @@ def _retriever(options: RetrieverOptions) -> Harness:
     encoder, train, val = training.encoder, training.train, training.val
     form, own_encoder = training.spec.format, encoder if trained else None
     model = RetrieverModel(options.model, form, encoder.dim, training.normalizer(train.clips), own_encoder)
-    texts = [training.texts(split, split.captions, stored=not trained) for split in (train, val)]
+    texts = [training.texts(split, stored=not trained) for split in (train, val)]
     return training.harness(RetrieverTask(model, *texts, **to_dict(options.rates)), train, val)
 
 
@@ -191,14 +234,17 @@ def _evaluator(options: EvaluatorOptions) -> Harness:
     train, val = training.train, training.val
     normalizer = training.normalizer(train.clips)
     model = EvaluatorNetwork(options.model, training.spec.format, training.encoder.dim, normalizer)
-    texts = training.texts(train, with_mirrored(train.captions)), training.texts(val, val.captions)
+    texts = training.texts(train, with_mirrored), training.texts(val)
     return training.harness(EvaluatorTask(model, *texts), train, val)
 
 
 def _length(options: LengthOptions) -> Harness:
     training = TextTraining(options, crop=False)
     train, val, text_dim = training.train, training.val, training.encoder.dim
-    model, texts = LengthEstimator(options.model, text_dim), training.store(train.captions + val.captions)
+    model, texts = (
+        LengthEstimator(options.model, text_dim),
+        training.store(train.captions + (val.captions if val else [])),
+    )
     task = LengthTask(model, texts, training.spec.format.unit_length)
     return training.harness(task, train, val, default_collate, text_dim=text_dim)
 
@@ -210,7 +256,7 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     """Tokens, text features and retrieval are all computed once."""
     training = Training(options)
     spec, runs, device = training.spec, training.runs, training.device
-    train, val = load_split(spec, "train", keep_long=True), load_split(spec, "val")
+    train, val = load_split(spec, "train", keep_long=True), load_validation(spec)
     vq = load_run(runs.open(options.inputs.vq_name, "vq"), options.inputs.vq_checkpoint, device)
     tokens = TokenShape(
         *(vq.config.nb_code2d, vq.n_parts, vq.config.num_quantizers),
@@ -223,7 +269,8 @@ def _transformer(options: MaskedOptions | ResidualOptions) -> Harness:
     steps, seed = spec.max_frames // spec.format.unit_length, options.train.seed
     n_train_captions = sum(len(clip.captions) for clip in train)
     train_tokens = TokenDataset(train, codes[: len(train)], steps, seed, shares=spec.shares)
-    val_tokens = TokenDataset(val, codes[len(train) :], steps, seed, n_train_captions, random_crop=False)
+    of_val = codes[len(train) :], steps, seed, n_train_captions, False
+    val_tokens = TokenDataset(val, *of_val) if val else None
     seed_everything(options.train.seed)
     transformer, task_kind = TRANSFORMERS[options.stage]
     model = transformer(options.model, dims, tokens)

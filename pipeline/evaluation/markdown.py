@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.evaluation.report import COLUMNS, Rows, summarise, table_cells
@@ -15,7 +15,13 @@ SWEPT = re.compile(r"(.*), (cond_scale|res_cond_scale|retrieval_scale|time_steps
 
 
 def save_markdown(
-    folder: Path, name: str, heading: str, rows: Rows, seconds: Mapping[str, float], machine: str
+    folder: Path,
+    name: str,
+    heading: str,
+    rows: Rows,
+    seconds: Mapping[str, float],
+    machine: str,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Writes NAME.md and the NAME.png it shows; returns the page's path.
 
@@ -24,6 +30,7 @@ def save_markdown(
         rows: values of every repeat by row and metric.
         seconds: what each row took; the others are parts of them, and in no picture.
         machine: where.
+        notes: lines under the table.
     """
     spent = ["seconds", *(f"{seconds[row]:.0f}" if row in seconds else "" for row in rows)]
     lines = [[*line, each] for line, each in zip(table_cells(rows), spent, strict=True)]
@@ -32,7 +39,8 @@ def save_markdown(
     draw_curves(folder / f"{name}.png", {row: rows[row] for row in seconds})
     page = folder / f"{name}.md"
     with atomic_path(page) as temporary:
-        text = f"# {name}\n\n{heading}. On {machine}.\n\n" + "\n".join(table) + f"\n\n![curves]({name}.png)\n"
+        text = f"# {name}\n\n{heading}. On {machine}.\n\n" + "\n".join(table)
+        text += "".join(f"\n\n{note}" for note in notes) + f"\n\n![curves]({name}.png)\n"
         temporary.write_text(text, encoding="utf-8")
     return page
 

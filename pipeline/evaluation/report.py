@@ -38,16 +38,20 @@ COLUMNS = {
 
 
 def summarise(values: Sequence[float]) -> dict[str, float]:
-    """Mean and half width of the 95 % interval, 1.96 std / sqrt(n), over repeats."""
+    """Mean and half width of the 95 % interval, 1.96 std / sqrt(n), over repeats; NaN of none."""
     array = np.asarray(values, dtype=np.float64)
+    if not len(array):
+        return {"mean": math.nan, "interval": math.nan}
     interval = 1.96 * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else float("nan")
     return {"mean": float(array.mean()), "interval": interval}
 
 
 def format_cell(metric: str, values: Sequence[float] | None) -> str:
-    """Mean and interval of a metric's repeats; nothing where a row has none."""
+    """Mean and interval of a metric's repeats; nothing where a row has none, n/a where it can have none."""
     if values is None:
         return ""
+    if not values:
+        return "n/a"
     decimals = 5 if metric == "fid" else 3  # our own evaluator's vectors have length 1: its distances are small
     factor = 100 if COLUMNS[metric].endswith("cm") else 1
     summary = {key: value * factor for key, value in summarise(values).items()}
@@ -70,8 +74,16 @@ def format_table(title: str, rows: Rows) -> str:
     return "\n".join([title, *text])
 
 
-def save_report(folder: Path, name: str, table: str, rows: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
-    """Writes NAME.log and NAME.json; the JSON holds every repeat's value. Returns the JSON's path."""
+def save_report(
+    folder: Path,
+    name: str,
+    table: str,
+    rows: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Path:
+    """Writes NAME.log and NAME.json; the JSON holds every repeat's value, and what the numbers do not tell by
+    themselves. Returns the JSON's path."""
     with atomic_path(folder / f"{name}.log") as temporary:
         temporary.write_text(table + "\n", encoding="utf-8")
     content = {
@@ -80,6 +92,7 @@ def save_report(folder: Path, name: str, table: str, rows: Mapping[str, Any], se
             protocol: {metric: {**_plain(summarise(values)), "values": list(values)} for metric, values in row.items()}
             for protocol, row in rows.items()
         },
+        **({"notes": list(notes)} if notes else {}),
     }
     write_json(folder / f"{name}.json", content)
     return folder / f"{name}.json"

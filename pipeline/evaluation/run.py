@@ -28,7 +28,7 @@ from pipeline.evaluation.markdown import save_markdown
 from pipeline.evaluation.protocols import Fixed, Generated, Trial
 from pipeline.evaluation.report import format_table, save_report
 from pipeline.evaluation.samples import Sample, draw_samples
-from pipeline.evaluation.scores import Measured, Scorer
+from pipeline.evaluation.scores import Measured, Scorer, few_for_fid, small_split
 from storage.row_store import identity
 from utils.device import describe_device
 from utils.errors import UserError
@@ -167,21 +167,27 @@ class Evaluation:
                         rows[_row(row.name, source)].setdefault(metric, []).append(value)
                     seconds[row.name] += spent
         rows = {name: row for name, row in rows.items() if row}  # of one dataset alone a trial may have nothing to tell
-        judge = self.evaluator
+        judge, notes = self.evaluator, []
+        for source, clips in ({"": range(len(self.clips))} | by_source(self.clips)).items() if judge else ():
+            notes += small_split(len(clips), judge.dimension, source)
+            if few_for_fid(len(clips), judge.dimension):
+                for row in {_row(name, source) for name in seconds} & rows.keys():
+                    rows[row]["fid"] = []
         evaluator = None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint}
         repeats = f"{protocol.repeat_times} repeat{'s' * (protocol.repeat_times > 1)}"
         heading = (
             f"{title} | {self.spec.name}/{protocol.split}, {len(samples)} samples, {repeats}, seed {protocol.seed}, "
             + ("no evaluator" if judge is None else f"evaluator {judge.name} {judge.fingerprint}")
         )
-        table = format_table(heading, rows)
+        table = "\n".join([format_table(heading, rows), *(f"({note})" for note in notes)])
         spent = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
         table += f"\n{spent}; on {describe_device(self.device)}" + f"; {taken_up}, with their seconds" * bool(found)
         print(table)
-        path = save_report(folder, protocol.ext, table, rows, {**settings, "evaluator": evaluator})
+        path = save_report(folder, protocol.ext, table, rows, {**settings, "evaluator": evaluator}, notes)
         written = [path]
         if protocol.report:
-            written.append(save_markdown(folder, protocol.ext, heading, rows, seconds, describe_device(self.device)))
+            told = seconds, describe_device(self.device), notes
+            written.append(save_markdown(folder, protocol.ext, heading, rows, *told))
         print(f"written: {', '.join(map(str, written))}")
         if kept is None:
             scores.forget()

@@ -22,6 +22,29 @@ from utils.representation import features_to_joints
 
 DIVERSITY_PAIRS = 300
 MULTIMODALITY_PAIRS = 10
+CANDIDATES = 32  # that a caption's own motion is found among, for R-precision
+
+
+def few_for_fid(clips: int, dimension: int) -> bool:
+    """Whether FID of so many clips would mean nothing: a covariance of N samples in D dimensions has rank N - 1 at
+    most, so that with N <= D it is singular, and two such sets of one and the same kind lie far apart."""
+    return clips <= dimension
+
+
+def small_split(clips: int, dimension: int, source: str = "") -> list[str]:
+    """Lines about numbers that mean something else, or nothing, for so few clips; `source` is one of several sets."""
+    here, notes = f" [{source}]" if source else "", []
+    if few_for_fid(clips, dimension):
+        notes.append(
+            f"FID{here}: n/a ({clips} clips); it compares covariances in {dimension} dimensions, which takes more than"
+            f" {dimension} clips"
+        )
+    if clips < CANDIDATES:
+        notes.append(
+            f"R@1 to R@3{here}: among {clips} candidates, not {CANDIDATES}; chance is {1 / clips:.2f}, not"
+            f" {1 / CANDIDATES:.2f}, for R@1: not to be compared with others"
+        )
+    return notes
 
 
 @dataclass(frozen=True)
@@ -144,11 +167,11 @@ class Scorer:
     ) -> dict[str, float]:
         text = self._text_embeddings[[sample.caption_index for sample in samples]]
         order = generator.permutation(len(samples))  # R-precision compares a sample with the 31 beside it
-        precision = metrics.r_precision(text[order], motion[order])
+        precision = metrics.r_precision(text[order], motion[order], batch_size=min(CANDIDATES, len(motion)))
         real = self._real_embeddings if among is None else self._real_embeddings[among]
-        return {
-            "fid": metrics.frechet_distance(real, motion),
-            **{f"r_precision_top{rank}": float(value) for rank, value in enumerate(precision, start=1)},
-            "matching_score": metrics.matching_score(text, motion),
-            "diversity": metrics.diversity(motion, min(DIVERSITY_PAIRS, len(motion) // 2), generator),
-        }
+        scores = {} if few_for_fid(len(real), real.shape[1]) else {"fid": metrics.frechet_distance(real, motion)}
+        scores |= {f"r_precision_top{rank}": float(value) for rank, value in enumerate(precision, start=1)}
+        scores["matching_score"] = metrics.matching_score(text, motion)
+        if len(motion) > 1:
+            scores["diversity"] = metrics.diversity(motion, min(DIVERSITY_PAIRS, len(motion) // 2), generator)
+        return scores

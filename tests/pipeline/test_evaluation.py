@@ -36,7 +36,7 @@ WIDTH = 263
 class ColumnEvaluator:
     """Embeds a motion as its mean in two columns, a caption as the two numbers in it."""
 
-    name, fingerprint = "columns", "0123"
+    name, fingerprint, dimension = "columns", "0123", 2
 
     def __init__(self) -> None:
         self.embedded = 0
@@ -124,6 +124,32 @@ def test_the_oracle_reads_what_each_set_says(tmp_path: Path, monkeypatch: pytest
     write_json(tmp_path / "b" / "attributes.json", {"000003": walk})
     assert Evaluation._attributes(spec, clips) == {"b/000003": walk}
     assert Evaluation._attributes(get_spec("b"), load_split(get_spec("b"), "val")) == {"000003": walk}
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_numbers_of_a_handful_of_clips_are_marked(count: int, evaluation: Evaluation, tmp_path: Path, capsys) -> None:
+    """FID of as many clips as dimensions is none; R-precision among fewer than 32 says so, in table, page and JSON."""
+    evaluation.clips = [replace(clip, id=f"{'ab'[n >= count]}/{n}") for n, clip in enumerate(evaluation.clips)]
+    for own, of in ((evaluation.clips, " [a]"), (evaluation.clips[:count], "")):
+        evaluation.clips = [replace(clip, id=clip.id[2 * (of == "") :]) for clip in own]
+        evaluation.scorer = Scorer(evaluation.clips, HUMANML3D, evaluation.evaluator, None)
+        evaluation.references = [Fixed("real", [clip.features for clip in own])]
+        rows = evaluation.run([NoisySource(evaluation.clips, 0.5)], "protocol res", tmp_path, {}, (1, 2))
+        told, content = capsys.readouterr(), json.loads((tmp_path / "eval.json").read_text())
+        few = f"FID{of}: n/a ({count} clips); it compares covariances in 2 dimensions, which takes more than 2 clips"
+        pool = f"R@1 to R@3{of}: among {count} candidates, not 32; chance is {1 / count:.2f}, not 0.03"
+        notes = content["notes"]
+        assert [note for note in notes if note.startswith(pool)] and (few in notes) == (count <= 2)
+        assert all(note in told.out and note in (tmp_path / "eval.md").read_text() for note in notes) and not told.err
+        row = content["rows"][f"res{of}"]
+        assert ("n/a" in told.out) == (count <= 2) and (rows[f"res{of}"]["fid"] == []) == (count <= 2)
+        assert (row["fid"] == {"mean": None, "interval": None, "values": []}) == (count <= 2)
+        assert not of or content["rows"]["res"]["fid"]["mean"] > 0, "of all together it is one"
+
+
+def test_enough_clips_need_no_notes(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.run([], "protocol res", tmp_path, {})
+    assert "notes" not in json.loads((tmp_path / "eval.json").read_text())
 
 
 class Stopped(Exception):
