@@ -261,12 +261,20 @@ def _find_one(name: str) -> DatasetSpec | None:
     known = name.lower() if name.lower() in SPECS else ALIASES.get(name.lower(), name.lower())
     if known in SPECS:
         return SPECS[known]
-    own = OWN_DATASETS / name
+    own, given = OWN_DATASETS / name, os.path.expanduser(name)
     if os.path.isfile(own / "dataset.json"):  # of a name that no file can have too, which Path.is_file raises over
-        return _read_spec(own)
-    if os.path.isdir(name):
-        return _read_spec(Path(name))
-    return None
+        return _of_folder(own)
+    return _of_folder(Path(given)) if os.path.isdir(given) else None
+
+
+def _of_folder(folder: Path) -> DatasetSpec:
+    """The dataset of a folder, the same however its path is spelled; that of a known one is the known one."""
+    real = folder.resolve()
+    for spec in SPECS.values():
+        if not spec.members and spec.root.resolve() == real:
+            return spec
+    here = Path.cwd()
+    return _read_spec(real.relative_to(here) if real.is_relative_to(here) and real != here else real)
 
 
 def usual_frames(form: MotionFormat) -> tuple[int, int]:

@@ -313,7 +313,7 @@ def _checked_start(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     found = format_difference(run, config)
     found += differences(completed, config, FREE_KEYS | START_KEYS | unknown | {"format"})
     former, given = old.get(RECORD, {}).get("init_from"), config.get("train", {}).get("init_from")
-    if given not in (None, former):
+    if given is not None and (former is None or Path(given).resolve() != Path(former).resolve()):
         found.append(f"train.init_from was {former!r} and is {given!r}")
     if found:
         raise UserError(

@@ -35,13 +35,12 @@ SHARD = Pattern(r"\d+/\d+", "look like 1/8, up to 8/8")
 
 
 def canonical_dataset(name: str) -> str:
-    """The dataset's own name for an alias; the path of a user's dataset folder stays. Several sets are put in order.
+    """The one spelling of a dataset: its name for an alias, the shortest path for a folder. Several are put in order.
 
     Raises:
         UserError: unknown dataset.
     """
-    spec = get_spec(name)
-    return spec.argument if spec.members or SPECS.get(spec.name) == spec else name
+    return get_spec(name).argument
 
 
 def dataset_option(default: str = "humanml3d") -> Any:
