@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +11,12 @@ import torch
 
 from models.rag.database import Embedded, RAGDatabase
 from pipeline.loader import load_run
+from pipeline.reproduce import main
 from storage.checkpoint import read_model
 from storage.files import read_json, write_json
 from tests.data.prepare.bodies import walking_body, write_bvh
 from tests.test_own_skeleton import refused, run
+from utils.errors import UserError
 from utils.fingerprint import UNHASHED
 from utils.run import Run
 
@@ -26,20 +25,20 @@ SHIPPED = ROOT / "pretrained" / "open"
 STAGES = ("evaluator", "tmr", "vq", "mtrans", "rtrans", "length")
 KNOWN = 5  # motions of the source's library
 CLIPS = 7
-# All but the check of the source is written down instead of run.
-RECORD = (
-    '() {{ case "$*" in *pipeline.start*) {python} "$@" ;; *) printf "%q " "$@" >>{calls}; echo >>{calls} ;; esac; }}'
-)
 
 
-def reproduce(folder: Path, *words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Runs the script; what it would run stands in `folder/calls`, a line a command."""
-    python = RECORD.format(python=sys.executable, calls=folder / "calls")
+def reproduce(folder: Path, *words: object) -> list[list[str]]:
+    """Goes the whole way in this process; returns what was called."""
+    calls: list[list[str]] = []
+
+    def call(words: Sequence[str], spent: object) -> None:
+        calls.append(list(words))
+        assert run(*(words[1:] if words[0] == "-m" else words)) == 0, words
+
     places = {"LOGS": folder / "logs", "DATABASE": folder / "database", "OUTPUTS": folder / "outputs"}
-    environment = os.environ | {key: str(value) for key, value in places.items()}
-    environment |= {"BASH_FUNC_python%%": python, "VIRTUAL_ENV": sys.prefix, "GPU": "-1", "LIMIT": "1", "BATCH": "4"}
-    command = ["bash", str(ROOT / "reproduce_dataset.sh"), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    environment = {key: str(value) for key, value in places.items()} | {"GPU": "-1", "LIMIT": "1", "BATCH": "40"}
+    main(call, [*map(str, words)], environment)
+    return calls
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_bvh(folder / "motions" / f"{number}.bvh", walking_body(2.5, seed=number), 20)
     (folder / "captions.csv").write_text("".join(f"{number},someone walks {number}\n" for number in range(CLIPS)))
     prepared = ["--motion_dir", folder / "motions", "--captions", folder / "captions.csv", "--out", folder / "mine"]
-    assert run("prepare_dataset.py", *prepared, "--workers", "1", "--split", "0.6,0.4,0", "--contact_sheet", "0") == 0
+    assert run("prepare_dataset.py", *prepared, "--workers", "1", "--split", "1,0,0", "--contact_sheet", "0") == 0
     (folder / "source").mkdir()
     for stage in STAGES:
         (folder / "source" / stage).symlink_to(SHIPPED / stage)
@@ -65,13 +64,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def calls(folder: Path) -> list[list[str]]:
-    """What the script runs, run in this process."""
-    result = reproduce(folder, folder / "mine", "--init_from", folder / "source")
-    assert result.returncode == 0 and not result.stderr, result.stderr
-    calls = [shlex.split(line) for line in (folder / "calls").read_text().splitlines()]
-    for words in calls:
-        assert run(*(words[1:] if words[0] == "-m" else words)) == 0, words
-    return calls
+    """What the way calls; a batch is larger than the set, and val is empty."""
+    return reproduce(folder, folder / "mine", "--init_from", folder / "source")
 
 
 def test_every_stage_starts_from_its_source(folder: Path, calls: list[list[str]]) -> None:
@@ -116,6 +110,18 @@ def test_the_same_command_goes_on(folder: Path, calls: list[list[str]], capsys: 
         assert run(*words, "--max_steps", "2") == 0
         told = capsys.readouterr().out
         assert "at step 1 of 2" in told and "starts from" not in told
+    words[words.index("--init_from") + 1] = f"{folder}/./source/length/"
+    words[words.index("--dataset_name") + 1] = f"{folder}/source/../mine/"
+    assert run(*words, "--max_steps", "2") == 0, "the same folders in other words"
+
+
+def test_without_validation_the_last_checkpoint_is_kept_and_told(folder: Path, calls: list[list[str]]) -> None:
+    for stage in STAGES:
+        place = folder / "logs" / "mine" / stage
+        assert Run(place).checkpoint().name == "latest.tar" and not list(place.glob("model/net_best*"))
+        told = (place / "train.log").read_text()
+        assert "warning: val is empty: checkpoints cannot be chosen by it, the last one is kept" in told
+        assert f"warning: train has {CLIPS} clips of {CLIPS} performances, fewer than 30" in told
 
 
 def test_other_sources_are_refused_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
@@ -125,8 +131,9 @@ def test_other_sources_are_refused_before_anything_is_written(folder: Path, tmp_
         (ROOT / "pretrained", "it has none of vq, tmr, mtrans, rtrans, length; name a folder in it: open"),
         (tmp_path / "logs", "it lacks tmr, mtrans, rtrans, length"),
     ):
-        result = reproduce(tmp_path / "new", folder / "mine", "--init_from", source)
-        assert result.returncode == 2 and words in result.stderr and result.stderr.count("\n") == 1
+        with pytest.raises(UserError) as error:
+            reproduce(tmp_path / "new", folder / "mine", "--init_from", source)
+        assert words in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "new").exists()
 
 
