@@ -166,13 +166,15 @@ class Evaluation:
                         source, _, metric = name.rpartition("/")
                         rows[_row(row.name, source)].setdefault(metric, []).append(value)
                     seconds[row.name] += spent
-        rows = {name: row for name, row in rows.items() if row}  # of one dataset alone a trial may have nothing to tell
         judge, notes = self.evaluator, []
+        trials = {row.name for row in sources if isinstance(row, Trial)}
         for source, clips in ({"": range(len(self.clips))} | by_source(self.clips)).items() if judge else ():
             notes += small_split(len(clips), judge.dimension, source)
             if few_for_fid(len(clips), judge.dimension):
-                for row in {_row(name, source) for name in seconds} & rows.keys():
-                    rows[row]["fid"] = []
+                for name in seconds:
+                    if name not in trials or "fid" in rows[_row(name, source)]:
+                        rows[_row(name, source)]["fid"] = []
+        rows = {name: row for name, row in rows.items() if row}  # of one dataset alone a trial may have nothing to tell
         evaluator = None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint}
         repeats = f"{protocol.repeat_times} repeat{'s' * (protocol.repeat_times > 1)}"
         heading = (

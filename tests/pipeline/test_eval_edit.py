@@ -44,7 +44,7 @@ def test_every_kind_has_its_rows_and_a_seed_its_numbers(folder: Path, capsys: py
     rows = read_json(out / "eval.json")["rows"]
     assert list(rows)[:5] == ["real", "vq", "res", "in-between", "continuation"]
     for name in ("in-between", "continuation"):
-        assert rows[name].keys() >= {"fid", "r_precision_top3", "foot_skate", "seam", "seam_p95", "unedited_above"}
+        assert rows[name].keys() >= {"r_precision_top3", "foot_skate", "seam", "seam_p95", "unedited_above"}
         assert rows[name]["kept_changed"]["mean"] == 0 and rows[name]["seam"]["mean"] > 0
     assert rows["arms"]["kept_changed"]["mean"] == 0 and "kept_changed" not in rows["lower_body"]
     assert all(0 <= rows[name]["held"]["mean"] <= 1 for name in ("arms", "lower_body"))
