@@ -133,6 +133,8 @@ def _add_argument(parser: argparse._ArgumentGroup, flag: Flag) -> None:
         arguments["metavar"] = "{" + ",".join(map(str, names)) + "}" if names else item.__name__.upper()
         arguments["type"] = flag.read
     if flag.metadata.get("positional"):
+        # Of a positional that is not given argparse reads the default as it reads a word.
+        arguments["type"] = lambda text: text if text is argparse.SUPPRESS else flag.read(text)
         parser.add_argument(arguments.pop("dest"), **arguments | {"metavar": flag.shown, "nargs": "?"})
     else:
         parser.add_argument(f"--{flag.name}", **arguments)
