@@ -156,7 +156,7 @@ def test_mistakes_are_told_before_anything_is_done(line: str, words: str, place:
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("--minutes 3", "required: NAME"),
+        ("--minutes 3", "NAME is required"),
         ("a huge", "PRESET: must be one of small, mini, base, tuned, paper, finetune, not 'huge'"),
         ("a small b", "unrecognized arguments: b"),
         ("a --minutes soon", "--minutes: must be float, not 'soon'"),
