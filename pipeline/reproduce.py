@@ -28,7 +28,7 @@ from utils.errors import UserError, run_script
 
 SHIPPED = Path("pretrained/open")
 FEW_CLIPS = 500  # in training; a model that was trained elsewhere knows more than they tell
-STARTING = 15.0  # seconds until a training begins its first step
+STARTING = 15.0  # seconds that a training takes besides its steps, where none has told yet
 NOTED = 5.0  # seconds after which the time that a stage took is noted again
 
 
@@ -113,13 +113,16 @@ class Chain:
         given |= {"max_epoch": options.epochs or None, "seed": options.seed}
         self.given = [str(word) for name, value in given.items() if value is not None for word in (f"--{name}", value)]
         self.path = Path(self.logs) / self.spec.name / "reproduce.json"
-        self.seconds = self._noted()
+        self.seconds, self.starting = self._noted(), STARTING
 
     def run(self, call: Call = run_command) -> None:
         """All stages, one after the other."""
         for number, stage in enumerate(STAGES):
             print(f"== stage {number + 1} of {len(STAGES)}: {stage.words}{self._time_left(number)}", flush=True)
+            former, share = self.seconds.get(stage.key, 0.0), self._share(number)
             call(self.command(number), lambda seconds, key=stage.key: self._note(key, seconds))
+            if stage.script and self.options.minutes:
+                self.starting = max(self.starting, self.seconds[stage.key] - former - share)
 
     def command(self, number: int) -> list[str]:
         """What the stage of this number is called by."""
@@ -148,8 +151,8 @@ class Chain:
         """Seconds that a training may train: its part of what those before it left, less what is no training."""
         rest = STAGES[number:]
         training = [stage for stage in rest if stage.script]
-        left = self._left(number) - sum(stage.cost for stage in rest if not stage.script) - STARTING * len(training)
-        return max(1.0, left * STAGES[number].cost / sum(stage.cost for stage in training))
+        left = self._left(number) - sum(stage.cost for stage in rest if not stage.script) - self.starting * len(training)
+        return max(1.0, left * STAGES[number].cost / (sum(stage.cost for stage in training) or 1.0))
 
     def _left(self, number: int) -> float:
         """Seconds of the time that all may take, less those of the stages before this one."""

@@ -12,7 +12,7 @@ import torch
 
 from data.captions import Caption
 from data.check.folder import check_sets
-from data.clips import Clip, load_split, load_statistics
+from data.clips import Clip, load_split, load_statistics, load_validation
 from data.datasets import MotionTextDataset, WindowDataset
 from data.specs import SPECS, get_spec, mixed, require_split, same_dataset
 from data.tokens import TokenDataset
@@ -198,3 +198,36 @@ def test_a_motion_that_two_sets_share_is_a_leak(two: Path) -> None:
     copied = np.load(two / "b" / "new_joint_vecs" / "000004.npy")
     np.save(two / "dataset" / "a" / "new_joint_vecs" / "000001.npy", copied)
     assert check_sets(spec)[-1].problems == {"same-motion-across": ("a/000001 (train) = b/000004 (test)",)}
+
+
+@pytest.mark.parametrize("spelled", ["b", "./b", "b/", ".//b/.", "dataset/../b", "link", "dataset/link", "~/b", "/b"])
+def test_a_folder_is_one_dataset_however_its_path_is_spelled(
+    spelled: str, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that runs, library, cache and what is kept of stopped works are found again."""
+    monkeypatch.setenv("HOME", str(two))
+    for link in ("link", "dataset/link"):
+        (two / link).symlink_to(two / "b")
+    told = f"{two}/b" if spelled == "/b" else spelled
+    assert get_spec(told) == get_spec("b") and get_spec(told).argument == "b"
+    assert parse(DatasetOptions, ["--dataset_name", told]).dataset_name == "b"
+    assert get_spec(f"{told}:3,a:1").argument == "dataset/a:1,b:3"
+
+
+def test_the_folder_of_a_known_dataset_is_that_dataset(two: Path) -> None:
+    (two / "dataset" / "HumanML3D").mkdir()
+    for spelled in ("dataset/HumanML3D", f"{two}/dataset/HumanML3D/", "./dataset/HumanML3D"):
+        assert get_spec(spelled) == SPECS["humanml3d"]
+
+
+def test_a_set_without_validation_leaves_that_to_the_others(two: Path) -> None:
+    (two / "b" / "val.txt").write_text("\n")
+    assert [clip.id for clip in load_split(get_spec("a,b"), "val")] == ["a/000003"]
+    assert load_validation(get_spec("b")) == [] and load_validation(get_spec("a,b"))
+    (two / "dataset" / "a" / "val.txt").write_text("")
+    assert load_validation(get_spec("a,b")) == []
+    with pytest.raises(UserError, match=r"val.txt: no usable clip: the file is empty; prepare_dataset.py --split"):
+        load_split(get_spec("a,b"), "val")
+    (two / "b" / "val.txt").unlink()
+    with pytest.raises(UserError, match=r"dataset b is incomplete: val.txt is missing"):
+        load_validation(get_spec("b"))
