@@ -20,6 +20,7 @@ from utils.errors import UserError
 from utils.schema import option
 
 _LINE = re.compile(r"""(?P<name>\w+)\s*:(?:\s+(?P<value>"[^"]*"|'[^']*'|[^#]*?))?\s*(?:\s#.*)?""")
+_PREVIEW = ("--width=480", "--height=270", "--samples=4", "--frame_rate=10")  # below 5 s a frame on two cores
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -42,6 +43,9 @@ class RenderOptions:
     fps: float = rate_option()
     frame_rate: float = rate_option("frames a second of the video; 0: as the motion")
     seconds: float = option(0.0, "render only so much of each motion; 0: all of it", minimum=0)
+    preview: bool = option(
+        False, "quick and rough: 480 x 270 pixels, 4 light paths a pixel, 10 frames a second, unless said otherwise"
+    )
     samples: int = option(32, "light paths a pixel", minimum=1, maximum=65536)
     denoise: bool = option(True, "remove the grain that few samples leave")
     device: Literal["auto", "cpu", "gpu"] = option("auto", "where Cycles renders; auto: a GPU if there is one")
@@ -61,7 +65,7 @@ def script_arguments(argv: Sequence[str]) -> list[str]:
 
 
 def parse_render_options(arguments: Sequence[str], description: str | None = None) -> RenderOptions:
-    """Defaults, then the file of `--cfg`, then the other `arguments`.
+    """Defaults, then the file of `--cfg`, then what `--preview` stands for, then the other `arguments`.
 
     Raises:
         UserError: the file is missing or has a line that is not understood.
@@ -76,7 +80,9 @@ def parse_render_options(arguments: Sequence[str], description: str | None = Non
     from_file = read_cfg(cfg) if cfg is not None else []
     if inputs:  # an input on the command line replaces the one in the file, whichever of the two it is
         from_file = [argument for argument in from_file if argument.split("=")[0] not in ("--dir", "--npy")]
-    return parse(RenderOptions, [*from_file, *arguments], description=description)
+    wished = [each for each in (*from_file, *arguments) if each in ("--preview", "--no-preview")]
+    preview = _PREVIEW if wished[-1:] == ["--preview"] else ()
+    return parse(RenderOptions, [*from_file, *preview, *arguments], description=description)
 
 
 def read_cfg(path: Path | str) -> list[str]:

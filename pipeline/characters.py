@@ -94,8 +94,8 @@ def _fitting(names: tuple[str, ...], form: MotionFormat) -> JointMap:
                 " --target_map FILE"
             ) from error
         raise UserError(
-            f"no node is called as {', '.join(lacking)} is in {best.name}, which comes nearest: tell in a JSON file,"
-            " --target_map FILE"
+            f"no node is called as {', '.join(lacking)} is in {best.name}, which comes nearest: tell which are in a"
+            " JSON file, --target_map FILE"
         ) from error
 
 

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from options.render import RenderOptions, parse_render_options, script_arguments
+from pipeline.render_output import what_it_costs
 from tests.visualization.motions import make_walk
+from utils.blender import VARIABLE, blender_command
 from utils.errors import UserError
 from utils.formats import HUMANML3D, get_format
 from visualization.body_mesh import capsule_rings, figure_of_joints, frame_times, read_mesh
@@ -109,10 +111,37 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "empty"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="bpy is installed")
+@pytest.mark.skipif(blender_command() is not None, reason="Blender is here")
 def test_missing_bpy_names_the_remedy(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", make_walk(frames=3))
-    assert "requirements-render.txt" in one_line(run_render(f"--dir={tmp_path}"))
+    assert "setup_render.sh" in one_line(run_render(f"--dir={tmp_path}"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="bpy is installed")
+def test_a_python_without_bpy_is_not_blender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, sys.executable)
+    assert "no Python that has its module bpy" in one_line(run_render(f"--dir={tmp_path}"))
+
+
+def test_preview_is_quick_unless_flags_say_otherwise(tmp_path: Path) -> None:
+    """Its settings win over the file's, flags over them."""
+    quick = parse_render_options([f"--cfg={CFG}", "--npy=a", "--preview"])
+    assert (quick.width, quick.height, quick.samples, quick.frame_rate) == (480, 270, 4, 10)
+    assert quick == parse_render_options(["--preview", f"--cfg={CFG}", "--npy=a"])
+    assert parse_render_options(["--npy=a", "--samples=9", "--preview"]).samples == 9
+    assert parse_render_options(["--npy=a", "--preview", "--no-preview"]).samples == 32
+    (tmp_path / "a.yaml").write_text("preview: true\n")
+    assert parse_render_options([f"--cfg={tmp_path / 'a.yaml'}", "--npy=a"]).samples == 4
+
+
+def test_what_it_costs_is_told_in_words() -> None:
+    options = RenderOptions(npy="a")
+    assert (
+        "about 12.0 s a frame (960 x 540, 32 light paths a pixel), 120 frames: 24 minutes; --preview"
+        in what_it_costs(12, 120, options)
+    )
+    assert what_it_costs(2, 10, options).split(": ")[1].startswith("20 s")
+    assert what_it_costs(60, 120, RenderOptions(npy="a", preview=True)).endswith("120 frames: 2.0 hours")
 
 
 def test_mesh_files(tmp_path: Path) -> None:

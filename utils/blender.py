@@ -9,12 +9,19 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from utils.errors import UserError
 
 VARIABLE = "REMOMASK_BLENDER"  # a Python with bpy, or Blender's own program
+ENTERED = "REMOMASK_IN_BLENDER"  # set for what was started there
 PLACES = (".venv-render/bin/python", ".venv-render/Scripts/python.exe")  # what setup_render.sh makes
+
+
+def has_bpy() -> bool:
+    """Whether this Python is Blender's, or has its module."""
+    return "bpy" in sys.modules or importlib.util.find_spec("bpy") is not None
 
 
 @functools.cache
@@ -28,7 +35,7 @@ def blender_command() -> tuple[str, ...] | None:
     root = Path(__file__).resolve().parents[1]
     own = next((str(root / place) for place in PLACES if (root / place).is_file()), None)
     said = os.environ.get(VARIABLE)
-    if not said and importlib.util.find_spec("bpy"):
+    if not said and has_bpy():
         return (sys.executable,)
     program = said or own or shutil.which("blender")
     if program is None:
@@ -36,6 +43,22 @@ def blender_command() -> tuple[str, ...] | None:
     if shutil.which(program) is None:
         raise UserError(f"{VARIABLE} names {program}, which is no program")
     return (program,) if "python" in Path(program).name.lower() else (program, "--background", "--python")
+
+
+def go_on_in_blender(script: Path, arguments: Sequence[str]) -> None:
+    """Becomes the same script in Blender's own environment, if there is one and `bpy` is not here already.
+
+    Raises:
+        UserError: what should be Blender is not.
+    """
+    if has_bpy() or (command := blender_command()) is None:
+        return
+    if os.environ.get(ENTERED):
+        raise UserError(f"{command[0]} is no Blender, and no Python that has its module bpy")
+    sys.stdout.flush()
+    os.execve(
+        shutil.which(command[0]) or command[0], [*command, str(script), "--", *arguments], os.environ | {ENTERED: "1"}
+    )
 
 
 def require_blender(what: str) -> tuple[str, ...]:

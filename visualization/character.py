@@ -26,7 +26,7 @@ class Tree:
     """N nodes with their rest pose, in the file's own axes and unit.
 
     Attributes:
-        names, parents: of the nodes; a parent comes before its children; that of roots, there may be several, is -1.
+        names, parents: of the nodes; a parent comes before its children, -1 is that of roots (there may be several).
         offsets, turns, sizes: (N, 3), (N, 4), (N,) place, rotation and scale relative to the parent.
         ends: (N, 3) where nodes end that have no children, NaN of the others.
         numbers: (N,) of the nodes in the file.

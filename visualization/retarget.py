@@ -219,7 +219,7 @@ class _Body:
         self.place()
 
     def _reach(self, hip: int, knee: int, ankle: int, goal: np.ndarray) -> None:
-        """Turns thigh and shin so that the ankle comes to `goal` (T, 3), as far as the leg goes; the foot stays."""
+        """Turns thigh and shin so that the ankle comes as near as it can to `goal` (T, 3); the foot keeps its turn."""
         start, middle, end = (self.places[:, node] for node in (hip, knee, ankle))
         thigh, shin = (np.linalg.norm(bone, axis=-1, keepdims=True) for bone in (middle - start, end - middle))
         axis = quaternion.normalize(goal - start)

@@ -113,7 +113,7 @@ def test_what_blender_wants_to_be_told() -> None:
 def test_no_blender_is_said_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blender_command.cache_clear()
     monkeypatch.setattr("utils.blender.PLACES", ())
-    monkeypatch.setattr("utils.blender.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("utils.blender.has_bpy", lambda: False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv(VARIABLE, "")
     with pytest.raises(UserError, match=r"--formats fbx needs Blender: run `bash setup_render.sh`"):
