@@ -95,7 +95,7 @@ def show_clips(clips: Sequence[OwnClip]) -> str:
 def show_words(counts: Mapping[str, int]) -> str:
     """The words that the library's captions hold, those of one kind together."""
     kinds = (f"<h4>{escape(kind)}</h4><p>{_words(words)}</p>" for kind, words in grouped(counts).items())
-    return f'<div class="words">{"".join(kinds)}</div>'
+    return f'<h3>All known words</h3><div class="words">{"".join(kinds)}</div>'
 
 
 def show_examples(examples: Mapping[str, Sequence[str]]) -> str:
