@@ -99,7 +99,8 @@ class TextToMotion:
         transformer uses retrieval, retriever and database are those of its config.
 
         Args:
-            checkpoints_dir: folder of the runs, `checkpoints_dir/dataset_name/run`.
+            checkpoints_dir: folder of the runs, `checkpoints_dir/dataset_name/run`; `pretrained` has the shipped ones,
+                wherever one stands.
             rtrans_name: None generates from base tokens alone.
             database: another library of motions, made with the same retriever: its folder, or one that holds it in a
                 subfolder named after the dataset.

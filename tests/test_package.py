@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from remomask.checkout import MODULES, ROOMS, files, rewritten
+from remomask.checkout import BESIDE, MODULES, ROOMS, files, rewritten
 from remomask.commands import COMMANDS
 from tests.test_architecture import ROOMS as ALL_ROOMS
 
@@ -84,6 +85,15 @@ def test_the_package_has_every_room_and_script_and_imports_no_module_of_another_
         assert text.count("\n") == path.read_text(encoding="utf-8").count("\n")
         for word in ("import_module(", "__import__("):
             assert word not in text or "__name__" in text or place.parts[0] in ("commands.py", "__init__.py"), place
+
+
+def test_an_image_is_made_of_all_that_the_package_is_made_of() -> None:
+    kept = (ROOT / ".dockerignore").read_text().split()
+    needed = {f"!{name}" for name in (*ROOMS, *BESIDE, "remomask", "*.py", "requirements*", "README.md", "LICENSE")}
+    assert kept[-2:] == ["**/__pycache__", "**/eval"] and "*" in kept and needed <= set(kept)
+    locks = re.findall(r"requirements[\w-]*\.lock", (ROOT / "Dockerfile").read_text())
+    assert set(locks) == {f"requirements{name}.lock" for name in ("", "-app", "-cpu", "-cuda")}
+    assert all((ROOT / name).exists() for name in locks)
 
 
 def test_every_command_has_the_usage_of_its_name_and_a_wrong_one_is_one_line(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from data.specs import get_spec
-from pipeline.runs import Runs
+from pipeline.runs import Runs, report_folder
 from storage.checkpoint_names import list_checkpoints, matching_checkpoints, resolve_checkpoint
+from storage.shipped import locate
 from utils.errors import UserError
 from utils.run import Run
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -62,6 +65,31 @@ def test_a_run_of_another_dataset_is_taken_from_the_same_folder_or_from_the_ship
     assert Runs(logs, get_spec("mini")).open("open/vq", "vq").folder == shipped / "open" / "vq"
     with pytest.raises(UserError, match="run open/tmr does not exist"):
         runs.find("open/tmr")
+
+
+def test_shipped_runs_are_found_from_anywhere_and_nothing_is_written_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ROOT / "pretrained"
+    monkeypatch.chdir(ROOT)
+    runs = Runs("pretrained", get_spec("open"))
+    assert runs.find("vq") == Path("pretrained/open/vq"), "in the checkout all stays as it is typed"
+    assert report_folder(runs.find("vq")) == Path("pretrained/open/vq/eval")
+    monkeypatch.chdir(tmp_path)
+    runs = Runs("pretrained", get_spec("open"))
+    assert runs.find("vq") == ours / "open" / "vq" and runs.database(None) == ours / "open" / "database"
+    assert runs.database("pretrained/open/database") == ours / "open" / "database"
+    assert report_folder(runs.find("vq")) == Path("outputs/eval/open/vq")
+    assert runs.path("vq") == Path("pretrained/open/vq"), "a training is where the user stands"
+    assert Runs("logs", get_spec("mini")).find("open/vq") == ours / "open" / "vq"
+    with pytest.raises(UserError, match="the runs there are: .*vq"):
+        runs.find("none")
+    own = tmp_path / "pretrained" / "open" / "vq"
+    own.mkdir(parents=True)
+    (own / "config.json").write_text('{"stage": "vq"}')
+    assert runs.find("vq") == Path("pretrained/open/vq") and runs.find("tmr") == ours / "open" / "tmr"
+    for other in ("../pretrained/open", "open", "storage", "/nowhere/pretrained", "pretrained/../storage"):
+        assert locate(other) == Path(other)
 
 
 def test_which_is_a_name_a_stem_or_a_unique_part(logs: Path) -> None:
