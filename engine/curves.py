@@ -104,9 +104,19 @@ def draw(path: Path, points: Points, best: Mapping[str, str], words: str) -> Non
     panels = _panels(points, best)
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.0 * rows + 0.6), layout="constrained")
+    title = textwrap.wrap(words, 58 * columns)
+    width, height, head = 4.2 * columns, 3.2 * rows, 0.4 + 0.18 * len(title)  # inches
+    figure = Figure(figsize=(width, height + head))
     FigureCanvasAgg(figure)
-    figure.suptitle("\n".join(textwrap.wrap(words, 58 * columns)), fontsize=10)
+    figure.suptitle("\n".join(title), fontsize=10, y=1 - 0.1 / (height + head), va="top")
+    # matplotlib's own layouts take as long as the drawing
+    sides = {
+        "left": 0.65 / width,
+        "right": 1 - 0.2 / width,
+        "bottom": 0.5 / (height + head),
+        "top": height / (height + head),
+    }
+    figure.subplots_adjust(**sides, wspace=0.22, hspace=0.38)
     last = max(step for values in points.values() for step in values)
     for number, (title, tags) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, number)
