@@ -151,7 +151,8 @@ class Chain:
         """Seconds that a training may train: its part of what those before it left, less what is no training."""
         rest = STAGES[number:]
         training = [stage for stage in rest if stage.script]
-        left = self._left(number) - sum(stage.cost for stage in rest if not stage.script) - self.starting * len(training)
+        others = sum(stage.cost for stage in rest if not stage.script)
+        left = self._left(number) - others - self.starting * len(training)
         return max(1.0, left * STAGES[number].cost / (sum(stage.cost for stage in training) or 1.0))
 
     def _left(self, number: int) -> float:
