@@ -244,7 +244,7 @@ WRONG = {
     "    bash run_mtrans.sh mtrans 0 humanml3d": "error: usage",
     "    bash run_rvq.sh vq 0 humanml3d --code_dim 7": "unrecognized arguments: --code_dim",
     "    bash run_mtrans.sh mtrans 2 0,1 humanml3d --heads 7": "unrecognized arguments: --heads",
-    "    bash reproduce_dataset.sh mine large": "invalid choice",
+    "    bash reproduce_dataset.sh mine large": "'large'",
     "    bash tests/gpu_check.sh --small": "has no --small",
     "    pip install -r requirements-gone.txt": "requirements-gone.txt: there is no such file",
     "    torchrun --nproc_per_node 2 --no-python python demo.py --text_promt wave": "unrecognized",
