@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, default_collate
 
 from engine.averaging import WeightAverage, set_weights
 from engine.curves import Curves
-from engine.health import HealthMonitor
+from engine.health import HealthMonitor, check_finite
 from engine.initialise import initialise
 from engine.interruption import Interrupted, Interruption
 from engine.loading import DeviceLoader, device_loader, fetching
@@ -264,15 +264,7 @@ class Harness:
         *values, interrupts, self._seconds = numbers.tolist()
         self._stop = interrupts > 0 if self.world > 1 else self.interruption.asked
         named = dict(zip(losses, values, strict=True))
-        bad = [name for name, value in named.items() if not math.isfinite(value) and not name.startswith("metric/")]
-        if not bad and self.accelerator.scaler is None and not math.isfinite(named["metric/gradient_norm"]):
-            bad = ["metric/gradient_norm"]
-        if bad:
-            listed = ", ".join(f"{name} = {named[name]}" for name in bad if name != "loss" or len(bad) == 1)
-            raise UserError(
-                f"training of {self.run_dir} stopped at step {self.step}: {listed}; lower --lr or check the data"
-                " (the last saved state is untouched)"
-            )
+        check_finite(named, self.accelerator.scaler is None, f"training of {self.run_dir} stopped at step {self.step}")
         return named
 
     def _end_epoch(self, full: bool) -> None:

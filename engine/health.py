@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from utils.errors import UserError
+
 Numbers = Mapping[str, float]
 
 PERPLEXITY_SHARE = 0.05  # of the codes
@@ -20,6 +22,16 @@ RETRIEVED_ATTENTION = 0.01  # of all attention, in the layer that looks most
 SIMILARITY_MARGIN = 0.01  # of a caption to its own motion over that to the others of the batch
 # Steps after which a number must be in its range: what a new model needs to get there, with room to spare.
 CODEBOOK_STEPS, SIMILARITY_STEPS, RETRIEVAL_STEPS = 100, 500, 4000
+
+
+def check_finite(numbers: Numbers, gradient_too: bool, where: str) -> None:
+    """Raises `UserError` for a loss, or the norm of the gradient where it is not scaled, that is not finite."""
+    bad = [name for name, value in numbers.items() if not math.isfinite(value) and not name.startswith("metric/")]
+    if not bad and gradient_too and not math.isfinite(numbers["metric/gradient_norm"]):
+        bad = ["metric/gradient_norm"]
+    if bad:
+        told = ", ".join(f"{name} = {numbers[name]}" for name in bad if name != "loss" or len(bad) == 1)
+        raise UserError(f"{where}: {told}; lower --lr or check the data (the last saved state is untouched)")
 
 
 @dataclass(frozen=True)

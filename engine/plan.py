@@ -21,15 +21,16 @@ class Plan:
 
     Attributes:
         rounds: how often an epoch goes through the training set: a small one several times, for `min_steps`.
-        limit: steps that epochs and `max_steps` mean.
+        whole: steps of all epochs.
+        limit: the same, or `max_steps`.
         total: steps that there will be: as many, or those that fit into `max_minutes` at the pace so far.
     """
 
     def __init__(self, settings: TrainSettings, samples: int, round_steps: int) -> None:
         self.settings, self.samples, self.round_steps = settings, samples, round_steps
         self.rounds = max(1, math.ceil(settings.min_steps / (settings.max_epoch * round_steps)))
-        limit = settings.max_epoch * self.rounds * round_steps
-        self.limit = self.total = min(limit, settings.max_steps) if settings.max_steps else limit
+        self.whole = settings.max_epoch * self.rounds * round_steps
+        self.limit = self.total = min(self.whole, settings.max_steps) if settings.max_steps else self.whole
         self.seconds = 0.0  # that all processes of this training took, one after the other
         self._timed = {"steps": 0.0, "spent": 0.0, "pause": 0.0, "ended": 0.0}
 
@@ -89,7 +90,7 @@ class Plan:
     def remarks(self) -> list[str]:
         """Lines about what is otherwise than the settings say, for the start of a training."""
         settings, lines = self.settings, []
-        if self.rounds > 1:
+        if self.rounds > 1 and self.limit == self.whole:
             lines.append(
                 f"{self.samples} samples are {self.round_steps} step{'s' * (self.round_steps > 1)}:"
                 f" an epoch goes through them {self.rounds} times, for --min_steps {settings.min_steps};"

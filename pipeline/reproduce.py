@@ -112,16 +112,18 @@ class Chain:
         given = {"max_steps": environment.get("LIMIT"), "batch_size": environment.get("BATCH")}
         given |= {"max_epoch": options.epochs or None, "seed": options.seed}
         self.given = [str(word) for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+        limited = environment.get("LIMIT")  # then all but the steps is what takes time
+        self.costs = {stage.key: 20.0 if limited and stage.script else stage.cost for stage in STAGES}
         self.path = Path(self.logs) / self.spec.name / "reproduce.json"
-        self.seconds, self.starting = self._noted(), STARTING
+        self.seconds, self.shares, self.starting = *self._noted(), STARTING
 
     def run(self, call: Call = run_command) -> None:
         """All stages, one after the other."""
         for number, stage in enumerate(STAGES):
             print(f"== stage {number + 1} of {len(STAGES)}: {stage.words}{self._time_left(number)}", flush=True)
-            former, share = self.seconds.get(stage.key, 0.0), self._share(number)
-            call(self.command(number), lambda seconds, key=stage.key: self._note(key, seconds))
-            if stage.script and self.options.minutes:
+            words, former = self.command(number), self.seconds.get(stage.key, 0.0)
+            call(words, lambda seconds, key=stage.key: self._note(key, seconds))
+            if (share := self.shares.get(stage.key)) is not None:
                 self.starting = max(self.starting, self.seconds[stage.key] - former - share)
 
     def command(self, number: int) -> list[str]:
@@ -148,12 +150,19 @@ class Chain:
         return [*named, *start, *reads, *self.runs, *self.given, *limit]
 
     def _share(self, number: int) -> float:
-        """Seconds that a training may train: its part of what those before it left, less what is no training."""
-        rest = STAGES[number:]
-        training = [stage for stage in rest if stage.script]
-        others = sum(stage.cost for stage in rest if not stage.script)
-        left = self._left(number) - others - self.starting * len(training)
-        return max(1.0, left * STAGES[number].cost / (sum(stage.cost for stage in training) or 1.0))
+        """Seconds that a training may train: its part of what those before it left, less what is no training.
+
+        What was said once holds: a training that ended goes no further, what follows was made with it."""
+        if (key := STAGES[number].key) in self.shares:
+            return self.shares[key]
+        training = [stage for stage in STAGES[number:] if stage.script]
+        others = [stage for stage in STAGES[number:] if not stage.script]
+        left = self._left(number) - self._cost(others) - self.starting * len(training)
+        self.shares[key] = max(1.0, left * self.costs[key] / self._cost(training))
+        return self.shares[key]
+
+    def _cost(self, stages: Sequence[Stage]) -> float:
+        return sum(self.costs[stage.key] for stage in stages)
 
     def _left(self, number: int) -> float:
         """Seconds of the time that all may take, less those of the stages before this one."""
@@ -166,22 +175,37 @@ class Chain:
         done = [stage for stage in STAGES[:number] if stage.key in self.seconds]
         if not done:
             return ""
-        pace = sum(self.seconds[stage.key] for stage in done) / sum(stage.cost for stage in done)
-        left = pace * sum(stage.cost for stage in STAGES[number:])
+        pace = sum(self.seconds[stage.key] for stage in done) / self._cost(done)
+        left = pace * self._cost(STAGES[number:])
         return f" (about {max(1, round(left / 60))} minutes are left for all)"
 
-    def _noted(self) -> dict[str, float]:
-        """What each stage took, in all calls; a run whose folder was taken away begins anew."""
+    def _noted(self) -> tuple[dict[str, float], dict[str, float]]:
+        """What each stage took, in all calls, and what it may take; a run whose folder was taken away begins anew.
+
+        Raises:
+            UserError: the runs were begun with another time.
+        """
         gone = {stage.key for stage in STAGES if stage.script and not (self.path.parent / stage.key).is_dir()}
-        with contextlib.suppress(UserError, TypeError, ValueError, AttributeError):
+        seconds, shares, minutes = {}, {}, 0.0
+        with contextlib.suppress(UserError, TypeError, ValueError, AttributeError, KeyError):
             if self.path.is_file():
-                return {key: float(value) for key, value in read_json(self.path).items() if key not in gone}
-        return {}
+                told = read_json(self.path)
+                seconds, shares = (
+                    {str(key): float(value) for key, value in told[name].items() if key not in gone}
+                    for name in ("seconds", "shares")
+                )
+                minutes = float(told["minutes"])
+        if shares and minutes != self.options.minutes:
+            raise UserError(
+                f"the runs in {self.path.parent} were begun with --minutes {minutes:g}: give it again, or another LOGS"
+            )
+        return seconds, shares
 
     def _note(self, key: str, seconds: float) -> None:
         self.seconds[key] = self.seconds.get(key, 0.0) + seconds
         if self.path.parent.is_dir():  # the first stage makes it, or says why it cannot
-            write_json(self.path, self.seconds)
+            told = {"minutes": self.options.minutes, "seconds": self.seconds, "shares": self.shares}
+            write_json(self.path, told)
 
     def advice(self) -> list[str]:
         """A line for who begins from nothing with few clips, where there is something to start from that fits."""

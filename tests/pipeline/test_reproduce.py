@@ -113,13 +113,28 @@ def test_what_an_interrupted_way_took_counts(place: Path) -> None:
     with pytest.raises(SystemExit) as end:
         go(Calls(fails_at="train_vq.py"), "a --minutes 20")
     assert end.value.code == 130
-    former = Chain(parse(ReproduceOptions, ["a"]), {}).seconds
-    assert former["vq"] == 7.0 and former["tmr"] > 30
+    former = Chain(parse(ReproduceOptions, ["a", "--minutes", "20"]), {})
+    assert former.seconds["vq"] == 7.0 and former.seconds["tmr"] > 30
     again = Calls(0.0)
     go(again, "a --minutes 20")
-    assert float(again.values("--max_minutes")["vq"]) * 60 < 1200 - sum(former.values())
+    given = {key: 60 * float(value) for key, value in again.values("--max_minutes").items()}
+    for stage, share in former.shares.items():
+        assert given[stage] == pytest.approx(share, abs=1), "a training that ended goes no further"
+    assert given["mtrans"] < 1200 - sum(former.seconds.values())
     (place / "logs" / "a" / "tmr").rmdir()
-    assert "tmr" not in Chain(parse(ReproduceOptions, ["a"]), {}).seconds, "it begins anew"
+    anew = Chain(parse(ReproduceOptions, ["a", "--minutes", "20"]), {})
+    assert "tmr" not in anew.seconds and "tmr" not in anew.shares and "vq" in anew.shares
+
+
+def test_runs_of_another_time_are_refused(place: Path) -> None:
+    """More would change what the later runs were made with; a time can be set where none was."""
+    go(Calls(1), "a")
+    go(Calls(1), "a --minutes 20")
+    for line in ("a", "a --minutes 30"):
+        with pytest.raises(UserError, match="logs/a were begun with --minutes 20: give it again, or another LOGS"):
+            go(Calls(), line)
+    (place / "logs" / "a" / "reproduce.json").write_text("[]")
+    go(Calls(1), "a --minutes 30")
 
 
 def test_names_and_paths_are_one_set(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
