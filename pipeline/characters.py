@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ OPTIONAL = (
     "collar",
     "foot",
 )  # joints that a rig may do without: the one above stands for it
+FRAMES_TRIED = 16  # of a .bvh whose rest pose nobody takes
 STANDS = 0.85  # cosine: how far legs and trunk of a rest pose may be from straight
 AHEAD = 0.4  # the same of feet from straight ahead
 NEAR_FLOOR = 0.15  # of the body's height: a lowest joint that is so little above 0 stands on a floor at 0
@@ -53,16 +55,24 @@ def read_character(path: str, joint_map: str | None, form: MotionFormat) -> Char
     try:
         if suffix == ".bvh":
             motion, glb = read_bvh(path), None
-            trees = [bvh_tree(motion), bvh_tree(motion, 0)]  # a rest pose that nobody takes means nothing
+            # A rest pose that nobody takes means nothing: then there may be a frame in which somebody stands.
+            tried = np.unique(np.linspace(0, len(motion.rotations) - 1, FRAMES_TRIED).round().astype(int))
+            trees = [bvh_tree(motion), *(bvh_tree(motion, int(frame)) for frame in tried)]
         else:
             glb = read_glb(path)
             trees = [glb_tree(glb, path)]
         told = trees[0] if glb is None else renamed(trees[0], _humanoid(glb, trees[0]))
         chosen = load_joint_map(joint_map, form) if joint_map else _fitting(told.names, form)
-        characters = [_character(renamed(tree, told.names), tree, chosen, form, glb) for tree in trees]
+        characters = []
+        for tree in trees:
+            characters.append(_character(renamed(tree, told.names), tree, chosen, form, glb))
+            if characters[-1].upright:
+                break
     except UserError as error:
         raise UserError(f"--target {error}" if path in str(error) else f"--target {path}: {error}") from error
-    return next((each for each in characters if each.upright), characters[-1])
+    best = characters[-1] if characters[-1].upright else characters[:2][-1]
+    # Who stands in a frame may do so on tiptoe or bent: only a rest pose is trusted to be that of somebody upright.
+    return replace(best, upright=best.upright and best is characters[0])
 
 
 def _fitting(names: tuple[str, ...], form: MotionFormat) -> JointMap:

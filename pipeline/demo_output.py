@@ -19,7 +19,7 @@ from pipeline.demo_folder import INDEX, DemoFolder
 from pipeline.export_settings import blender_hint, export_settings
 from pipeline.text_to_motion import Motion, TextToMotion
 from storage.arrays import write_array
-from storage.files import remove_abandoned
+from storage.files import file_hash, remove_abandoned
 from storage.row_store import digest
 from utils.errors import UserError
 from utils.formats import telling
@@ -77,7 +77,8 @@ class DemoRun:
         self.common = {"settings": {name: settings[name] for name in ("run", "models", *self.decisive)}}
         self.common["settings"]["run"].pop("gpu_id")
         self.common["format"] = telling(self.form)
-        self.keys = self._keys({name: settings[name] for name in self.decisive})
+        others = [file for file in (options.files.target, options.files.target_map) if file and Path(file).is_file()]
+        self.keys = self._keys({name: settings[name] for name in self.decisive} | {"others": [*map(file_hash, others)]})
         self.lies = DemoFolder(folder)
         self.there = {number for number, key in enumerate(self.keys) if options.skip_existing and self._is_made(key)}
         compared = self.keys[:MOST_COMPARED] if options.compare and len(requests) > 1 else []

@@ -161,7 +161,8 @@ def retarget(joints: np.ndarray, fps: float, form: MotionFormat, character: Char
         toe = (form.left_foot if side == "left" else form.right_foot)[1]
         drop = -rig.offsets[rig.node_of_joint[toe], 1]  # of the ankle of a flat foot, above its toes
         goal = scale * source[:, ankle]
-        goal[:, 1] += character.joints[ankle, 1] - scale * (flat + drop)
+        if character.upright:  # else nothing tells how high its ankles are
+            goal[:, 1] += character.joints[ankle, 1] - scale * (flat + drop)
         goals[hip, knee, ankle] = goal
     body.stand(goals)
     return body.finished()
