@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from data.motions.joint_maps import rig_names
+from data.motions.settings import METRES
 from options.export import FileOptions
 from pipeline.characters import read_character
 from utils.blender import require_blender
@@ -58,11 +59,12 @@ def export_settings(
 
 def blender_hint(formats: Collection[str], settings: ExportSettings) -> str:
     """What to type into Blender's File > Import > BVH, in a line; "" where no .bvh is written or nothing is to type."""
-    scale, rate = 1.0 if settings.unit == "m" else 0.01, settings.written_fps
+    own, rate = settings.character, settings.written_fps
+    scale = own.metres if own is not None else METRES[settings.unit]
     if "bvh" not in formats or (scale == 1 and rate == BLENDER_FPS):
         return ""
     asked = [f"Scale {scale:g}"] * (scale != 1) + ["tick Update Scene FPS"] * (rate != BLENDER_FPS)
-    return (
-        f"bvh: {settings.unit}, {rate:g} frames a second; Blender's Import > BVH: {', '.join(asked)}"
-        f" (nothing to set with --bvh_units m --frame_rate {BLENDER_FPS})"
-    )
+    unit = next(name for name, metres in METRES.items() if metres == scale)
+    right = f"--frame_rate {BLENDER_FPS}" if own is not None else f"--bvh_units m --frame_rate {BLENDER_FPS}"
+    never = f" (nothing to set with {right})" if own is None or scale == 1 else ""
+    return f"bvh: {unit}, {rate:g} frames a second; Blender's Import > BVH: {', '.join(asked)}{never}"

@@ -12,7 +12,7 @@ import pytest
 
 from options.export import FileOptions
 from pipeline.characters import read_character
-from pipeline.export_settings import export_settings
+from pipeline.export_settings import blender_hint, export_settings
 from tests.data.prepare.bodies import named_like, walking_body
 from tests.data.prepare.bodies import write_bvh as write_body
 from tests.visualization.characters import proportions, write_character
@@ -247,7 +247,12 @@ def test_a_bvh_has_no_mesh(tmp_path: Path) -> None:
     path = write_bvh(tmp_path / "own.bvh", make_walk(frames=1), 20)
     with pytest.raises(UserError, match=r"has no mesh for glb: --formats bvh"):
         export_settings(FileOptions(target=str(path)), HUMANML3D, ["bvh", "glb"])
-    assert export_settings(FileOptions(target=str(path)), HUMANML3D, ["bvh"]).character is not None
+    settings = export_settings(FileOptions(target=str(path)), HUMANML3D, ["bvh"])
+    assert "bvh: cm, 20 frames a second; Blender's Import > BVH: Scale 0.01" in blender_hint(["bvh"], settings)
+    glb = export_settings(
+        FileOptions(target=str(write_character(tmp_path / "a.glb", proportions()))), HUMANML3D, ["bvh"]
+    )
+    assert "bvh: m," in (hint := blender_hint(["bvh"], glb)) and "Scale" not in hint
 
 
 def test_a_node_with_a_matrix_can_be_moved(tmp_path: Path) -> None:
