@@ -110,20 +110,32 @@ def _fitting(names: tuple[str, ...], form: MotionFormat) -> JointMap:
 
 
 def _humanoid(glb: Glb, tree: Tree) -> list[str]:
-    """The names of the nodes; where the file itself says which humanoid bones they are (VRM), those of the bones."""
-    names, place = list(tree.names), {number: index for index, number in enumerate(tree.numbers)}
+    """The names of the nodes; where the file itself says which humanoid bones they are (VRM), those of the bones.
+
+    What is called like a bone and is none, such as the mesh of a head, is called otherwise.
+    """
+    place = {number: index for index, number in enumerate(tree.numbers)}
+    bones = glb.bones
+    called = {name for name, number in zip(tree.names, tree.numbers, strict=True) if number in bones}
+    names = [
+        f"{name} {number}" if name in called and number not in bones else name
+        for name, number in zip(tree.names, tree.numbers, strict=True)
+    ]
     extensions = glb.document.get("extensions")
     extensions = extensions if isinstance(extensions, dict) else {}
     for key in ("VRMC_vrm", "VRM"):
         told: Any = extensions.get(key)
         told = told.get("humanoid") if isinstance(told, dict) else None
-        bones = told.get("humanBones") if isinstance(told, dict) else None
-        if isinstance(bones, list):  # VRM 0
-            bones = {each.get("bone"): each for each in bones if isinstance(each, dict)}
+        told = told.get("humanBones") if isinstance(told, dict) else None
+        if isinstance(told, list):  # VRM 0
+            told = {each.get("bone"): each for each in told if isinstance(each, dict)}
         found = {
             bone: place[each["node"]]
-            for bone, each in (bones if isinstance(bones, dict) else {}).items()
-            if isinstance(bone, str) and isinstance(each, dict) and each.get("node") in place
+            for bone, each in (told if isinstance(told, dict) else {}).items()
+            if isinstance(bone, str)
+            and isinstance(each, dict)
+            and type(each.get("node")) is int
+            and each["node"] in place
         }
         if found:
             names = [f"{name} {index}" for index, name in enumerate(names)]  # none may be taken for a bone

@@ -40,6 +40,12 @@ class Glb:
     views: list[dict[str, Any]] = field(default_factory=list)
     data: bytearray = field(default_factory=bytearray)
 
+    @property
+    def bones(self) -> set[int]:
+        """Numbers of the nodes that move a skin."""
+        lists = (skin.get("joints") for skin in self.document.get("skins", []))
+        return {node for nodes in lists if isinstance(nodes, list) for node in nodes if type(node) is int}
+
     def copy(self) -> Glb:
         """The same, to be changed."""
         return copy.deepcopy(self)

@@ -119,8 +119,7 @@ class Retargeted:
     def _skeleton(self) -> list[int]:
         """The nodes of a .glb that are its skeleton: what the pelvis hangs on within the skin, and all below that."""
         tree, glb = self.character.tree, self.character.glb
-        skins = glb.document.get("skins", []) if glb else []
-        bones = {number for skin in skins for number in skin.get("joints", [])}
+        bones = glb.bones if glb else set()
         top = int(self.character.nodes[0])
         for node in tree.chain(top)[1:]:
             if tree.numbers[node] not in bones:

@@ -243,6 +243,26 @@ def test_files_that_are_no_characters(tmp_path: Path) -> None:
         read_character(str(tmp_path / "own.glb"), None, get_format("kit"))
 
 
+def test_a_mesh_that_is_called_like_a_bone_is_none(tmp_path: Path) -> None:
+    path = write_character(tmp_path / "own.glb", proportions())
+    glb = read_glb(path)
+    assert "mesh" in glb.document["nodes"][22]
+    glb.document["nodes"][22]["name"] = "mixamorig:Head"
+    path.write_bytes(glb.pack())
+    own = read_character(str(path), None, HUMANML3D)
+    assert own.tree.numbers[own.nodes[15]] == 15
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_the_shortest_and_somebody_who_lies(tmp_path: Path, frames: int) -> None:
+    own, walk = character(tmp_path), make_walk(frames=frames)
+    lying = quaternion.rotate(quaternion.from_axis_angle(np.array([1.0, 0, 0]), np.deg2rad(-90)), walk)
+    for joints in (walk, lying - lying.min(axis=(0, 1)) * [0, 1, 0]):
+        moved = retarget(joints, 20, HUMANML3D, own).joints
+        np.testing.assert_allclose(lengths(moved)[0], lengths(own.joints), atol=1e-6)
+        assert -0.15 < moved[..., 1].min() < 0.15
+
+
 def test_a_bvh_has_no_mesh(tmp_path: Path) -> None:
     path = write_bvh(tmp_path / "own.bvh", make_walk(frames=1), 20)
     with pytest.raises(UserError, match=r"has no mesh for glb: --formats bvh"):
