@@ -20,7 +20,7 @@ class ServerOptions:
     queue_size: int = option(8, "prompts that may wait; more are turned away. One motion is made at a time", minimum=0)
     keep_minutes: float = option(60.0, "how long the files of a motion stay", minimum=1)
     keep_results: int = option(50, "results whose files stay at once; the oldest go first", minimum=1)
-    linger: float = option(60.0, "seconds that a visitor's results and clips stay after the page is closed", minimum=1)
+    linger: float = option(300.0, "seconds that a visitor's results and clips stay after the page is closed", minimum=1)
 
     def __post_init__(self) -> None:
         if not self.host.strip():

@@ -28,7 +28,8 @@ def examples(captions: Sequence[str], counts: Mapping[str, int]) -> dict[str, li
         if FEWEST_WORDS <= len(words) <= MOST_WORDS and text.isprintable() and "(" not in text:
             tidied[text[:1].lower() + text[1:]] = words
     groups, named = grouped(counts), frozenset(map(stem, LISTS["motion"].split()))
-    groups["motion"] = [row for row in groups.get("motion", []) if stem(row[0].split("/")[0]) in named]
+    others = groups.get("motion", [])  # where the language is another one, all that is not in the lists
+    groups["motion"] = [row for row in others if stem(row[0].split("/")[0]) in named] or others
     actions = {family(word) for forms, _ in groups["motion"] for word in forms.split("/")}
     told = {text: frozenset(map(family, words)) & actions for text, words in tidied.items()}
 

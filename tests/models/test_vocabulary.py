@@ -8,6 +8,7 @@ import pytest
 
 from models.text.encoder import TextEncoder
 from models.text_encoder import build_text_encoder
+from models.vocabulary.examples import KINDS, examples
 from models.vocabulary.known import LONGEST_NAMED, MOST_NAMED, Remark, Vocabulary
 from models.vocabulary.words import count_words, family, grouped, stem, suggestion, words_of
 
@@ -90,3 +91,27 @@ def test_a_remark_is_one_line_whatever_the_prompt() -> None:
     assert len(remark.to_json()["unknown"]) == 40
     nothing = str(Remark("plays the violin", (), "a person claps", 0.31))
     assert nothing == "nothing like 'plays the violin' in the library; nearest: 'a person claps' (0.31)"
+
+
+def test_examples_are_varied_captions_of_the_library_and_always_the_same() -> None:
+    captions = [
+        f"A person {action} {way}."
+        for action in ("walks", "jumps", "waves", "kicks")
+        for way in ("slowly", "to the left")
+    ]
+    captions += [
+        "walks",
+        "a person walks (maybe) slowly",
+        "a man \x00 jumps to the left",
+        "a person " + "walks and " * 9,
+    ]
+    chosen = examples(captions, count_words(captions))
+    texts = [text for row in chosen.values() for text in row]
+    assert set(chosen) <= set(KINDS) and all(len(row) <= KINDS[kind] for kind, row in chosen.items())
+    assert len(texts) == len(set(texts)) == 4, "a motion is shown twice, or not at all"
+    assert {text[0].upper() + text[1:] + "." for text in texts} <= set(captions)
+    assert examples(captions[::-1], count_words(captions)) == chosen
+    assert examples([*CHINESE, "他慢慢地走到左边"], count_words(CHINESE)), (
+        "captions of another language have no examples"
+    )
+    assert examples([], {}) == {}
