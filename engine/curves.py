@@ -73,26 +73,27 @@ class Curves:
 def points_of(run_dir: Path, last: int) -> dict[str, dict[int, float]]:
     """All points of a run up to step `last`, in order: tag (`train/loss`, `val/fid`, `train/lr`) -> step -> value."""
     points: dict[str, dict[int, float]] = defaultdict(dict)
-    log = run_dir / "train.log"
+    log, before = run_dir / "train.log", -1
     for line in read_text(log).split("\n") if log.is_file() else ():
         head, *entries = line.split(" | ")
         if not head.startswith("epoch ") or not entries or not re.fullmatch(r"step \d+", entries[0]):
             continue
         step = int(entries[0].removeprefix("step "))
-        for known in points.values():  # from there on it was trained anew
-            for later in [each for each in known if each >= step]:
-                del known[later]
+        if step <= before:  # from there on it was trained anew
+            points = defaultdict(dict, {tag: _until(step - 1, values) for tag, values in points.items()})
+        before = step
         for entry in entries[1:]:
             if found := _ENTRY.fullmatch(entry):
                 points[f"{'val' if found['val'] else 'train'}/{found['name']}"][step] = float(found["value"])
     for path in event_files(run_dir):
         for tag, step, value in read_points(path):
             points[tag][step] = value
-    kept = {
-        tag: {step: values[step] for step in sorted(values) if step <= last and math.isfinite(values[step])}
-        for tag, values in points.items()
-    }
-    return {tag: values for tag, values in kept.items() if values}
+    return {tag: kept for tag, values in points.items() if (kept := _until(last, values))}
+
+
+def _until(last: int, values: Mapping[int, float]) -> dict[int, float]:
+    """The finite values up to a step, in order."""
+    return {step: values[step] for step in sorted(values) if step <= last and math.isfinite(values[step])}
 
 
 def draw(path: Path, points: Points, best: Mapping[str, str], words: str) -> None:

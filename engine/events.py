@@ -30,18 +30,14 @@ class EventLog:
 
     Args:
         run_dir: the run's folder.
-        wanted: (tag, step) -> whether a point of a former process stays. What one had after the state that is gone on
-            with comes again.
 
     Raises:
         OSError, UserError: as all methods, what the disk refuses.
     """
 
-    def __init__(self, run_dir: Path, wanted: Callable[[str, int], bool]) -> None:
+    def __init__(self, run_dir: Path) -> None:
         folder = run_dir / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        for path in event_files(run_dir):
-            keep_points(path, wanted)
         name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}"
         self._file = RecordWriter(open(folder / name, "ab"))  # noqa: SIM115 - closed by `close`
         self._write(file_version="brain.Event:2")
@@ -60,17 +56,24 @@ class EventLog:
         self._file.close()
 
 
-def keep_points(path: Path, wanted: Callable[[str, int], bool]) -> None:
-    """Takes out of an event file what is not wanted, and a record at its end that a kill cut off."""
-    content = path.read_bytes()
-    kept = b"".join(
-        record
-        for record, event in read_records(content)
-        if all(wanted(value.tag, event.step) for value in event.summary.value)
-    )
-    if len(kept) < len(content):
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(kept)
+def keep_points(run_dir: Path, wanted: Callable[[str, int], bool]) -> None:
+    """Takes out of a run's files what is not wanted, and a record at the end of one that a kill cut off.
+
+    Args:
+        run_dir: the run's folder.
+        wanted: (tag, step) -> whether a point of a former process stays. What one had after the state that is gone on
+            with comes again.
+    """
+    for path in event_files(run_dir):
+        content = path.read_bytes()
+        kept = b"".join(
+            record
+            for record, event in read_records(content)
+            if all(wanted(value.tag, event.step) for value in event.summary.value)
+        )
+        if len(kept) < len(content):
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(kept)
 
 
 def read_points(path: Path) -> Iterator[tuple[str, int, float]]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from engine.events import EventLog
+from engine.events import EventLog, keep_points
 from engine.tracking import TrackerLog
 from utils.errors import UserError
 
@@ -83,11 +83,13 @@ class Progress:
         )
         self._failed: set[str] = set()
         self._points: dict[str, EventLog | TrackerLog] = {f"{tracker.name}'s points": tracker} if tracker else {}
-        if active and events:
+        if active:
             with self._unhindered("TensorBoard's points"):
-                self._points["TensorBoard's points"] = EventLog(
+                keep_points(
                     run_dir, lambda tag, at: at < step or (at == step and (validated or not tag.startswith("val/")))
                 )
+                if events:
+                    self._points["TensorBoard's points"] = EventLog(run_dir)
         self._reset()
         self.sums.update(former.get("sums", {}))
         self.count = former.get("count", 0)

@@ -122,6 +122,15 @@ def test_another_tracker_half_way_leaves_no_gap(tmp_path: Path) -> None:
     assert list(points["train/loss"]) == [5, 10, 11, 12, 13, 14, 15] and list(points["val/mse"]) == [5, 10, 15]
 
 
+def test_what_starts_anew_leaves_the_former_behind(tmp_path: Path) -> None:
+    train(tmp_path, settings=replace(SETTINGS, max_epoch=2))
+    for state in (tmp_path / "model").glob("*.tar"):
+        state.unlink()
+    train(tmp_path, settings=replace(SETTINGS, seed=2, tracker="none"))
+    train(tmp_path / "alone", settings=replace(SETTINGS, seed=2, tracker="none"))
+    assert same_points(tmp_path, tmp_path / "alone")
+
+
 def test_lines_of_what_was_trained_anew_count_no_more(tmp_path: Path) -> None:
     lines = ["epoch 1/9 | step 5 | loss 3.0 | val mse 2.0 (best) | lr 1.00e-03 | 0.1 s | peak 0.30 GB"]
     lines += [
