@@ -75,6 +75,8 @@ def trials(options: EvalEditOptions, t2m: TextToMotion, evaluation: Evaluation) 
             yield Drawn(kind, maker, evaluation.clips, DRAWN[kind])
         elif kind == "waypoints":
             moving = spread([clip for clip in evaluation.split if _goes(clip, t2m.spec.format)], options.clips)
+            if not moving:
+                raise UserError(f"--kinds waypoints: no clip of the split goes further than {FAR} m")
             for led in (False, True):
                 yield Led("waypoints" if led else "no waypoints", maker, moving, led)
         else:
@@ -136,7 +138,9 @@ class Maker:
         """Plain generation."""
         return self.t2m.generate(texts, list(frames), list(seeds), sampling=self.sampling, **how)
 
-    def story(self, texts: Sequence[str], steps: Sequence[int], seed: int, constraints: Constraints | None = None):
+    def story(
+        self, texts: Sequence[str], steps: Sequence[int], seed: int, constraints: Constraints | None = None
+    ) -> Motion:
         """Prompts one after the other."""
         unit, ends = self.form.unit_length / self.form.fps, np.cumsum([0, *steps])
         scenes = [(ends[n] * unit, ends[n + 1] * unit, text) for n, text in enumerate(texts)]
@@ -146,10 +150,6 @@ class Maker:
         """Foot skate of joints, where those of `like` are in contact; NaN: nowhere."""
         touching = padded_features(joints if like is None else like, self.form)[: len(joints), self.form.contacts]
         return metrics.foot_skate(joints[:, self.form.feet], touching > CONTACT, self.form.fps)
-
-    def seam(self, joints: np.ndarray, cut: int, of: np.ndarray) -> float:
-        """See `metrics.seam_ratio`."""
-        return metrics.seam_ratio(joints, cut, of)
 
 
 def own_seed(seed: int, number: int) -> int:
@@ -207,8 +207,8 @@ class Drawn(Trial):
             changed += int((motion.joints[kept] != source[kept]).any(axis=(1, 2)).sum())
             for cut in (start, end):
                 if 0 < cut < len(source):
-                    ratios.append(maker.seam(motion.joints, cut, source))
-                    unedited.append(maker.seam(source, cut, source))
+                    ratios.append(metrics.seam_ratio(motion.joints, cut, source))
+                    unedited.append(metrics.seam_ratio(source, cut, source))
             made.append(motion.features)
             self.progress(1)
         above = float(np.mean(np.greater(unedited, WANTED_SEAM)))
@@ -261,8 +261,9 @@ class Parts(Trial):
         if self.alone:
             return numbers
         held = [new[name] for old, new in zip(before, after, strict=True) for name in old if old[name]]
+        numbers["held"] = float(np.mean(held)) if held else float("nan")
         # Where the legs are drawn all else moves with the root.
-        return numbers | {"held": float(np.mean(held))} | ({"kept_changed": float(changed)} if 0 not in drawn else {})
+        return numbers if 0 in drawn else numbers | {"kept_changed": float(changed)}
 
 
 def _fits(told: Told, kinds: Sequence[str]) -> bool:
@@ -300,7 +301,7 @@ class Stories(Trial):
                 motion = maker.story(texts, steps, seeds[0])
                 cuts = np.cumsum(steps)[:-1] * form.unit_length
                 pieces = np.split(motion.joints, cuts)
-                ratios += [maker.seam(motion.joints, int(cut), motion.joints) for cut in cuts]
+                ratios += [metrics.seam_ratio(motion.joints, int(cut), motion.joints) for cut in cuts]
                 skates.append(maker.skate(motion.joints))
             for one, piece in zip(told, pieces, strict=True):
                 scores.append(score_attributes(canonicalize(piece, form), one.attributes, form.fps))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -249,7 +250,10 @@ class Evaluation:
             return self._score(self.scorer.measure(motions, owners, False), samples, repeat)
 
         if isinstance(row, Trial):
-            return row.numbers(samples, seed, scored)
+            numbers = row.numbers(samples, seed, scored)
+            return {
+                name: value for name, value in numbers.items() if not math.isnan(value)
+            }  # no foot touched the floor
         if not isinstance(row, Fixed):
             return scored(row.motions(samples, seed)) | self._multimodality(row, samples, repeat, *multimodality)
         if row.name not in everything:
