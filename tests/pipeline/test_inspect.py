@@ -145,7 +145,7 @@ def test_bad_folders_are_named(content: str | None, words: str, tmp_path: Path) 
         inspect(tmp_path)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [([], "required: FOLDER"), (["nowhere"], "nowhere is neither a run")])
+@pytest.mark.parametrize(("arguments", "words"), [([], "FOLDER is required"), (["nowhere"], "is neither a run")])
 def test_mistakes_are_one_line(arguments: list[str], words: str) -> None:
     command = [sys.executable, "-m", "pipeline.inspect", *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
