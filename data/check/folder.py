@@ -157,7 +157,7 @@ def _read_split(spec: DatasetSpec, split: str, findings: list[Found]) -> dict[st
         findings.append(("unreadable-split", str(error)))
         return None
     if not ids:
-        findings.append(("empty-split", str(path)))
+        findings.append(("empty-split" if split == "train" else "unused-split", str(path)))
     seen: set[str] = set()
     for line in split_lines(path):
         if line in seen:

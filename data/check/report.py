@@ -38,6 +38,10 @@ KINDS: dict[str, Kind] = {
     "unknown-key": Kind("note", "key{|s} of dataset.json {means|mean} nothing"),
     "unreadable-split": Kind("problem", "split file{|s} cannot be read"),
     "empty-split": Kind("problem", "split{ lists|s list} no clip"),
+    "unused-split": Kind(
+        "note",
+        "split{ lists|s list} no clip: nothing is evaluated on {it|them}, and without val the last checkpoint is kept",
+    ),
     "unusable-split": Kind("problem", "split{ has|s have} no usable clip, which stops loading"),
     "repeated-id": Kind("note", "id{ stands|s stand} repeatedly in a split"),
     "overlap": Kind("problem", "id{ is|s are} in several splits"),

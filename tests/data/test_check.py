@@ -225,10 +225,13 @@ def test_the_same_motion_under_two_names(spec: DatasetSpec) -> None:
 def test_empty_and_useless_splits(spec: DatasetSpec) -> None:
     spec.split_path("val").write_text("\n \n")
     spec.split_path("test").write_text("nowhere\n")
-    problems = check_folder(spec).problems
-    assert problems["empty-split"] == (str(spec.split_path("val")),) and problems["unusable-split"] == ("test",)
+    report = check_folder(spec)
+    assert report.notes["unused-split"] == (str(spec.split_path("val")),), "trainings do without"
+    assert report.problems["unusable-split"] == ("test",)
     spec.split_path("val").write_bytes("\u00e9".encode("latin-1"))
     assert "not UTF-8" in check_folder(spec).problems["unreadable-split"][0]
+    spec.split_path("train").write_text("")
+    assert check_folder(spec).problems["empty-split"] == (str(spec.split_path("train")),)
 
 
 STATISTICS_DAMAGES = {
