@@ -16,10 +16,12 @@ import pytest
 from data.motions.folder import demo_sample
 from models.configs import SamplingSettings
 from options.demo import DemoOptions
+from options.export import FileOptions
 from pipeline import TextToMotion
 from pipeline.demo_folder import DemoFolder
 from pipeline.demo_output import DemoRun
 from storage.files import read_json
+from utils.bvh import read_bvh
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +153,23 @@ def test_another_format_joins_the_motion_that_is_there(t2m: TextToMotion, tmp_pa
         DemoRun(tmp_path, watched, REQUESTS[:1], replace(OPTIONS, formats=formats)).run()
     assert watched.made == 0
     assert list(samples(tmp_path)[0]["files"]) == ["joints", "features", "bvh"]
+
+
+def test_edits_hold_for_files_and_leave_the_arrays(
+    t2m: TextToMotion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In place, from the second second on, with Mixamo's names; joints.npy stays what was generated."""
+    edits = FileOptions(in_place=True, trim="1,", rig="mixamo")
+    for name, each in (("plain", FileOptions()), ("edited", edits)):
+        (tmp_path / name).mkdir()
+        options = replace(OPTIONS, formats=("npy", "bvh"), files=each)
+        DemoRun(tmp_path / name, t2m, [("a person walks forward", 60, 0)], options).run()
+    assert "Blender's Import > BVH: Scale 0.01" in capsys.readouterr().out
+    arrays = [np.load(tmp_path / name / samples(tmp_path / name)[0]["files"]["joints"]) for name in ("plain", "edited")]
+    np.testing.assert_array_equal(*arrays)
+    motion = read_bvh(tmp_path / "edited" / samples(tmp_path / "edited")[0]["files"]["bvh"])
+    assert motion.names[0] == "mixamorig:Hips" and len(motion.rotations) == len(arrays[0]) - 20
+    assert np.ptp(motion.positions()[:, 0, [0, 2]], axis=0).max() < 1e-3
 
 
 def test_equal_requests_are_motions_of_their_own(t2m: TextToMotion, tmp_path: Path) -> None:
