@@ -21,7 +21,8 @@ from Part_TMR.found import Found, describe
 from pipeline.text_to_motion import TextToMotion
 from storage.row_store import digest
 
-CONTEXT = 4  # steps beside a window that are given to it
+CONTEXT = 2  # steps before a window that are given to it: with more of another scene less of its own is seen
+LEAST_CONTEXT = 2
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,30 @@ class Canvas:
         known = torch.zeros(n_steps, n_parts, dtype=torch.bool)
         return cls(spans, torch.zeros(n_steps, n_parts, levels, dtype=torch.long), known, prompt)
 
-    def window(self, start: int, longest: int) -> tuple[int, int, int]:
+    def window(self, start: int, longest: int, context: int) -> tuple[int, int, int]:
         """The end of what is drawn together from step `start` on, and the first and the last step that are seen for it.
 
-        A window ends where another prompt begins to speak of the whole body, so that each is about one thing.
+        A window ends where another prompt begins to speak of the whole body, so that each is about one thing; what is
+        too long for one is drawn in equal ones.
+
+        Args:
+            longest: steps that are seen together.
+            context: steps of what is known that are seen on either side, as far as there is room.
         """
-        first = max(start - CONTEXT, 0)
-        end = min(first + longest, len(self.known))
-        if self.loops and not start:  # what the end leads to must be there before it
-            end = min(end, max(len(self.known) // 2, 1))
-        end = min([end, *(span.start for span in self.spans if span.parts is None and span.start > start)])
+        ends = (span.start for span in self.spans if span.parts is None and span.start > start)
+        end = min([len(self.known), *ends])
         settled = self.known.all(dim=1)
         if settled[start:end].any():
             end = start + int(settled[start:end].nonzero()[0])
-        last = end
-        while last < min(len(settled), end + CONTEXT, first + longest) and settled[last]:
-            last += 1
-        return end, first, last
+        room = longest - min(start, LEAST_CONTEXT)
+        end = start + -(-(end - start) // -(-(end - start) // room))
+        if self.loops and not start:  # what the end leads to must be there before it
+            end = min(end, max(len(self.known) // 2, 1))
+        spare = longest - (end - start)
+        known_after = settled[end : end + context]
+        after = int((~known_after).nonzero()[0]) if not known_after.all() else len(known_after)
+        before = min(start, context, max(spare - after, spare // 2))
+        return end, start - before, end + min(after, spare - before)
 
 
 class Composer:
@@ -102,6 +110,7 @@ class Composer:
         canvas: is filled.
         seed: the same canvas and seed give the same motion; the first window is drawn as a plain motion is.
         sampling, retrieval: see `TextToMotion.generate_each`.
+        context: see `Canvas.window`.
 
     Attributes:
         found: for each span that was drawn, the motions that helped.
@@ -114,7 +123,9 @@ class Composer:
         seed: int = 0,
         sampling: SamplingSettings | None = None,
         retrieval: bool = True,
+        context: int = CONTEXT,
     ) -> None:
+        self.context = context
         self.t2m, self.canvas, self.seed, self.retrieval = t2m, canvas, seed, retrieval
         self.sampling = sampling or SamplingSettings()
         self.longest = t2m.spec.max_frames // t2m.spec.format.unit_length
@@ -125,7 +136,7 @@ class Composer:
         canvas, number, end = self.canvas, 0, 0
         while not canvas.known.all():
             start = int((~canvas.known.all(dim=1)).nonzero()[0])
-            end, first, last = canvas.window(start, self.longest)
+            end, first, last = canvas.window(start, self.longest, self.context)
             self._draw(start, end, first, last, number)
             number += 1
             yield end

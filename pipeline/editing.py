@@ -98,7 +98,7 @@ class EditPlan:
         if self.strength < 1:
             cells = cells & (torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed)) < self.strength)
         canvas.codes[:], canvas.known[:], canvas.loops = self.codes[..., :levels], ~cells, self.constraints.loop
-        composer = Composer(t2m, canvas, seed, sampling, retrieval)
+        composer = Composer(t2m, canvas, seed, sampling, retrieval, context=len(self.codes))  # all of it is one motion
         codes = composer.run().codes[None].to(t2m.device)
         made = decode_motions(t2m.vq, codes, torch.tensor([len(self.codes)]))[0]
         joints = splice(self.source, features_to_joints(made, form)[: len(self.source)], self.drawn, form)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from utils import quaternion
 from utils.facing import heading, yaw_quaternion
@@ -18,7 +19,8 @@ from utils.motion_format import MotionFormat
 
 SEAM_SECONDS = 0.5  # within which a difference at a seam is made up for
 STAYS = 0.1  # metres
-BONE_CHANGE = 0.15  # a bone that fades may be so much longer or shorter than it mostly is
+LIFT_FRAMES = 8  # over which a body is lifted beside a frame in which it must be
+BONE_CHANGE = 0.15  # a bone that is drawn may be so much longer or shorter than it mostly is
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class Articulation:
 def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionFormat) -> np.ndarray:
     """`old` with the joints `drawn` taken from `new`.
 
-    The new motion is fitted to the old one's bones and joined to it: where a stretch begins or ends, what differs in
-    pose and speed fades out within half a second (inertial blending, Bollo 2018). Where the root is drawn its path goes
-    on from the old one; a path that must come back to the old one is turned and moved a little in every frame.
+    The new motion is fitted to the old one's bones and joined to it: where a stretch begins or ends, half a second
+    leads from pose and speed of the one to those of the other. Where the root is drawn its path goes on from the old
+    one; a path that must come back to the old one is turned and moved a little in every frame. Feet that would go
+    through the floor lift the body.
 
     Args:
         old, new: (T, J, 3) metres.
@@ -79,18 +82,25 @@ def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionForm
     fade = max(2, round(SEAM_SECONDS * form.fps))
     for joint in range(1, form.n_joints):
         for start, end in runs(drawn[:, joint]):
-            bone = joined(before.bones[:, joint], made.bones[:, joint] * size[joint], start, end, fade)
-            share = np.linalg.norm(bone, axis=-1, keepdims=True).clip(1e-6) / lengths[0][joint].clip(1e-6)
-            bones[start:end, joint] = bone * (share.clip(1 - BONE_CHANGE, 1 + BONE_CHANGE) / share)
+            pair = before.bones[:, joint], made.bones[:, joint] * size[joint]
+            bone = bridged(*pair, start, end, fade)
+            length = bridged(*(np.linalg.norm(each, axis=-1, keepdims=True) for each in pair), start, end, fade)
+            length = length.clip((1 - BONE_CHANGE) * lengths[0][joint], (1 + BONE_CHANGE) * lengths[0][joint])
+            bones[start:end, joint] = quaternion.normalize(bone) * length
     legs = [joint for side in ("left", "right") for joint in form.leg(side)[1:]]
     made = replace(made, root=made.root * size[legs].mean())
     for start, end in runs(drawn[:, 0]):
         yaw[start:end], root[start:end] = _way(before, made, start, end, fade)
-        root[start:end, 1] = joined(before.root[:, 1], made.root[:, 1], start, end, fade)
+        root[start:end, 1] = bridged(before.root[:, 1], made.root[:, 1], start, end, fade)
     moved = drawn.copy()
     for joint in range(1, form.n_joints):
         moved[:, joint] |= moved[:, form.parents[joint]]
-    return np.where(moved[..., None], Articulation(yaw, root, bones).joints(form).astype(old.dtype), old)
+    joints = Articulation(yaw, root, bones).joints(form)
+    feet = list(form.feet)
+    below = old[:, feet, 1].min() - joints[:, feet, 1].min(axis=1)
+    lift = gaussian_filter1d(maximum_filter1d(below.clip(0) * drawn[:, 0], LIFT_FRAMES), LIFT_FRAMES / 4)
+    joints[..., 1] += (lift * drawn[:, 0])[:, None]
+    return np.where(moved[..., None], joints.astype(old.dtype), old)
 
 
 def _way(before: Articulation, made: Articulation, start: int, end: int, fade: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,6 +137,36 @@ def joined(old: np.ndarray, new: np.ndarray, start: int, end: int, fade: int) ->
     if end < len(old):
         result += _fading(old, new, end, 1, end - start, fade)[::-1]
     return result
+
+
+def bridged(old: np.ndarray, new: np.ndarray, start: int, end: int, frames: int) -> np.ndarray:
+    """Frames start..end of `new` (T, ...), the first and last `frames` of them a cubic between `old` and `new`, in value
+    and speed: motions that were drawn apart differ by more than fading hides."""
+    result = new[start:end].copy()
+    count = end - start
+    both = start > 0 and end < len(old)
+    frames = min(frames, count // 2 if both else count - 1)
+    if frames < 1:
+        return joined(old, new, start, end, 2)
+    if start > 0:
+        result[:frames] = _cubic(old[max(start - 2, 0) : start], new[start + frames : start + frames + 2], frames)
+    if end < len(old):
+        result[count - frames :] = _cubic(
+            old[end : end + 2][::-1], new[max(end - frames - 2, 0) : end - frames][::-1], frames
+        )[::-1]
+    return result
+
+
+def _cubic(leaving: np.ndarray, reaching: np.ndarray, frames: int) -> np.ndarray:
+    """(frames, ...) between the last of `leaving` and the first of `reaching`, one or two frames each (Hermite)."""
+    time = (np.arange(1, frames + 1) / (frames + 1)).reshape(-1, *[1] * (leaving.ndim - 1))
+    speeds = [np.diff(each, axis=0)[0] if len(each) > 1 else 0 * each[0] for each in (leaving, reaching)]
+    return (
+        (1 + 2 * time) * (1 - time) ** 2 * leaving[-1]
+        + time * (1 - time) ** 2 * (frames + 1) * speeds[0]
+        + time**2 * (3 - 2 * time) * reaching[0]
+        - time**2 * (1 - time) * (frames + 1) * speeds[1]
+    )
 
 
 def looped(joints: np.ndarray, form: MotionFormat) -> np.ndarray:

@@ -11,9 +11,9 @@ import torch
 from models.configs import SamplingSettings
 from models.transformer.sampling import Given
 from pipeline import Motion, TextToMotion
-from pipeline.composition import CONTEXT, Canvas, Composer, Span
+from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
-from pipeline.stories import make_story, part_rows, read_story
+from pipeline.stories import LOOK_AHEAD, make_story, part_rows, read_story
 from utils.errors import UserError
 from utils.formats import HUMANML3D
 from utils.representation import features_to_joints
@@ -75,7 +75,7 @@ def test_a_piece_comes_before_what_follows_is_made(t2m: TextToMotion, monkeypatc
     stream = t2m.stream([(0, 3, "a person walks"), (3, 6, "he jumps"), (6, 9, "he sits")], sampling=QUICK)
     next(stream)
     assert len(drawn) == 1
-    assert sum(len(piece.joints) for piece in stream) == 180 - (15 - CONTEXT) * 4
+    assert sum(len(piece.joints) for piece in stream) == 180 - (15 - LOOK_AHEAD) * 4
 
 
 def test_joints_go_on_across_pieces_as_features_say(told: Motion) -> None:
@@ -103,16 +103,20 @@ def test_each_prompt_speaks_of_its_own_cells() -> None:
     )
 
 
-@pytest.mark.parametrize(("start", "seen"), [(0, (8, 0, 8)), (8, (16, 4, 16)), (16, (24, 12, 24))])
-def test_windows(start: int, seen: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("start", "context", "seen"),
+    [(0, 2, (8, 0, 8)), (8, 2, (16, 6, 16)), (16, 2, (24, 14, 24)), (24, 2, (32, 22, 32)), (32, 9, (40, 28, 40))],
+)
+def test_windows_are_about_one_prompt_and_equally_long(start: int, context: int, seen: tuple[int, int, int]) -> None:
     canvas = Canvas.of([Span("a", 0, 8), Span("b", 8, 40)], 40, 6, 2)
-    assert canvas.window(start, 12) == seen
+    assert canvas.window(start, 12, context) == seen
 
 
-def test_a_window_sees_what_is_known_behind_it() -> None:
+@pytest.mark.parametrize(("context", "seen"), [(2, (10, 3, 12)), (40, (10, 0, 30)), (4, (10, 1, 14))])
+def test_a_window_sees_what_is_known_on_both_sides(context: int, seen: tuple[int, int, int]) -> None:
     canvas = Canvas.of([Span("a", 0, 40)], 40, 6, 2)
     canvas.known[10:] = True
-    assert canvas.window(5, 30) == (10, 1, 10 + CONTEXT)
+    assert canvas.window(5, 30, context) == seen
 
 
 @pytest.mark.parametrize("section", [(1.0, 2.0), (0.0, 1.5), (2.5, 4.0), (1.33, 1.9)])
