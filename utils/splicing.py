@@ -151,9 +151,8 @@ def bridged(old: np.ndarray, new: np.ndarray, start: int, end: int, frames: int)
     if start > 0:
         result[:frames] = _cubic(old[max(start - 2, 0) : start], new[start + frames : start + frames + 2], frames)
     if end < len(old):
-        result[count - frames :] = _cubic(
-            old[end : end + 2][::-1], new[max(end - frames - 2, 0) : end - frames][::-1], frames
-        )[::-1]
+        back = old[end : end + 2][::-1], new[max(end - frames - 2, 0) : end - frames][::-1]
+        result[count - frames :] = _cubic(*back, frames)[::-1]
     return result
 
 

@@ -35,11 +35,13 @@ class JointMap:
         name: of the file.
         blends: for each of the J joints its source joints with their weights.
         skip_frames: frames at the beginning of every file that are no motion.
+        prefix: of the names where they are written; read, they are known without it.
     """
 
     name: str
     blends: tuple[tuple[tuple[str, float], ...], ...]
     skip_frames: int = 0
+    prefix: str = ""
 
     @property
     def sources(self) -> set[str]:
@@ -120,7 +122,7 @@ def load_joint_map(name: str, form: MotionFormat = HUMANML3D) -> JointMap:
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("joints"), dict):
         raise UserError(f'{path}: a joint map is an object with an object "joints"')
-    if unknown := sorted(set(content) - {"about", "skip_frames", "joints"}):
+    if unknown := sorted(set(content) - {"about", "prefix", "skip_frames", "joints"}):
         raise UserError(f"{path}: unknown keys {', '.join(unknown)}")
     joints, targets = content["joints"], form.joint_names
     if wrong := [key for key in (*joints, *targets) if (key in joints) != (key in targets)]:
@@ -129,7 +131,10 @@ def load_joint_map(name: str, form: MotionFormat = HUMANML3D) -> JointMap:
     skip = content.get("skip_frames", 0)
     if isinstance(skip, bool) or not isinstance(skip, int) or not 0 <= skip <= LARGEST_WHOLE:
         raise UserError(f"{path}: skip_frames must be a number of frames, not {skip!r}")
-    return JointMap(path.stem, tuple(_blend(path, target, joints[target]) for target in targets), skip)
+    prefix = content.get("prefix", "")
+    if not isinstance(prefix, str):
+        raise UserError(f"{path}: prefix must be text, not {prefix!r:.60}")
+    return JointMap(path.stem, tuple(_blend(path, target, joints[target]) for target in targets), skip, prefix)
 
 
 def _blend(path: Path, target: str, value: Any) -> tuple[tuple[str, float], ...]:
@@ -162,7 +167,8 @@ def guess_joint_map(names: tuple[str, ...], form: MotionFormat = HUMANML3D) -> J
     shipped = [load_joint_map(name) for name in shipped_names()] if form.joint_names == HUMANML3D.joint_names else []
     maps = shipped or [own]
     if fitting := [each for each in maps if not each.missing(names)]:
-        return max(fitting, key=lambda each: len(each.sources))
+        as_written = {name.rsplit(":", 1)[-1] for name in names}  # of two programs that differ in capitals alone
+        return max(fitting, key=lambda each: (len(each.sources), len(each.sources & as_written)))
     nearest = min(maps, key=lambda each: len(each.missing(names)) / len(each.sources))
     missing = nearest.missing(names)
     if not shipped:
@@ -186,7 +192,8 @@ def rig_names(name: str, form: MotionFormat = HUMANML3D) -> tuple[str, ...]:
     """
     if form.joint_names != HUMANML3D.joint_names:
         raise UserError(f"--rig {name} names HumanML3D's joints; those of {form.name} keep their own names")
-    return tuple(blend[0][0] for blend in load_joint_map(name).blends)
+    rig = load_joint_map(name)
+    return tuple(rig.prefix + blend[0][0] for blend in rig.blends)
 
 
 def _some(names: Sequence[str]) -> str:
