@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,28 @@ from models.configs import (
     MAX_WIDTH,
     LengthEstimatorConfig,
     MaskedTransformerConfig,
+    Precision,
     ResidualTransformerConfig,
     RVQConfig,
     TransformerConfig,
 )
 from models.evaluator.own import OwnEvaluator
 from models.length_estimator import LengthEstimator
+from models.precision import check_precision, lower_precision
 from models.rag.database import RAGDatabase
-from models.text_encoder import TextEncoder
+from models.text_encoder import TextEncoder, build_text_encoder
 from models.transformer.condition import ConditionDims
 from models.transformer.masked import MaskedTransformer
 from models.transformer.residual import ResidualTransformer
 from models.vq.rvq import RVQVAE
+from options.groups import RetrievalOptions
+from options.stages import TokenInputs
 from Part_TMR.retriever import Retriever
+from pipeline.runs import Runs
+from storage.shipped import locate
 from utils.errors import UserError
-from utils.fits import check_library_reads, check_retriever
+from utils.fingerprint import weights_hash
+from utils.fits import check_library_reads, check_retriever, check_text_encoders, check_tokens
 from utils.run import LibraryFacts, Run, TokenShape
 
 
@@ -103,6 +110,62 @@ def load_library(
         held = database.embedded.levels
         check_library_reads(folder, database.facts, held, tokens, vars(config))
     return retriever, database
+
+
+def load_generator(
+    runs: Runs,
+    mtrans_name: str,
+    rtrans_name: str | None,
+    device: torch.device | str,
+    which: Mapping[str, str | None],
+    precision: Precision,
+    *,
+    vq_name: str | None,
+    retriever_name: str | None,
+    database: Path | str | None,
+    length_name: str,
+) -> dict[str, Any]:
+    """What a `TextToMotion` is made of besides its dataset, by its attributes; see `TextToMotion.load`.
+
+    Args:
+        which: checkpoint of the runs of a stage.
+
+    Raises:
+        UserError: see there.
+    """
+    check_precision(precision, torch.device(device))
+    used = {"mtrans": runs.open(mtrans_name, "mtrans")}
+    if rtrans_name is not None:
+        used["rtrans"] = runs.open(rtrans_name, "rtrans")
+    transformers = list(used.values())
+    used["vq"] = runs.open(vq_name or used["mtrans"].section("inputs", TokenInputs).vq_name, "vq")
+    if locate(runs.path(length_name)).is_dir():
+        used["length"] = runs.open(length_name, "length")
+    check_text_encoders(run for run in used.values() if run.text_encoder is not None)
+    models = {stage: load_run(run, which.get(stage), device) for stage, run in used.items()}
+    vq_hash = weights_hash(models["vq"].state_dict())
+    for run in transformers:
+        check_tokens(run, used["vq"], vq_hash)
+        lower_precision(models[run.stage].transformer, precision)
+    text_encoder = build_text_encoder(used["mtrans"].text_encoder, device=device)
+    retriever, library = None, None
+    if readers := [run for run in transformers if models[run.stage].config.retrieved != "none"]:
+        trained_with = readers[0].section("retrieval", RetrievalOptions)
+        used["tmr"] = runs.open(retriever_name or trained_with.retriever_name, "tmr")
+        generators = [(models[run.stage].config, run.tokens) for run in readers]
+        folder = runs.database(database, trained_with.database)
+        retriever, library = load_library(used["tmr"], folder, device, text_encoder, generators, readers)
+    return {
+        "text_encoder": text_encoder,
+        "vq": models["vq"],
+        "masked": models["mtrans"],
+        "residual": models.get("rtrans"),
+        "length_estimator": models.get("length"),
+        "retriever": retriever,
+        "database": library,
+        "device": torch.device(device),
+        "runs": used,
+    }
 
 
 def token_config(dims: ConditionDims, tokens: TokenShape, database: RAGDatabase | None = None) -> dict[str, Any]:

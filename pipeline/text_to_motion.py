@@ -19,12 +19,11 @@ from torch import Tensor
 from data.specs import DatasetSpec, get_spec
 from models.configs import Precision, SamplingSettings
 from models.length_estimator import LengthEstimator
-from models.precision import check_precision, lower_precision
 from models.rag.conditions import empty_retrieval, make_condition
 from models.rag.database import RAGDatabase
 from models.rag.queries import Queries
 from models.rag.search import SearchResult
-from models.text_encoder import TextEncoder, build_text_encoder
+from models.text_encoder import TextEncoder
 from models.transformer.condition import Condition
 from models.transformer.copying import copy_share
 from models.transformer.masked import MaskedTransformer
@@ -33,20 +32,16 @@ from models.transformer.sampling import Noise, sample_base, sample_residual
 from models.vocabulary.known import Remark
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions
-from options.groups import RetrievalOptions
-from options.stages import TokenInputs
 from Part_TMR.found import describe
 from Part_TMR.retriever import Retriever
 from pipeline.lengths import Lengths, checked_lengths, estimated_steps
-from pipeline.loader import load_library, load_run
+from pipeline.loader import load_generator
 from pipeline.motion import Motion
 from pipeline.remarks import Remarks
 from pipeline.runs import Runs
 from storage.row_store import digest, identity
-from storage.shipped import locate
 from utils.errors import UserError
-from utils.fingerprint import as_array, weights_hash
-from utils.fits import check_text_encoders, check_tokens
+from utils.fingerprint import as_array
 from utils.representation import features_to_joints
 from utils.run import Run
 
@@ -112,43 +107,10 @@ class TextToMotion:
             UserError: a run, checkpoint or database is missing or does not fit the others, or the device has no such
                 precision.
         """
-        check_precision(precision, torch.device(device))
-        spec = get_spec(dataset_name)
-        runs = Runs(checkpoints_dir, spec)
-        used = {"mtrans": runs.open(mtrans_name, "mtrans")}
-        if rtrans_name is not None:
-            used["rtrans"] = runs.open(rtrans_name, "rtrans")
-        transformers = list(used.values())
-        used["vq"] = runs.open(vq_name or used["mtrans"].section("inputs", TokenInputs).vq_name, "vq")
-        if locate(runs.path(length_name)).is_dir():
-            used["length"] = runs.open(length_name, "length")
-        check_text_encoders(run for run in used.values() if run.text_encoder is not None)
+        named = {"vq_name": vq_name, "retriever_name": retriever_name, "database": database, "length_name": length_name}
         which = {"mtrans": which_mtrans, "rtrans": which_rtrans}
-        models = {stage: load_run(run, which.get(stage), device) for stage, run in used.items()}
-        vq_hash = weights_hash(models["vq"].state_dict())
-        for run in transformers:
-            check_tokens(run, used["vq"], vq_hash)
-            lower_precision(models[run.stage].transformer, precision)
-        text_encoder = build_text_encoder(used["mtrans"].text_encoder, device=device)
-        retriever, library = None, None
-        if readers := [run for run in transformers if models[run.stage].config.retrieved != "none"]:
-            trained_with = readers[0].section("retrieval", RetrievalOptions)
-            used["tmr"] = runs.open(retriever_name or trained_with.retriever_name, "tmr")
-            generators = [(models[run.stage].config, run.tokens) for run in readers]
-            folder = runs.database(database, trained_with.database)
-            retriever, library = load_library(used["tmr"], folder, device, text_encoder, generators, readers)
-        return cls(
-            spec,
-            text_encoder,
-            models["vq"],
-            models["mtrans"],
-            models.get("rtrans"),
-            models.get("length"),
-            retriever,
-            library,
-            torch.device(device),
-            used,
-        )
+        spec, names = get_spec(dataset_name), (mtrans_name, rtrans_name)
+        return cls(spec, **load_generator(Runs(checkpoints_dir, spec), *names, device, which, precision, **named))
 
     @property
     def n_retrieved(self) -> int:

@@ -140,8 +140,8 @@ def joined(old: np.ndarray, new: np.ndarray, start: int, end: int, fade: int) ->
 
 
 def bridged(old: np.ndarray, new: np.ndarray, start: int, end: int, frames: int) -> np.ndarray:
-    """Frames start..end of `new` (T, ...), the first and last `frames` of them a cubic between `old` and `new`, in value
-    and speed: motions that were drawn apart differ by more than fading hides."""
+    """Frames start..end of `new` (T, ...), the first and last `frames` of them a cubic between `old` and `new`, in
+    value and speed: motions that were drawn apart differ by more than fading hides."""
     result = new[start:end].copy()
     count = end - start
     both = start > 0 and end < len(old)

@@ -199,9 +199,7 @@ def test_joints_without_a_node_are_named(tmp_path: Path) -> None:
     glb = read_glb(path)
     glb.document["nodes"][20]["name"] = "paw"
     path.write_bytes(glb.pack())
-    with pytest.raises(
-        UserError, match="no node is called as left_wrist .LeftHand. is in mixamo,.*--target_map FILE"
-    ):
+    with pytest.raises(UserError, match="no node is called as left_wrist .LeftHand. is in mixamo,.*--target_map FILE"):
         read_character(str(path), None, HUMANML3D)
 
 
