@@ -40,6 +40,7 @@ MAX_STREAMS = 4  # of one session that waits for an answer
 MAX_CONNECTIONS = 300  # more are told so; a process may have a thousand files open
 PATIENCE = 5.0  # seconds for all of a request's headers, and for all of its body
 UPLOAD_PATIENCE, MAX_UPLOADS = 30.0, 4  # seconds for an uploaded clip, and how many may come at once
+HEARTBEAT = 15  # seconds between the signs of life that keep a page's stream open
 SWEEP_SECONDS = 5.0  # between looks for what nobody needs any more
 CLIPS = "/clips"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -90,6 +91,7 @@ class Guard:
         """
         self.app, self.local_only, self.visitors = app, local_only, visitors
         self.events, self.is_waiting, self.largest_clip = events, is_waiting, largest_clip
+        self.is_ending: Callable[[], bool] = lambda: False  # whether the server was told to stop
         self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,9 +116,32 @@ class Guard:
         if scope["path"] == "/":
             scope = {**scope, "query_string": b""}  # Gradio would load the state that a deep link names
         send = _with_headers(scope, send)
-        names = [name] if waits else [PAGE, PAGE + stream[2]] if stream else []
-        with self.visitors.stream(*names):
+        if stream and not waits:
+            with self.visitors.stream(PAGE, PAGE + stream[2]):
+                await self._stay(receive, send)
+            return
+        with self.visitors.stream(name) if waits else contextlib.nullcontext():
             await self.app(scope, receive, send)
+
+    async def _stay(self, receive: Receive, send: Send) -> None:
+        """The stream that a page has open: ends with the page, or with the server, which Gradio's would hold up."""
+
+        async def closed() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        leaving, beats = asyncio.ensure_future(closed()), 0
+        try:
+            while not leaving.done() and not self.is_ending():
+                if beats % HEARTBEAT == 0:
+                    await send({"type": "http.response.body", "body": b"data: ALIVE\n\n", "more_body": True})
+                beats += 1
+                await asyncio.wait([leaving], timeout=1.0)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            leaving.cancel()
 
     async def _whole(self, scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
         """A refusal or None, and what gives the body that was read."""
@@ -227,7 +252,7 @@ def _with_headers(scope: Scope, send: Send) -> Send:
     return with_headers
 
 
-def build_server(session: AppSession, host: str) -> ASGIApp:
+def build_server(session: AppSession, host: str) -> Guard:
     """Everything that is served, behind the guard."""
 
     async def sweep() -> None:
@@ -308,12 +333,15 @@ def serve(session: AppSession, listener: socket.socket, host: str) -> None:
     """Serves on a listening socket until the process is told to stop (Ctrl-C, SIGTERM)."""
     # Uvicorn stops on SIGTERM and then raises it once more: the files of the results must go before the process does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    guard = build_server(session, host)
     config = uvicorn.Config(
-        build_server(session, host),
+        guard,
         http=Connection,
         ws="none",
         log_level="warning",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    guard.is_ending = lambda: server.should_exit
+    server.run(sockets=[listener])
