@@ -138,7 +138,7 @@ class Harness:
             try:
                 self.progress.say(*start)
                 self._train()
-                self.progress.say(*self.curves.at_end(self.step))
+                self.progress.say(*self.plan.closing(self.step), *self.curves.at_end(self.step))
                 self.progress.say(f"finished {self.run_dir} at step {self.step}")
             except Interrupted:
                 interrupted = True  # all processes alike: they agree at every step

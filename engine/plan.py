@@ -9,6 +9,7 @@ from engine.schedule import warm_up_steps
 from engine.settings import TrainSettings
 
 MEASURED = 4  # steps whose pace is known before it decides; the first one of all counts for none of them
+HURRIED = 10  # a training that has time for less than a tenth of its steps is warned of
 
 
 class Plan:
@@ -86,6 +87,13 @@ class Plan:
     def ends_epoch(self, rounds_done: int) -> bool:
         """Whether an epoch is over after the training set was gone through so often."""
         return rounds_done % self.rounds == 0
+
+    def closing(self, step: int) -> list[str]:
+        """A line for the end of a training that had time for a small part of its steps."""
+        if step >= self.limit // HURRIED or step < self.total:
+            return []
+        told = f"--max_minutes {self.settings.max_minutes:.3g} was over after {step:,} of {self.limit:,} steps"
+        return [f"warning: {told}: little was learned; give it more time"]
 
     def remarks(self) -> list[str]:
         """Lines about what is otherwise than the settings say, for the start of a training."""

@@ -216,9 +216,8 @@ class Chain:
         with contextlib.suppress(UserError):
             list(check_start(SHIPPED, self.spec))
             if clips < FEW_CLIPS:
-                return [
-                    f"note: {clips} clips are few to begin from nothing: --init_from {SHIPPED} is quicker and better"
-                ]
+                few = f"{clips} clip{'s are' if clips != 1 else ' is'} few to begin from nothing"
+                return [f"note: {few}: --init_from {SHIPPED} is quicker and better"]
         return []
 
 

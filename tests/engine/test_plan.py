@@ -150,7 +150,8 @@ def test_without_a_limit_of_time_nothing_depends_on_it(tmp_path: Path, monkeypat
     assert train(tmp_path / "wide", clock.task(), replace(SETTINGS, max_minutes=1e6)).losses == plain.losses
 
 
-def test_a_time_that_is_over_at_once_is_a_step(tmp_path: Path) -> None:
+def test_a_time_that_is_over_at_once_is_a_step(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     began = time.perf_counter()
     assert len(train(tmp_path, settings=replace(LONG, max_minutes=0.0001)).losses) <= 3
+    assert "of 1,000 steps: little was learned; give it more time" in capsys.readouterr().out
     assert time.perf_counter() - began < 30
