@@ -3,7 +3,6 @@ schedule."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,7 +150,5 @@ def test_without_a_limit_of_time_nothing_depends_on_it(tmp_path: Path, monkeypat
 
 
 def test_a_time_that_is_over_at_once_is_a_step(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    began = time.perf_counter()
     assert len(train(tmp_path, settings=replace(LONG, max_minutes=0.0001)).losses) <= 3
     assert "of 1,000 steps: little was learned; give it more time" in capsys.readouterr().out
-    assert time.perf_counter() - began < 30
