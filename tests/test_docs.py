@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ OWN_SETS, OWN_FORMAT, NUMBER = ("mine", "cmu", "NAME"), "studio.json", "N"
 MADE = {"dataset", "database", "logs", "outputs", "checkpoints", "glove"}  # by commands, or put there by the reader
 FOREIGN_MODULES = {"pytest", "ruff", "mkdocs", "venv", "pip", "utils.device"}
 FOREIGN_FLAGS = {"--array", "--nodes", "--wrap", "--signal", "--local-dir"}  # SLURM's, hf's
-FOREIGN_FLAGS |= {"--require-hashes", "--no-deps", "--only-binary"}  # pip's
+FOREIGN_FLAGS |= {"--require-hashes", "--no-deps", "--only-binary", "--build-arg"}  # pip's, Docker's
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^ {4,}\S.*(?:(?<=\\)\n.*)*", re.MULTILINE)
 SPAN = re.compile(r"`([^`]+)`")
@@ -123,7 +124,7 @@ def one_command(words: list[str], source: str, excerpt: bool, block: bool) -> It
             yield Command(tuple(rest), source, excerpt)
     elif name == "blender" and "--python" in rest:
         yield Command(tuple(rest[rest.index("--python") + 1 :]), source, excerpt)
-    elif name == "remomask" and rest:
+    elif name == "remomask" and rest and not rest[0].startswith("-"):
         yield Command(("-m", name, *rest), source, excerpt)
     elif name == "bash" and rest:
         yield Command((name, *rest), source, excerpt)
@@ -154,6 +155,9 @@ class Sandbox:
             (folder / "dataset" / name).mkdir(parents=True)
             (folder / "dataset" / name / "dataset.json").write_text('{"fps": 20, "joints": "humanml3d"}')
         (folder / OWN_FORMAT).write_bytes((ROOT / "utils" / "motion_formats" / "humanml3d.json").read_bytes())
+        run = folder / "logs" / "mini" / "vq" / "config.json"
+        run.parent.mkdir(parents=True)
+        run.write_bytes((ROOT / "pretrained" / "open" / "vq" / "config.json").read_bytes())
         stand_in = folder / "bin" / "python"
         stand_in.parent.mkdir()
         record = f"printf '%s\\0' \"$@\" >>{self.calls}; echo >>{self.calls}"
@@ -196,6 +200,8 @@ def problems(pages: Iterable[Page], folder: Path) -> list[str]:
     """All that is wrong with the pages, a line each."""
     sandbox, found, asked, flags = Sandbox(folder), [], [], []
     for page in pages:
+        for name, content in re.findall(r"^    # (\w+\.yaml)\n((?:    .+\n)+)", page.text, re.MULTILINE):
+            (folder / name).write_text(textwrap.dedent(content))
         where = page.path.relative_to(ROOT) if page.path.is_relative_to(ROOT) else page.path.name
         found += [f"{where}: {problem}" for problem in (*dead_links(page), *missing_files(page))]
         for text, block in page.code:
@@ -250,6 +256,7 @@ WRONG = {
     "    torchrun --nproc_per_node 2 --no-python python demo.py --text_promt wave": "unrecognized",
     "    LOGS=a python train_vq.py \\\n        --name vq --batch 7": "unrecognized arguments: --batch",
     "`eval_res.py --retrieval sometimes`": "sometimes",
+    "    # a.yaml\n    lrr: 1e-3\n\n    python train_vq.py --config a.yaml": "lrr is unknown",
     "`--copy_scales`": "no script has --copy_scales",
 }
 
