@@ -29,6 +29,7 @@ COMMANDS = {
     "eval tmr": ("Part_TMR.scripts.test", "how well captions and motions find each other"),
     "eval mask": ("eval_mask", "how good motions of base tokens are"),
     "eval res": ("eval_res", "how good motions are: the numbers to compare"),
+    "eval edit": ("eval_edit", "how good edits and stories are"),
     "inspect": ("pipeline.inspect", "what a trained run or a library is, and what it fits"),
     "start": ("pipeline.start", "whether trained runs can be what another training starts from"),
     "export_run": ("export_run", "a trained run as a small folder"),

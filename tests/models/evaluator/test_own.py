@@ -147,7 +147,9 @@ def test_what_does_not_fit_is_refused(logs: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(UserError, match=message):
             load_evaluator(spec, checkpoints_dir)
 
-    refused("it belongs at elsewhere/mini/evaluator or pretrained/mini/evaluator.*train_evaluator.py", "elsewhere")
+    with monkeypatch.context() as alone:
+        alone.setattr("storage.shipped.ROOT", logs.parent)  # what is shipped would be found from anywhere
+        refused("it belongs at elsewhere/mini/evaluator or pretrained/mini/evaluator.*train_evaluator.py", "elsewhere")
     config = {"stage": "evaluator", "model": asdict(CONFIG), "format": FORMAT.to_json()}
     write_json(run_dir / "config.json", config | {"stage": "vq"})
     refused("stage 'vq', not of 'evaluator'")
