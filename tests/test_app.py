@@ -280,6 +280,7 @@ def events_of(server: Server) -> list[tuple[int, int]]:
 def test_every_event_answers_forged_values_in_words(server: Server) -> None:
     token = server.ask("POST", CLIPS, b"HIERARCHY", X_Name="a.bvh")[2].decode()
     assert re.fullmatch(r"[\w-]{22}", token)
+    said = len(server.lines)  # Gradio itself prints what it refuses of forged requests
     before = {name for name in server.files() if "result_" in name}
     for number, (event, count) in enumerate(events_of(server)):
         for kind, value in enumerate((None, -1, "../x", True, token)):
@@ -290,7 +291,7 @@ def test_every_event_answers_forged_values_in_words(server: Server) -> None:
                 answer
             )
     assert {name for name in server.files() if "result_" in name} <= before
-    assert not any("Traceback" in line for line in server.lines), server.lines
+    assert not any("Traceback" in line for line in server.lines[said:]), server.lines[said:]
 
 
 @needs_gradio
