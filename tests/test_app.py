@@ -276,6 +276,14 @@ def events_of(server: Server) -> list[tuple[int, int]]:
     return [(each["id"], len(each["inputs"])) for each in config["dependencies"] if each["backend_fn"]]
 
 
+def idle(server: Server) -> None:
+    """Returns when no prompt is worked on or waits."""
+    deadline = time.monotonic() + START
+    while sum(json.loads(server.ask("GET", "/health")[2])["queue"][each] for each in ("running", "waiting")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @needs_gradio
 def test_every_event_answers_forged_values_in_words(server: Server) -> None:
     token = server.ask("POST", CLIPS, b"HIERARCHY", X_Name="a.bvh")[2].decode()
@@ -311,6 +319,7 @@ def test_a_result_is_shown_again_to_its_visitor_alone(server: Server) -> None:
 
 @needs_gradio
 def test_hostile_requests_are_refused_and_slow_ones_ended(server: Server) -> None:
+    idle(server)  # what other tests asked for is done
     before, told = server.files(), len(server.lines)
     at_once = {name: (data, b"") for name, data in bad_requests(server.port, event_of(server)).items()}
     said = send_all(server.port, {**at_once, **slow_requests(server.port)}, 60)
@@ -322,7 +331,8 @@ def test_hostile_requests_are_refused_and_slow_ones_ended(server: Server) -> Non
     }
     assert len(said) > 90 and not wrong
     assert said["half of a body"] == said["a slow body"] == 408
-    assert server.files() == before and not any("Traceback" in line for line in server.lines[told:]), server.lines
+    assert server.files() <= before, "something was written"  # what visitors of other tests had may go meanwhile
+    assert not any("Traceback" in line for line in server.lines[told:]), server.lines[told:]
     assert json.loads(server.ask("GET", "/health")[2])["queue"]["running"] == 0
 
 
@@ -331,10 +341,7 @@ def test_who_leaves_gives_up_the_place_in_the_line(server: Server) -> None:
     event, before = event_of(server), server.files()
     for number in range(7):
         leave(server.port, event, f"leaves{number}")
-    deadline = time.monotonic() + START
-    while sum(json.loads(server.ask("GET", "/health")[2])["queue"][each] for each in ("running", "waiting")):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    idle(server)
     made = [name for name in server.files() - before if name.endswith("motion.mp4")]
     assert len(made) <= 3, "motions are made for those who left"
 
