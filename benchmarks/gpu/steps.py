@@ -107,13 +107,13 @@ class MeasuredHarness(Harness):
 
     def measure(self, plan: Plan) -> None:
         """Must be called before `fit`."""
-        self.plan = plan
+        self.timing = plan
         self.starts: list[float] = []
         self.watch = SyncWatch(self.device)
         self.profiler: torch.profiler.profile | None = None
 
     def _train_step(self, *arguments: Any) -> None:
-        number, (warm, watched, timed, _) = len(self.starts), self.plan
+        number, (warm, watched, timed, _) = len(self.starts), self.timing
         self.starts.append(time.perf_counter())
         if number == warm + watched + timed:
             self._synchronise()
@@ -137,8 +137,8 @@ class MeasuredHarness(Harness):
     @property
     def step_seconds(self) -> float:
         """Median time from one step's start to the next one's, loading included."""
-        first = self.plan.warm + self.plan.watched
-        starts = self.starts[first : first + self.plan.timed + 1]
+        first = self.timing.warm + self.timing.watched
+        starts = self.starts[first : first + self.timing.timed + 1]
         return statistics.median(after - before for before, after in zip(starts, starts[1:], strict=False))
 
     @property
@@ -149,7 +149,7 @@ class MeasuredHarness(Harness):
             for event in self.profiler.events()
             if event.device_type == DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
         ]
-        return covered(spans) / 1e6 / self.plan.profiled if spans else None
+        return covered(spans) / 1e6 / self.timing.profiled if spans else None
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

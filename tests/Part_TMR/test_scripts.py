@@ -240,7 +240,10 @@ def test_an_interrupted_build_goes_on_and_another_computes_nothing(
     [
         (["Part_TMR.scripts.search", "--text", " "], "--text is empty"),
         (["Part_TMR.scripts.search"], "either --text or --motion"),
-        (["Part_TMR.scripts.search", "--text", "a"], "run tmr does not exist, it belongs at pretrained/open/tmr"),
+        (
+            ["Part_TMR.scripts.search", "--text", "a", "--checkpoints_dir", "logs"],
+            "run tmr does not exist, it belongs at logs/open/tmr",
+        ),
         (["build_rag_database", "--caption", "x"], "--add"),
         (["build_rag_database", "--shard", "9/8"], "must look like 1/8"),
         (["build_rag_database", "--shard", "1/8", "--merge"], "three different jobs"),

@@ -74,14 +74,15 @@ def test_what_an_edit_leaves_behind_is_counted(monkeypatch: pytest.MonkeyPatch) 
     clip = Clip("0", "0", features, (Caption("a person stands", ()),))
     t2m = SimpleNamespace(spec=SimpleNamespace(format=HUMANML3D))
 
-    def careless(t2m, source, wanted, seed, sampling) -> SimpleNamespace:
+    def careless(t2m, source, wanted) -> SimpleNamespace:
         assert wanted.sections == ((0.5, 1.5),) and wanted.text == "a person stands"
         joints = source.copy()
         joints[5, 7] = np.nextafter(joints[5, 7], np.float32(9))
         joints[10:30] += 1
-        return SimpleNamespace(joints=joints, features=features)
+        made = SimpleNamespace(joints=joints, features=features)
+        return SimpleNamespace(make=lambda seed, sampling: made)
 
-    monkeypatch.setattr(edits, "edit", careless)
+    monkeypatch.setattr(edits, "EditPlan", careless)
     trial = edits.Drawn("in-between", edits.Maker(t2m, SamplingSettings()), [clip], (0.25, 0.75))
     numbers = trial.numbers(draw_samples([clip], 0, 0, 196), 0, lambda motions: {"fid": float(len(motions))})
     assert numbers["kept_changed"] == 1 and numbers["fid"] == 1

@@ -84,5 +84,7 @@ def test_an_evaluation_of_several_checkpoints(
     monkeypatch.setattr(Evaluation, "run", lambda self, sources, *_: loaded.append(sources[0].t2m.residual))
     flags = f"--dataset_name mini --checkpoints_dir {small_mini} --gpu_id -1 --traverse_res --split train"
     evaluate_generator(parse(EvalResOptions, flags.split()), "res")
-    assert opened == dict.fromkeys(("vq", "mtrans", "rtrans", "length", "tmr"), 1)
+    assert opened == dict.fromkeys(("vq", "mtrans", "rtrans", "length", "tmr", "evaluator"), 1), (
+        "the shipped one judges"
+    )
     assert len(loaded) == 2 and loaded[0] is not loaded[1], "each checkpoint is read"
