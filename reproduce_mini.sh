@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the shipped mini models, on the tokeniser of pretrained/open:
 # data -> evaluator (it picks checkpoints) -> retriever -> database -> masked -> residual -> length.
-#   bash reproduce_mini.sh            the real thing: an hour and a half on two CPU cores; writes into pretrained/
+#   bash reproduce_mini.sh            the real thing: two and a half hours on two CPU cores; writes into pretrained/
 #   bash reproduce_mini.sh --smoke    the same path on a few clips with a few steps a stage; writes into a temporary folder
 # A run that was interrupted goes on where it stopped when the command is given again.
 set -euo pipefail
@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 source setup_env.sh requirements.txt
 
 data=dataset/mini name=mini n_clips=2400 logs=logs out=pretrained database=database
-limit=() thinned=(--most_motions 260)
+limit=() thinned=(--most_motions 325)
 if [ "${1:-}" = "--smoke" ]; then
     scratch=${2:-$(mktemp -d)}
     data=$scratch/dataset/mini name=$data n_clips=160
@@ -21,7 +21,7 @@ elif [ $# -gt 0 ]; then
 fi
 runs=(--dataset_name "$name" --checkpoints_dir "$logs" --gpu_id auto)
 training=(--preset open "${runs[@]}" ${limit[@]+"${limit[@]}"})
-transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --dropout 0 --copy_from 0.9)
+transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --copy_from 0.9)
 grep -qw -e avx512_bf16 -e amx_bf16 /proc/cpuinfo 2>/dev/null && transformer+=(--mixed_precision bf16)
 stage() { echo "== $1"; }
 
@@ -34,9 +34,9 @@ python -m Part_TMR.scripts.train --name tmr --part_dim 48 --motion_ff_size 96 --
 stage "database"
 python build_rag_database.py --name tmr --vq_name open/vq --output "$database" "${runs[@]}"
 stage "masked transformer"
-python train_mask_transformer.py --name mtrans "${transformer[@]}" --max_epoch 60 "${training[@]}"
+python train_mask_transformer.py --name mtrans "${transformer[@]}" --dropout 0.05 --max_epoch 160 "${training[@]}"
 stage "residual transformer"
-python train_res_transformer.py --name rtrans "${transformer[@]}" --max_epoch 40 "${training[@]}"
+python train_res_transformer.py --name rtrans "${transformer[@]}" --dropout 0 --max_epoch 40 "${training[@]}"
 stage "length estimator"
 python train_length_estimator.py --name length --latent_dim 96 "${training[@]}"
 stage "export"
