@@ -28,7 +28,7 @@ from storage.arrays import read_array
 from storage.row_store import Row, RowStore, digest, identity
 from utils.batches import Batches
 from utils.errors import UserError
-from utils.representation import canonicalize, joints_to_features
+from utils.representation import canonicalize, features_to_joints, joints_to_features
 
 MOTIONS_AT_ONCE = 4096  # of a block that is held in memory
 
@@ -183,34 +183,61 @@ def read_motion(
         UserError: unreadable, another shape, not finite, a skeleton that is not the dataset's, too long, or no usable
             motion.
     """
-    path, form = Path(path), spec.format
+    form, own = spec.format, _own_features(Path(path), spec, most_frames)
+    if own is not None:
+        return own
+    return joints_to_features(canonicalize(_read_joints(Path(path), spec, reader, most_frames, tell), form), form)
 
-    def check_length(frames: int) -> None:
-        if most_frames is not None and frames > most_frames:
-            lasts, may = (f"{count / form.fps:.1f} s" for count in (frames, most_frames))
-            raise UserError(f"{path} lasts {lasts}, at most {may} are read: cut it")
 
-    if path.suffix.lower() == ".npy" and (content := read_array(path)).ndim == 2:
-        if content.shape[1] != form.n_features or not len(content):
-            raise UserError(
-                f"{path} must hold features (frames, {form.n_features}) or joints (frames, {form.n_joints}, 3),"
-                f" not {content.shape}"
-            )
-        check_length(len(content))
-        with np.errstate(over="ignore"):
-            features = content.astype(np.float32) if content.dtype.kind in "fiu" else np.array(np.nan)
-        if not np.isfinite(features).all():
-            raise UserError(f"{path} has values that are not finite numbers")
-        return features
+def read_joints(path: Path | str, spec: DatasetSpec, most_frames: int, tell: Callable[[str], None]) -> np.ndarray:
+    """A user's motion file as joints (T, J, 3) in metres, where it has them; the rest is as in `read_motion`."""
+    own = _own_features(Path(path), spec, most_frames)
+    if own is not None:
+        return features_to_joints(own, spec.format)
+    return _read_joints(Path(path), spec, None, most_frames, tell).astype(np.float32)
+
+
+def _check_length(path: Path, frames: int, spec: DatasetSpec, most_frames: int | None) -> None:
+    if most_frames is not None and frames > most_frames:
+        lasts, may = (f"{count / spec.format.fps:.1f} s" for count in (frames, most_frames))
+        raise UserError(f"{path} lasts {lasts}, at most {may} are read: cut it")
+
+
+def _own_features(path: Path, spec: DatasetSpec, most_frames: int | None) -> np.ndarray | None:
+    """What a .npy file of features holds; None: the file is another one."""
+    form = spec.format
+    if path.suffix.lower() != ".npy" or (content := read_array(path)).ndim != 2:
+        return None
+    if content.shape[1] != form.n_features or not len(content):
+        raise UserError(
+            f"{path} must hold features (frames, {form.n_features}) or joints (frames, {form.n_joints}, 3),"
+            f" not {content.shape}"
+        )
+    _check_length(path, len(content), spec, most_frames)
+    with np.errstate(over="ignore"):
+        features = content.astype(np.float32) if content.dtype.kind in "fiu" else np.array(np.nan)
+    if not np.isfinite(features).all():
+        raise UserError(f"{path} has values that are not finite numbers")
+    return features
+
+
+def _read_joints(
+    path: Path,
+    spec: DatasetSpec,
+    reader: MotionReader | None,
+    most_frames: int | None,
+    tell: Callable[[str], None],
+) -> np.ndarray:
+    form = spec.format
     motion = (reader or reader_for(spec)).read(path)
-    check_length(len(motion.joints))
+    _check_length(path, len(motion.joints), spec, most_frames)
     try:
         odd = check_motion(motion.joints, ClipSettings(form=form, min_frames=1))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     for remark in (*motion.remarks, *odd):
         tell(f"note: {path.name}: {remark}")
-    return joints_to_features(canonicalize(motion.joints, form), form)
+    return motion.joints
 
 
 def reader_for(

@@ -36,6 +36,8 @@ class RequestLimits:
     max_cond_scale: float = option(10.0, "guidance scale", minimum=0)
     neighbours: int = option(3, "retrieved motions shown beside the generated one", minimum=0, maximum=8)
     motions: int = option(4, "motions of one prompt, each with a seed of its own", minimum=1, maximum=MOST_MOTIONS)
+    seconds: float = option(60.0, "length of a story, or of a motion that is changed", minimum=2, maximum=600)
+    scenes: int = option(24, "scenes of a story", minimum=1, maximum=100)
     history: int = option(8, "earlier results of a visitor that can be shown again", minimum=1, maximum=50)
 
 

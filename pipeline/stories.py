@@ -6,7 +6,7 @@ Letters: T frames, N token steps, D feature columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,15 +185,24 @@ def tell(
     sampling: SamplingSettings | None = None,
     retrieval: bool = True,
     constraints: Constraints | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Motion:
     """The story's motion as a whole.
+
+    Args:
+        progress: called with (frames made, frames in all) after each piece. What it raises ends the work.
 
     Raises:
         UserError: see `Constraints.check`.
     """
     constraints, form = constraints or Constraints(), t2m.spec.format
     constraints.check(story.frames, form)
-    pieces = list(stream(t2m, story, seed, sampling, retrieval, constraints))
+    pieces, known = list[Motion](), 0
+    for piece in stream(t2m, story, seed, sampling, retrieval, constraints):
+        pieces.append(piece)
+        known += len(piece.joints)
+        if progress is not None:
+            progress(known, story.frames)
     features, made = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("features", "joints"))
     joints = constraints.hold(made, form)
     if joints is not made:

@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.specs import DatasetSpec
 from models.vq.tokenise import tokenise
 from options.app import ClipLimits
-from Part_TMR.library import embed_library, read_motion, read_own_clips
+from Part_TMR.library import embed_library, read_joints, read_motion, read_own_clips
 from pipeline.app.rooms import OwnClip
+from pipeline.editing import LEAST_FRAMES
 from pipeline.library import entry_of
 from pipeline.text_to_motion import TextToMotion
 from storage.limits import UNPACKED
@@ -103,6 +104,17 @@ def shown_name(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 12]}...{name[-9:]}"
 
 
+def sent(token: Any, wrong: Any) -> str:
+    """The token of an upload, as the page's script answers.
+
+    Raises:
+        UserError: the page says what is wrong with it.
+    """
+    if isinstance(wrong, str) and wrong:
+        raise UserError(" ".join(wrong[:200].split()))
+    return token if isinstance(token, str) else ""
+
+
 @contextmanager
 def _as_file(upload: Upload, folder: Path, stem: str) -> Iterator[Path]:
     """The upload as a file of a name of ours; what is wrong with it is told of the visitor's name."""
@@ -147,6 +159,16 @@ def read_clip(upload: Upload, spec: DatasetSpec, limits: ClipLimits, folder: Pat
         if len(features) < spec.min_frames:
             raise UserError(f"{path} has {len(features)} frames, a clip has at least {spec.min_frames}")
     return features, remarks
+
+
+def read_source(upload: Upload, spec: DatasetSpec, limits: ClipLimits, folder: Path) -> tuple[np.ndarray, list[str]]:
+    """Joints (T, J, 3) of an upload that is to be changed, and what looks odd about it; as `read_clip`."""
+    remarks: list[str] = []
+    with _as_file(upload, folder, "source") as path:
+        joints = read_joints(path, spec, **_limits(spec, limits, remarks))
+        if len(joints) < LEAST_FRAMES:
+            raise UserError(f"{path} has {len(joints)} frames, at least {LEAST_FRAMES} are needed")
+    return joints, remarks
 
 
 def embed_clip(upload: Upload, caption: str, stem: str, t2m: TextToMotion, limits: ClipLimits, folder: Path) -> OwnClip:

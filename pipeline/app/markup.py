@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 from models.vocabulary.words import grouped
+from pipeline.app.requests import EditRequest, MotionRequest, StoryRequest
 from pipeline.app.results import numbered
 from pipeline.app.rooms import Neighbour, OwnClip, Result
 from utils.errors import UserError
@@ -40,24 +43,35 @@ def show_result(result: Result) -> str:
     )
     if len(lengths) == 1:
         facts += [f"{result.frames[0]} frames"]
+    if isinstance(request, EditRequest):
+        facts += [f"{request.section[0]:g} to {request.section[1]:g} s: {spoken(request.parts)}"]
+        facts += [f"strength {request.strength:g}"] if request.strength < 1 else []
     if request is not None:
         facts += [seeds_of(result), f"guidance {request.cond_scale:g}", f"{request.time_steps} steps"]
-    beside = len(lengths) == 1 and any(each.shown for each in result.neighbours)
+    beside = len(lengths) == 1 and (isinstance(request, EditRequest) or any(each.shown for each in result.neighbours))
     kind = "several" if len(lengths) > 1 else "with-others" if beside else ""
     found = "Retrieved from the library" if request else "Nearest in the library"
     neighbours = _neighbours(result.neighbours, request is None or request.retrieval)
     video = f"""<section><h3>Video</h3>
       <video src="{result_url(result, "motion.mp4")}" controls loop muted autoplay playsinline></video></section>"""
     downloads = f"""<h3>Downloads</h3>{_downloads(result)}"""
+    below = f"""<div class="below">{video if request else ""}
+    <section><h3>{found}</h3>{neighbours}{downloads if request else ""}</section>
+  </div>"""
+    change = _change(result, 0, "Change it") if len(lengths) == 1 else ""
     return f"""
-<article class="result">
-  <header><h2>{escape(result.title)}</h2><p>{" · ".join(facts)}</p></header>{"".join(map(_remark, result.remarks))}
+<article class="result" data-form="{escape(json.dumps(_form(request)))}">
+  <header><h2>{escape(result.title)}</h2><p>{" · ".join(facts)}{change}</p></header>
+  {"".join(map(_remark, result.remarks))}
   <iframe class="viewer {kind}" title="3D view" sandbox="allow-scripts"
     src="{result_url(result, "viewer.html")}"></iframe>
-  <div class="below">{video if request else ""}
-    <section><h3>{found}</h3>{neighbours}{downloads if request else ""}</section>
-  </div>
+  {below if request or result.neighbours else ""}
 </article>"""
+
+
+def spoken(parts: str) -> str:
+    """Body parts as they are told."""
+    return parts.replace("_", " ") if parts else "whole body"
 
 
 def seeds_of(result: Result) -> str:
@@ -115,6 +129,29 @@ def show_error(error: UserError) -> str:
     return f'<div class="message" role="alert">{escape(text[:1].upper() + text[1:])}.</div>'
 
 
+def _form(request: MotionRequest | None) -> dict[str, Any]:
+    """What the boards of the page are set to when the result is shown again."""
+    if isinstance(request, StoryRequest):
+        return {"scenes": request.scenes}
+    if isinstance(request, EditRequest):
+        return {
+            "source": "/".join(map(str, request.source)),
+            "name": request.source_title,
+            "seconds": request.source_seconds,
+            "section": request.section,
+        }
+    return {}
+
+
+def _change(result: Result, number: int, label: str) -> str:
+    """What makes a motion of the result that which is to be changed."""
+    seconds = result.frames[number] / result.fps
+    return (
+        f' <button type="button" class="change" data-source="{result.token}/{number}" data-seconds="{seconds:.2f}"'
+        f' data-name="{escape(result.title)}">{label}</button>'
+    )
+
+
 def _fill(text: str) -> str:
     return f'<button type="button" data-picked="{escape(text)}">{escape(text)}</button>'
 
@@ -154,7 +191,7 @@ def _downloads(result: Result) -> str:
         links = (
             link(numbered(file, number), name, ending, ending[1:].removesuffix(".npy")) for file, _, ending in EACH
         )
-        rows.append(f"<p>seed {seed}</p>{''.join(links)}")
+        rows.append(f"<p>seed {seed}</p>{''.join(links)}{_change(result, number, 'change it')}")
     return "".join(f'<nav class="downloads">{row}</nav>' for row in rows)
 
 

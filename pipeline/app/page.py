@@ -11,7 +11,8 @@ import gradio as gr
 from models.configs import SamplingSettings
 from models.vocabulary.examples import examples
 from pipeline.app import scripts
-from pipeline.app.clips import KINDS
+from pipeline.app.clips import KINDS, sent
+from pipeline.app.directing import Directing
 from pipeline.app.markup import (
     EMPTY,
     show_chips,
@@ -22,7 +23,7 @@ from pipeline.app.markup import (
     show_result,
     show_words,
 )
-from pipeline.app.requests import MAX_SEED
+from pipeline.app.requests import MAX_SEED, MotionRequest
 from pipeline.app.rooms import Result
 from pipeline.app.session import AppSession
 from pipeline.app.visitors import VisitorLeft
@@ -60,6 +61,7 @@ class Page:
     def __init__(self, session: AppSession) -> None:
         self.session, self.spec = session, session.t2m.spec
         self.unit = self.spec.format.unit_length / self.spec.format.fps
+        self.directing = Directing(self)
 
     def build(self) -> gr.Blocks:
         """The page, whose events are answered by this object's methods."""
@@ -70,6 +72,7 @@ class Page:
                 "<h1>ReMoMask</h1><p>Text to human motion, helped by motions that are looked up in a library of"
                 f" {len(t2m.database) if t2m.database else 0:,}.</p>",
                 elem_id="heading",
+                js_on_load=scripts.DIRECT,
             )
             with gr.Row(elem_id="columns"):
                 with gr.Column(elem_id="form", min_width=300, scale=1):
@@ -78,6 +81,7 @@ class Page:
                     self.history = gr.HTML(elem_id="history", js_on_load=scripts.CLICKED)
                     self.result = gr.HTML(EMPTY, elem_id="result", js_on_load=scripts.CLICKED)
             self.token, self.wrong = gr.Textbox(visible=False), gr.Textbox(visible=False)
+            self.start, self.end = gr.Number(visible=False), gr.Number(visible=False)
             self._connect()
         page.queue(max_size=2 * self.session.line.limit + 8)
         return page
@@ -91,9 +95,14 @@ class Page:
         def chips(content: str) -> None:
             self.fills.append(gr.HTML(content, js_on_load=scripts.CLICKED))
 
-        with gr.Column(elem_id="prompt-block"):
-            self.prompt = gr.Textbox(label="Motion", placeholder="a person waves", lines=3, max_lines=6)
-            self.count = gr.HTML(elem_id="count")
+        with gr.Tabs(elem_id="kinds") as self.tabs:
+            with gr.Tab("Prompt", id="prompt"), gr.Column(elem_id="prompt-block"):
+                self.prompt = gr.Textbox(label="Motion", placeholder="a person waves", lines=3, max_lines=6)
+                self.count = gr.HTML(elem_id="count")
+            with gr.Tab("Story", id="story"):
+                self.directing.build_story()
+            with gr.Tab("Change", id="edit"):
+                self.directing.build_edit()
         if t2m.remarks is not None:
             counts = t2m.remarks.vocabulary.counts
             known = examples(t2m.database.entries.captions, counts)
@@ -102,7 +111,9 @@ class Page:
                 with gr.Accordion("What the models know", open=False, elem_id="words"):
                     chips(show_examples(known))
                     gr.HTML(show_words(counts))
-        self.estimated = gr.Checkbox(estimates, label="Length from the text", interactive=estimates)
+        self.estimated = gr.Checkbox(
+            estimates, label="Length from the text", interactive=estimates, elem_classes="for-prompt"
+        )
         self.seconds = gr.Slider(
             lowest,
             spec.max_frames / spec.format.fps,
@@ -110,17 +121,25 @@ class Page:
             step=self.unit,
             label="Length in seconds",
             visible=not estimates,
+            elem_classes="for-prompt",
         )
         with gr.Row(elem_id="several"):
-            self.motions = gr.Radio([*range(1, limits.motions + 1)], value=1, label="Motions at once", min_width=0)
+            self.motions = gr.Radio(
+                [*range(1, limits.motions + 1)],
+                value=1,
+                label="Motions at once",
+                min_width=0,
+                elem_classes="for-prompt",
+            )
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=0)
         with gr.Accordion("Sampling", open=False):
             self.retrieval = gr.Checkbox(True, label="Use retrieved motions")
             self.cond_scale = gr.Slider(0, limits.max_cond_scale, value=defaults.cond_scale, step=0.1, label="Guidance")
             self.time_steps = gr.Slider(1, limits.max_time_steps, value=defaults.time_steps, step=1, label="Steps")
-        with gr.Row(elem_id="buttons"):
-            self.button = gr.Button("Generate", variant="primary", elem_id="generate", min_width=0, scale=2)
-            self.another = gr.Button("Another seed", elem_id="another", min_width=0)
+        with gr.Row(elem_classes=["buttons", "for-prompt"]):
+            self.button = gr.Button("Generate", variant="primary", elem_classes="first", min_width=0, scale=2)
+            self.another = gr.Button("Another seed", elem_classes="second", min_width=0)
+        self.directing.build_buttons()
         self.message = gr.HTML(elem_id="message")
         if t2m.database is not None:
             self._build_clips()
@@ -160,17 +179,20 @@ class Page:
             self.another.click(
                 self.generate, form, [*seen, self.seed], js=scripts.script(scripts.ANOTHER, **places), **works
             ),
-            self.history.click(self.show, [self.token], [*seen, *form], js=scripts.PICKED, **quick),
+            *self.directing.connect(works, seen),
         ]
+        directed = [self.tabs, self.directing.prompt, self.directing.chosen, self.directing.strength]
+        again = self.history.click(self.show, [self.token], [*seen, *form, *directed], js=scripts.PICKED, **quick)
+        again.then(None, None, None, js=scripts.script(scripts.REVEAL, RESTORE="true"))
+        texts = [self.prompt, self.directing.prompt]
         for each in (*self.fills, self.result):
-            each.click(None, None, [self.prompt], js=scripts.PICKED)
+            each.click(None, texts, texts, js=scripts.TAKEN)
         self.prompt.change(
             None, [self.prompt], [self.count], js=scripts.script(scripts.COUNT, LIMIT=limits.max_prompt_length)
         )
         self.estimated.change(None, [self.estimated], [self.seconds], js="on => ({ __type__: 'update', visible: !on })")
         if self.session.t2m.database is not None:
-            largest, megabytes = self.session.uploads.largest, self.session.options.uploads.clip_megabytes
-            send = scripts.script(scripts.SEND, LARGEST=largest, MEGABYTES=f"{megabytes:g}")
+            send = self.sending("#clip-file input")
             mine = [self.clips, self.forget]
             sent = [self.token, self.wrong]
             asked.append(self.similar.click(self.find_similar, sent, seen, js=send, **works))
@@ -180,7 +202,12 @@ class Page:
             )  # fmt: skip
             self.forget.click(self.forget_clips, None, [*mine, self.message], **quick)
         for each in asked:
-            each.then(None, None, None, js=scripts.REVEAL)
+            each.then(None, None, None, js=scripts.script(scripts.REVEAL, RESTORE="false"))
+
+    def sending(self, chooser: str) -> str:
+        """The script that sends the file of an input, which a selector finds."""
+        largest, megabytes = self.session.uploads.largest, self.session.options.uploads.clip_megabytes
+        return scripts.script(scripts.SEND, LARGEST=largest, MEGABYTES=f"{megabytes:g}", CHOOSER=chooser)
 
     def generate(
         self,
@@ -209,9 +236,9 @@ class Page:
                 retrieval=retrieval,
                 motions=motions,
             )
-            return *self._in_view(visitor, result), "", result.request.seed
+            return *self.in_view(visitor, result), "", result.request.seed
 
-        return self._answered(answer, request, progress, 4, 2)
+        return self.answered(answer, request, progress, 4, 2)
 
     def show(self, token: Any, request: gr.Request) -> tuple[Any, ...]:
         """An earlier result, and the form as it was."""
@@ -220,13 +247,23 @@ class Page:
             result = self.session.rooms.find(visitor, token if isinstance(token, str) else "")
             made = result.request
             if made is None:
-                return *self._in_view(visitor, result), "", *[gr.skip()] * 8
+                return *self.in_view(visitor, result), "", *[gr.skip()] * 12
+            sampled = (made.retrieval, made.seed, made.cond_scale, made.time_steps)
+            if type(made) is not MotionRequest:
+                return (
+                    *self.in_view(visitor, result),
+                    "",
+                    *[gr.skip()] * 3,
+                    *sampled,
+                    gr.skip(),
+                    *self.directing.shown(made),
+                )
             length = made.motion_length
             seconds = gr.skip() if length is None else length / self.spec.format.fps
-            form = (made.prompt, length is None, seconds, made.retrieval, made.seed, made.cond_scale, made.time_steps)
-            return *self._in_view(visitor, result), "", *form, made.motions
+            form = (made.prompt, length is None, seconds, *sampled, made.motions)
+            return *self.in_view(visitor, result), "", *form, *self.directing.shown(made)
 
-        return self._answered(answer, request, None, 11, 2)
+        return self.answered(answer, request, None, 15, 2)
 
     def find_similar(
         self,
@@ -238,10 +275,10 @@ class Page:
         """Result, history and message."""
 
         def answer(tell: Progress, visitor: str) -> tuple[Any, ...]:
-            result = self.session.find_similar(_sent(token, wrong), tell, visitor)
-            return *self._in_view(visitor, result), ""
+            result = self.session.find_similar(sent(token, wrong), tell, visitor)
+            return *self.in_view(visitor, result), ""
 
-        return self._answered(answer, request, progress, 3, 2)
+        return self.answered(answer, request, progress, 3, 2)
 
     def add_clip(
         self,
@@ -254,10 +291,10 @@ class Page:
         """The visitor's clips, the button that forgets them, message and an empty caption."""
 
         def answer(tell: Progress, visitor: str) -> tuple[Any, ...]:
-            self.session.add_clip(_sent(token, wrong), caption, tell, visitor)
+            self.session.add_clip(sent(token, wrong), caption, tell, visitor)
             return *self._mine(visitor), "", ""
 
-        return self._answered(answer, request, progress, 4, 2)
+        return self.answered(answer, request, progress, 4, 2)
 
     def forget_clips(self, request: gr.Request) -> tuple[Any, ...]:
         """The visitor's clips, the button, and message."""
@@ -266,9 +303,9 @@ class Page:
             self.session.rooms.forget_clips(visitor)
             return *self._mine(visitor), ""
 
-        return self._answered(answer, request, None, 3, 2)
+        return self.answered(answer, request, None, 3, 2)
 
-    def _answered(
+    def answered(
         self,
         answer: Callable[[Progress, str], tuple[Any, ...]],
         request: gr.Request,
@@ -297,7 +334,8 @@ class Page:
             unchanged[place] = show_error(FAILED)
         return tuple(unchanged)
 
-    def _in_view(self, visitor: str, result: Result) -> tuple[str, str]:
+    def in_view(self, visitor: str, result: Result) -> tuple[str, str]:
+        """The result and the history as they are shown."""
         return show_result(result), show_history(self.session.rooms.results(visitor), result.token)
 
     def _mine(self, visitor: str) -> tuple[Any, Any]:
@@ -307,14 +345,3 @@ class Page:
     def _frames_of(self, seconds: Any) -> Any:
         number = isinstance(seconds, (int, float)) and abs(seconds) < 1e6  # NaN and the rest are refused later
         return round(seconds * self.spec.format.fps) if number else seconds
-
-
-def _sent(token: Any, wrong: Any) -> str:
-    """The token of an upload.
-
-    Raises:
-        UserError: the page says what is wrong with it.
-    """
-    if isinstance(wrong, str) and wrong:
-        raise UserError(" ".join(wrong[:200].split()))
-    return token if isinstance(token, str) else ""

@@ -141,6 +141,11 @@ class Rooms:
             raise UserError("this motion is gone: generate it again")
         return found[0]
 
+    def touch(self, name: str, token: str) -> None:
+        """Makes a result the newest, so that it stays as long as what was made of it."""
+        with self._lock:
+            self._room(name).results.sort(key=lambda each: each.token == token)
+
     def clips(self, name: str) -> list[OwnClip]:
         """A visitor's clips, oldest first."""
         with self._lock:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ import numpy as np
 from models.configs import SamplingSettings
 from options.app import AppOptions
 from Part_TMR.found import describe
-from pipeline.app.clips import Uploads, check_library, embed_clip, read_clip, shown_name, with_clips
-from pipeline.app.requests import MotionRequest, check_request, check_text
+from pipeline.app.clips import Uploads, check_library, embed_clip, read_clip, read_source, shown_name, with_clips
+from pipeline.app.line import Line
+from pipeline.app.requests import MotionRequest, check_edit, check_request, check_story, check_text
 from pipeline.app.results import ResultStore, numbered
 from pipeline.app.rooms import Neighbour, OwnClip, Result, Rooms
 from pipeline.app.visitors import Visitors
+from pipeline.editing import Edit, EditPlan
 from pipeline.library import library_motion
+from pipeline.stories import tell
 from pipeline.text_to_motion import Motion, TextToMotion
-from storage.arrays import write_array
+from storage.arrays import read_array, write_array
 from utils.device import describe_device
 from utils.errors import UserError
 from utils.representation import features_to_joints
@@ -37,62 +40,11 @@ Progress = Callable[[float, str], None]
 SMALL = (300, 400)  # pixels of each of several motions in their video
 PICTURE = (240, 160)  # pixels of a result's small picture
 MOST_CAPTIONS = 3  # of a motion that was found for a clip
+MOST_FOLLOWED = 8  # motions of the library that are named beside a story
 
 
 def no_progress(share: float, what: str) -> None:
     """Tells nobody."""
-
-
-class Line:
-    """A bounded line before one counter: first come, first served, and at most `limit` wait."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._tickets: list[object] = []  # the first is being served
-        self._changed = threading.Condition()
-
-    @property
-    def running(self) -> int:
-        """0 or 1."""
-        return min(len(self._tickets), 1)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return max(len(self._tickets) - 1, 0)
-
-    @contextmanager
-    def turn(self, waiting: Callable[[int], None] = lambda before: None) -> Iterator[None]:
-        """Waits until it is one's turn, which lasts as long as the block.
-
-        Args:
-            waiting: called with the number of those before, each time that it changes and every half second. What
-                it raises ends the wait.
-
-        Raises:
-            UserError: the line is full.
-        """
-        ticket = object()
-        with self._changed:
-            if len(self._tickets) > self.limit:
-                raise UserError(
-                    f"too many prompts at once: one is at work and {self.waiting} wait. Try again in a minute"
-                )
-            self._tickets.append(ticket)
-        try:
-            while before := self._place(ticket):
-                waiting(before)
-                with self._changed:
-                    self._changed.wait_for(lambda seen=before: self._tickets.index(ticket) < seen, timeout=0.5)
-            yield
-        finally:
-            with self._changed:
-                self._tickets.remove(ticket)
-                self._changed.notify_all()
-
-    def _place(self, ticket: object) -> int:
-        with self._changed:
-            return self._tickets.index(ticket)
 
 
 class AppSession:
@@ -123,26 +75,72 @@ class AppSession:
             progress(0.4, "looking at the library")
             first = motions[0]
             neighbours, panels = self._neighbours(t2m, first)
-            text, fps, form = first.text, first.fps, t2m.spec.format
-            panels = [CaptionedMotion(first.joints, text, "generated"), *panels]
+            panels = [CaptionedMotion(first.joints, first.text, "generated"), *panels]
             if len(motions) > 1:
-                panels = [CaptionedMotion(each.joints, text, f"seed {each.seed}") for each in motions]
-            with self.store.new() as (token, folder):
-                name = f"{slugify(text, 40)}_{first.seed}"
-                progress(0.5, "writing the animation files")
-                for number, motion in enumerate(motions):
-                    write_array(folder / numbered("joints.npy", number), motion.joints)
-                    write_array(folder / numbered("features.npy", number), motion.features)
-                    write_bvh(folder / numbered("motion.bvh", number), motion.joints, fps, form=form)
-                    write_glb(folder / numbered("motion.glb", number), motion.joints, fps, form=form, name=name)
-                self._write_views(folder, panels, fps, compared=len(motions) > 1)
-                progress(0.6, "painting the video")
-                joints = [motion.joints for motion in motions]
-                labels = [f"seed {motion.seed}" for motion in motions] if len(motions) > 1 else []
-                size = (SMALL[0] * len(motions), SMALL[1]) if len(motions) > 1 else None
-                render_video(folder / "motion.mp4", joints, fps, text, form, size, labels)
-        remarks = () if first.remark is None else (first.remark,)
-        result = Result(token, name, text, tuple(map(len, joints)), fps, neighbours, request, remarks)
+                panels = [CaptionedMotion(each.joints, each.text, f"seed {each.seed}") for each in motions]
+            return self._kept(visitor, request, motions, neighbours, panels, progress)
+
+    def tell(self, progress: Progress = no_progress, visitor: str = "", **values: Any) -> Result:
+        """As `generate`, a story; see `check_story`."""
+        request = check_story(self.options.limits, self.t2m.spec.format, values)
+        with self._turn(progress):
+            progress(0.05, "generating")
+            t2m = with_clips(self.t2m, self.rooms.clips(visitor))
+
+            def made(frames: int, of: int) -> None:
+                progress(0.05 + 0.4 * frames / of, f"{frames / t2m.spec.format.fps:.0f} s are made")
+
+            motion = tell(t2m, request.story, request.seed, _sampling(request), request.retrieval, progress=made)
+            panels = [CaptionedMotion(motion.joints, request.title, "story")]
+            return self._kept(visitor, request, [motion], _followed(motion), panels, progress)
+
+    def edit(self, progress: Progress = no_progress, visitor: str = "", **values: Any) -> Result:
+        """As `generate`, an earlier result of the visitor that is changed; see `check_edit`.
+
+        Raises:
+            UserError: the result is gone, or what is to be drawn lies apart from it or is too long.
+        """
+        request = check_edit(self.options.limits, self.t2m.spec.format, values)
+        (token, number), (start, end) = request.source, request.section
+        with self._turn(progress):
+            progress(0.05, "reading the motion")
+            changed = self.rooms.find(visitor, token)
+            path = self.store.path(token, numbered("joints.npy", number))
+            if path is None:
+                raise UserError("this motion is gone: generate it again")
+            source = read_array(path)
+            seconds, most = max(len(source) / changed.fps, end) - min(start, 0), self.options.limits.seconds
+            if seconds > most:
+                raise UserError(f"it would have {seconds:g} s, at most {most:g} s are made")
+            t2m = with_clips(self.t2m, self.rooms.clips(visitor))
+            plan = EditPlan(t2m, source, Edit(request.prompt, (request.section,), request.parts, request.strength))
+            progress(0.15, "generating")
+            motion = plan.make(request.seed, _sampling(request), request.retrieval)
+            panels = [
+                CaptionedMotion(motion.joints, request.prompt, "changed"),
+                CaptionedMotion(plan.source, changed.title, "as it was"),
+            ]
+            self.rooms.touch(visitor, token)
+            request = replace(request, source_title=changed.title, source_seconds=round(len(source) / changed.fps, 2))
+            return self._kept(visitor, request, [motion], _followed(motion), panels, progress)
+
+    def open_source(self, token: str, progress: Progress = no_progress, visitor: str = "") -> Result:
+        """An upload as a result that can be changed.
+
+        Raises:
+            UserError: as `find_similar`.
+        """
+        upload, form = self.uploads.take(token), self.t2m.spec.format
+        with self._turn(progress):
+            progress(0.1, "reading the motion")
+            joints, remarks = read_source(upload, self.t2m.spec, self.options.uploads, self.store.folder)
+            progress(0.6, "writing the 3D view")
+            title = shown_name(upload.name)
+            with self.store.new() as (result_token, folder):
+                write_array(folder / "joints.npy", joints)
+                self._write_views(folder, [CaptionedMotion(joints, title, "your motion")], form.fps, compared=False)
+        frames, name = (len(joints),), slugify(upload.name, 40)
+        result = Result(result_token, name, title, frames, form.fps, (), None, tuple(remarks))
         self.rooms.keep(visitor, result)
         return result
 
@@ -170,6 +168,7 @@ class AppSession:
             own = CaptionedMotion(features_to_joints(features, form), shown_name(upload.name), "your clip")
             progress(0.7, "writing the 3D view")
             with self.store.new() as (result_token, folder):
+                write_array(folder / "joints.npy", own.joints)
                 self._write_views(folder, [own, *panels], form.fps, compared=False)
         frames = (len(features),)
         name = slugify(upload.name, 40)
@@ -222,11 +221,48 @@ class AppSession:
     def _turn(self, progress: Progress) -> AbstractContextManager[None]:
         return self.line.turn(lambda before: progress(0.0, f"waiting: {before} before this one"))
 
+    def _kept(
+        self,
+        visitor: str,
+        request: MotionRequest,
+        motions: list[Motion],
+        neighbours: tuple[Neighbour, ...],
+        panels: list[CaptionedMotion],
+        progress: Progress,
+    ) -> Result:
+        """Writes all files of what was made, and keeps it for the visitor.
+
+        Args:
+            panels: what the 3D view shows.
+        """
+        first, form = motions[0], self.t2m.spec.format
+        text, fps, several = request.title, first.fps, len(motions) > 1
+        with self.store.new() as (token, folder):
+            name = f"{slugify(text, 40)}_{first.seed}"
+            progress(0.5, "writing the animation files")
+            for number, motion in enumerate(motions):
+                write_array(folder / numbered("joints.npy", number), motion.joints)
+                write_array(folder / numbered("features.npy", number), motion.features)
+                write_bvh(folder / numbered("motion.bvh", number), motion.joints, fps, form=form)
+                write_glb(folder / numbered("motion.glb", number), motion.joints, fps, form=form, name=name)
+            self._write_views(folder, panels, fps, compared=several)
+            progress(0.6, "painting the video")
+            joints = [motion.joints for motion in motions]
+            labels = [f"seed {motion.seed}" for motion in motions] if several else []
+            size = (SMALL[0] * len(motions), SMALL[1]) if several else None
+            render_video(folder / "motion.mp4", joints, fps, text, form, size, labels)
+        remarks = () if first.remark is None else (first.remark,)
+        result = Result(token, name, text, tuple(map(len, joints)), fps, neighbours, request, remarks)
+        self.rooms.keep(visitor, result)
+        return result
+
     @staticmethod
     def _motions(t2m: TextToMotion, request: MotionRequest) -> list[Motion]:
-        sampling = SamplingSettings(time_steps=request.time_steps, cond_scale=request.cond_scale)
-        texts = [request.prompt] * request.motions
-        return t2m.generate(texts, request.motion_length, request.seeds, sampling=sampling, retrieval=request.retrieval)
+        texts, how = (
+            [request.prompt] * request.motions,
+            {"sampling": _sampling(request), "retrieval": request.retrieval},
+        )
+        return t2m.generate(texts, request.motion_length, request.seeds, **how)
 
     def _neighbours(self, t2m: TextToMotion, motion: Motion) -> tuple[tuple[Neighbour, ...], list[CaptionedMotion]]:
         """What was retrieved, and the next best, so that a visitor sees what else the library knows; and those of them
@@ -262,3 +298,15 @@ class AppSession:
         else:
             write_html(folder / "viewer.html", panels, fps, form, lead=True)
         render_sequence(folder / "picture.png", panels[0].joints, fps, "", form, PICTURE, poses=3)
+
+
+def _sampling(request: MotionRequest) -> SamplingSettings:
+    return SamplingSettings(time_steps=request.time_steps, cond_scale=request.cond_scale)
+
+
+def _followed(motion: Motion) -> tuple[Neighbour, ...]:
+    """What helped with a motion of several prompts."""
+    found = {each.id: each for each in motion.found}
+    return tuple(Neighbour(each.id, (each.caption,), each.score, True, False) for each in found.values())[
+        :MOST_FOLLOWED
+    ]
