@@ -83,7 +83,7 @@ window.direct ??= (() => {
           const block = make(
             "button",
             {
-              type: "button", className: `block ${scene.parts && "part"} ${scene.wrong ? "wrong" : ""}`,
+              type: "button", className: `stretch ${scene.parts && "part"} ${scene.wrong ? "wrong" : ""}`,
               title: `${scene.start} to ${scene.end} s: ${scene.text}`, textContent: `${n + 1} ${scene.text}`, data: { scene: n },
               onpointerdown: event =>
                 drag(event, block, scale, unit, [scene.start, scene.end], 0, limit, (start, finish) => {
@@ -162,7 +162,7 @@ window.direct ??= (() => {
     drawRange();
     function drawRange() {
       const [start, end] = state.section, scale = [Math.min(0, start || 0), Math.max(source.seconds, end || 0)];
-      const kept = make("div", { className: "kept" }), drawn = make("button", { type: "button", className: "block", textContent: "drawn anew" });
+      const kept = make("div", { className: "kept" }), drawn = make("button", { type: "button", className: "stretch", textContent: "drawn anew" });
       place(kept, scale, 0, source.seconds);
       place(drawn, scale, start, end);
       drawn.setAttribute("aria-label", `Drawn anew: ${start} to ${end} s`);
@@ -238,6 +238,7 @@ window.direct ??= (() => {
       if (boards.story) drawStory();
     },
     opened() {
+      boards.mark.element.querySelector("[type=file]").value = "";
       if (!document.querySelector("#message .message") && inView()) setSource(inView(), true);
     },
     // A caption that was clicked: the texts of the prompt and of the change, one of them new, or that of a scene.

@@ -18,7 +18,7 @@ FIRST = ((0, 4, "", "a person walks forward"), (4, 7, "", "a person jumps"), (1,
 STORY_BOARD = """<div class="board"><div class="lanes"></div><ol class="scenes"></ol></div>"""
 MARK_BOARD = """<div class="board"><p class="source"></p>
 <label class="file">A motion file of yours, {kinds}: at most {megabytes:g} MB and {seconds:g} s
-<input type="file" accept="{kinds}"></label>
+<input type="file" accept="{accepted}"></label>
 <div class="marking" hidden><div class="lanes"></div><div class="times"></div>
 <div class="chips"><p></p></div></div></div>"""
 
@@ -51,7 +51,8 @@ class Directing:
     def build_edit(self) -> None:
         """What is changed, and how."""
         uploads = self.session.options.uploads
-        told = {"kinds": ",".join(KINDS), "megabytes": uploads.clip_megabytes, "seconds": uploads.clip_seconds}
+        told = {"megabytes": uploads.clip_megabytes, "seconds": uploads.clip_seconds}
+        told |= {"kinds": ", ".join(KINDS), "accepted": ",".join(KINDS)}
         self.mark = gr.HTML(
             MARK_BOARD.format(**told),
             elem_id="mark-board",
@@ -61,7 +62,7 @@ class Directing:
         self.chosen = gr.Dropdown(
             [(spoken(name), name) for name in self.parts], value="", label="Body parts that are drawn anew"
         )
-        self.strength = gr.Slider(0, 1, value=1, step=0.05, label="Strength")
+        self.strength = gr.Slider(0, 1, value=1, step=0.05, label="Strength", info="less keeps more of what was there")
 
     def build_buttons(self) -> None:
         """Two a tab."""

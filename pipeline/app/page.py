@@ -92,8 +92,8 @@ class Page:
         lowest = -(-spec.min_frames // spec.format.unit_length) * self.unit
         self.fills: list[gr.HTML] = []
 
-        def chips(content: str) -> None:
-            self.fills.append(gr.HTML(content, js_on_load=scripts.CLICKED))
+        def chips(content: str, **about: Any) -> None:
+            self.fills.append(gr.HTML(content, js_on_load=scripts.CLICKED, **about))
 
         with gr.Tabs(elem_id="kinds") as self.tabs:
             with gr.Tab("Prompt", id="prompt"), gr.Column(elem_id="prompt-block"):
@@ -107,7 +107,7 @@ class Page:
             counts = t2m.remarks.vocabulary.counts
             known = examples(t2m.database.entries.captions, counts)
             with gr.Column(elem_id="examples"):
-                chips(show_chips(known.get("motion", [])[:FIRST]))
+                chips(show_chips(known.get("motion", [])[:FIRST]), elem_classes="for-prompt")
                 with gr.Accordion("What the models know", open=False, elem_id="words"):
                     chips(show_examples(known))
                     gr.HTML(show_words(counts))
@@ -249,19 +249,12 @@ class Page:
             if made is None:
                 return *self.in_view(visitor, result), "", *[gr.skip()] * 12
             sampled = (made.retrieval, made.seed, made.cond_scale, made.time_steps)
-            if type(made) is not MotionRequest:
-                return (
-                    *self.in_view(visitor, result),
-                    "",
-                    *[gr.skip()] * 3,
-                    *sampled,
-                    gr.skip(),
-                    *self.directing.shown(made),
-                )
             length = made.motion_length
             seconds = gr.skip() if length is None else length / self.spec.format.fps
-            form = (made.prompt, length is None, seconds, *sampled, made.motions)
-            return *self.in_view(visitor, result), "", *form, *self.directing.shown(made)
+            plain = type(made) is MotionRequest
+            text = (made.prompt, length is None, seconds) if plain else [gr.skip()] * 3
+            motions = made.motions if plain else gr.skip()
+            return *self.in_view(visitor, result), "", *text, *sampled, motions, *self.directing.shown(made)
 
         return self.answered(answer, request, None, 15, 2)
 

@@ -124,9 +124,8 @@ def check_story(limits: RequestLimits, form: MotionFormat, values: Mapping[str, 
     sampling, scenes = _sampling(limits, values), _scenes(limits, form, values["scenes"])
     # Scenes may be told in any order.
     order = sorted(range(len(scenes)), key=lambda number: scenes[number][:2])
-    told = [
-        (start, end, text, *([parts] if parts else [])) for start, end, parts, text in map(scenes.__getitem__, order)
-    ]
+    ordered = (scenes[number] for number in order)
+    told = [(f"{start:g}", f"{end:g}", text, *([parts] if parts else [])) for start, end, parts, text in ordered]
     story = make_story(told, form, [f"scene {number + 1}" for number in order])
     return StoryRequest(story.text, story.frames, **sampling, scenes=scenes, story=story)
 

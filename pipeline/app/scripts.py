@@ -41,11 +41,10 @@ CHANGES = """(source, start, end, ...values) => {
 }"""
 TAKEN = "(prompt, change) => direct.picked(prompt, change)"
 
-# A file is sent as soon as it is chosen; the same one may be chosen again.
+# A file is sent as soon as it is chosen.
 CHOSEN = """element.querySelector("input[type=file]").addEventListener("change", event => {
   if (event.target.files.length) trigger("click");
 });
-element.querySelector("input[type=file]").addEventListener("click", event => (event.target.value = ""));
 """
 
 # On a narrow page the result is below the form, and so is what is wrong with it.

@@ -258,10 +258,8 @@ class AppSession:
 
     @staticmethod
     def _motions(t2m: TextToMotion, request: MotionRequest) -> list[Motion]:
-        texts, how = (
-            [request.prompt] * request.motions,
-            {"sampling": _sampling(request), "retrieval": request.retrieval},
-        )
+        how = {"sampling": _sampling(request), "retrieval": request.retrieval}
+        texts = [request.prompt] * request.motions
         return t2m.generate(texts, request.motion_length, request.seeds, **how)
 
     def _neighbours(self, t2m: TextToMotion, motion: Motion) -> tuple[tuple[Neighbour, ...], list[CaptionedMotion]]:
@@ -306,7 +304,5 @@ def _sampling(request: MotionRequest) -> SamplingSettings:
 
 def _followed(motion: Motion) -> tuple[Neighbour, ...]:
     """What helped with a motion of several prompts."""
-    found = {each.id: each for each in motion.found}
-    return tuple(Neighbour(each.id, (each.caption,), each.score, True, False) for each in found.values())[
-        :MOST_FOLLOWED
-    ]
+    found = {each.id: Neighbour(each.id, (each.caption,), each.score, True, False) for each in motion.found}
+    return tuple(found.values())[:MOST_FOLLOWED]
