@@ -229,9 +229,9 @@ def event_of(server: Server) -> int:
     return events[0]["id"]
 
 
-def send(server: Server, data: list[Any], session: str) -> str:
+def send(server: Server, data: list[Any], session: str, event: int | None = None) -> str:
     """What the page's event answers to `data`, as the stream of the queue tells it; the refusal of the guard."""
-    body = {"data": data, "fn_index": event_of(server), "session_hash": session}
+    body = {"data": data, "fn_index": event_of(server) if event is None else event, "session_hash": session}
     status, _, answer = server.ask("POST", "/gradio_api/queue/join", body)
     if status == 400:
         return answer.decode()
@@ -268,6 +268,36 @@ def test_forged_requests_do_nothing(server: Server, data: list[Any], message: st
     assert "results/" not in answer and "root:x" not in answer
     assert server.files() == before, "a forged request left files"
     assert json.loads(server.ask("GET", "/health")[2])["queue"]["running"] == 0
+
+
+STORY = '[[0, 2, "", "a person walks"]]'
+CHANGE = ["x/0", 0, 1, "a person waves", "arms", 1, True, 0, 2, 2]
+
+
+@needs_gradio
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        ([None, True, 0, 2, 2], "The story cannot be read"),
+        (["[" * 20_000, True, 0, 2, 2], "The story cannot be read"),
+        (['[[0, 99, "", "a"]]', True, 0, 2, 2], "Scene 1: the end in seconds must be 0 to 60, not 99"),
+        (['[[0, 2, "../x", "a"]]', True, 0, 2, 2], "Scene 1: no body part is called"),
+        ([STORY, True, 0, 2, 51], "The number of steps must be 1 to 50"),
+        ([[[0, 2, "", "a"]], True, 0, 2, 2], "plain values"),
+        ([FILE, True, 0, 2, 2], "plain values"),
+        (CHANGE, "This motion is gone"),
+        (["../../etc/passwd/0", *CHANGE[1:]], "Nothing is chosen"),
+        (["x/0", 5, 1, *CHANGE[3:]], "5 to 1 s: what is drawn ends after it starts"),
+        ([*CHANGE[:5], 7, *CHANGE[6:]], "The strength must be 0 to 1, not 7"),
+        ([FILE, *CHANGE[1:]], "plain values"),
+    ],
+)
+def test_forged_stories_and_changes_do_nothing(server: Server, data: list[Any], message: str) -> None:
+    before = server.files()
+    event = next(event for event, count in events_of(server) if count == len(data))
+    answer = send(server, data, f"directs{abs(hash(str(data)))}", event)
+    assert message in answer and "results/" not in answer, answer[-500:]
+    assert server.files() == before and not any("Traceback" in line for line in server.lines), server.lines
 
 
 def events_of(server: Server) -> list[tuple[int, int]]:
@@ -489,6 +519,101 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
         time.sleep(0.2)
     assert not said, said
     assert all(url.startswith((server.url, "blob:", "data:")) for url in asked), "the page asked someone else"
+
+
+@needs_gradio
+@needs_browser
+def test_a_visitor_tells_a_story_and_changes_it(server: Server, tmp_path: Path) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    said: list[str] = []
+    walk = make_walk(frames=80).astype(np.float32)
+    np.save(tmp_path / "my walk.npy", walk)
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(1000 * START)
+        expect.set_options(timeout=1000 * START)
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(server.url)
+
+        def joints() -> np.ndarray:
+            with page.expect_download() as downloading:
+                page.locator(".downloads a").filter(has_text="Joints").click()
+            downloading.value.save_as(tmp_path / "made.npy")
+            return np.load(tmp_path / "made.npy")
+
+        def button(name: str) -> Any:
+            return page.get_by_role("button", name=name)
+
+        # Blocks and typed times are one thing, and what is wrong stands at its scene.
+        page.get_by_role("tab", name="Story").click()
+        expect(page.locator(".scenes li")).to_have_count(3)
+        assert not button("Generate").is_visible() and not page.get_by_text("Length from the text").is_visible()
+        box = page.locator(".stretch").nth(1).bounding_box()
+        page.mouse.move(box["x"] + box["width"] - 3, box["y"] + 9)
+        page.mouse.down()
+        page.mouse.move(box["x"] - 400, box["y"] + 9, steps=3)
+        page.mouse.move(box["x"] + 50, box["y"] + 9, steps=3)
+        page.mouse.up()
+        ends = page.get_by_label("End of scene 2")
+        assert 4.2 <= float(ends.input_value()) < 7
+        page.get_by_label("Start of scene 2").fill("2")
+        ends.fill("3.2")
+        button("Tell the story").click()
+        expect(page.locator(".scenes li .wrong")).to_have_text(re.compile("2-3.2 s overlaps scene 1"))
+        assert page.locator(".stretch.wrong").count() == 1 and page.locator("video").count() == 0
+        button("Remove scene 3").click()
+        page.get_by_label("End of scene 1").fill("2")
+        button("Add a scene: arms").click()
+        page.get_by_label("Start of scene 3").fill("0.4")
+        page.get_by_label("End of scene 3").fill("2")
+        page.get_by_label("What happens in scene 3").fill("a <i>person</i> waves")
+        expect(page.locator(".stretch.part")).to_have_text("3 a <i>person</i> waves")
+        button("Tell the story").click()
+        title, facts = page.locator(".result h2"), page.locator(".result header p")
+        expect(title).to_have_text("a person walks forward; a <i>person</i> waves; a person jumps")
+        expect(facts).to_contain_text("3.2 s · 64 frames · seed 0")
+        expect(page.locator(".scenes .wrong, .message")).to_have_count(0)
+        told = joints()
+        assert told.shape == (64, 22, 3)
+        button("Another seed").click()
+        expect(facts).to_contain_text("seed 1")
+
+        # What is in view is changed where it is marked; then a file of one's own.
+        button("Change it").click()
+        expect(page.locator(".source")).to_contain_text("3.2 s")
+        button("the middle").click()
+        page.get_by_label("Start of what is drawn").fill("1.2")
+        page.get_by_label("What is to be seen").fill("a person kicks")
+        seen = joints()
+        button("Change the motion").click()
+        expect(title).to_have_text("a person kicks")
+        made = joints()
+        assert np.array_equal(made[:24], seen[:24]) and not np.array_equal(made, seen)
+        expect(page.frame_locator("iframe.viewer").locator("canvas")).to_have_count(2)
+        expect(page.locator(".source")).to_contain_text("a person walks forward")
+        page.locator("#mark-board input[type=file]").set_input_files(tmp_path / "my walk.npy")
+        expect(title).to_have_text("my walk.npy")
+        expect(page.locator(".source")).to_have_text("my walk.npy 4 s")
+        button("how it goes on").click()
+        expect(page.get_by_label("End of what is drawn")).to_have_value("7")
+        button("Change the motion").click()
+        expect(facts).to_contain_text("7.0 s · 140 frames · 4 to 7 s: whole body")
+        assert np.array_equal(joints()[:80], walk)
+
+        # Back to the story: its scenes are there again.
+        page.locator(".history button").last.click()
+        expect(title).to_have_text("a person walks forward; a <i>person</i> waves; a person jumps")
+        expect(page.get_by_label("What happens in scene 3")).to_have_value("a <i>person</i> waves")
+        expect(page.get_by_label("Seed", exact=True)).to_have_value("0")
+        for kind in ("Story", "Change", "Prompt"):
+            page.get_by_role("tab", name=kind).click()
+            for width in (1280, 390):
+                page.set_viewport_size({"width": width, "height": 800})
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"at {width} pixels {kind} is {wide} wide"
+    assert not said, said
 
 
 @needs_gradio
