@@ -5,7 +5,7 @@ Letters: T frames, N token steps, J joints, D feature columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,8 +84,17 @@ class EditPlan:
         self.cells = torch.zeros(self.codes.shape[:2], dtype=torch.bool)
         self.cells[np.ix_(self.steps, rows)] = True
 
-    def make(self, seed: int = 0, sampling: SamplingSettings | None = None, retrieval: bool = True) -> Motion:
+    def make(
+        self,
+        seed: int = 0,
+        sampling: SamplingSettings | None = None,
+        retrieval: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Motion:
         """The motion as it is changed.
+
+        Args:
+            progress: called with (steps known, steps in all) after each window. What it raises ends the work.
 
         Frames and joints that are not drawn, and hang on nothing that is, are those of the source bit by bit, unless
         constraints move them.
@@ -99,7 +108,10 @@ class EditPlan:
             cells = cells & (torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed)) < self.strength)
         canvas.codes[:], canvas.known[:], canvas.loops = self.codes[..., :levels], ~cells, self.constraints.loop
         composer = Composer(t2m, canvas, seed, sampling, retrieval, context=len(self.codes))  # all of it is one motion
-        codes = composer.run().codes[None].to(t2m.device)
+        for known in composer.steps():
+            if progress is not None:
+                progress(known, len(self.codes))
+        codes = canvas.codes[None].to(t2m.device)
         made = decode_motions(t2m.vq, codes, torch.tensor([len(self.codes)]))[0]
         joints = splice(self.source, features_to_joints(made, form)[: len(self.source)], self.drawn, form)
         joints = self.constraints.hold(joints, form)

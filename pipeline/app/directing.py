@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FIRST = ((0, 4, "", "a person walks forward"), (4, 7, "", "a person jumps"), (1, 4, "arms", "a person waves"))
 STORY_BOARD = """<div class="board"><div class="lanes"></div><ol class="scenes"></ol></div>"""
 MARK_BOARD = """<div class="board"><p class="source"></p>
-<label class="file">A motion file of yours, {kinds}: at most {megabytes:g} MB and {seconds:g} s
+<label class="file">A motion file of yours, {kinds}: at most {megabytes:g} MB and {seconds:g} s. It stays as long as
+this page.
 <input type="file" accept="{accepted}"></label>
 <div class="marking" hidden><div class="lanes"></div><div class="times"></div>
 <div class="chips"><p></p></div></div></div>"""

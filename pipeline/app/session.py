@@ -86,11 +86,8 @@ class AppSession:
         with self._turn(progress):
             progress(0.05, "generating")
             t2m = with_clips(self.t2m, self.rooms.clips(visitor))
-
-            def made(frames: int, of: int) -> None:
-                progress(0.05 + 0.4 * frames / of, f"{frames / t2m.spec.format.fps:.0f} s are made")
-
-            motion = tell(t2m, request.story, request.seed, _sampling(request), request.retrieval, progress=made)
+            how = (_sampling(request), request.retrieval)
+            motion = tell(t2m, request.story, request.seed, *how, progress=_made(progress, 0.05))
             panels = [CaptionedMotion(motion.joints, request.title, "story")]
             return self._kept(visitor, request, [motion], _followed(motion), panels, progress)
 
@@ -115,7 +112,7 @@ class AppSession:
             t2m = with_clips(self.t2m, self.rooms.clips(visitor))
             plan = EditPlan(t2m, source, Edit(request.prompt, (request.section,), request.parts, request.strength))
             progress(0.15, "generating")
-            motion = plan.make(request.seed, _sampling(request), request.retrieval)
+            motion = plan.make(request.seed, _sampling(request), request.retrieval, _made(progress, 0.15))
             panels = [
                 CaptionedMotion(motion.joints, request.prompt, "changed"),
                 CaptionedMotion(plan.source, changed.title, "as it was"),
@@ -300,6 +297,11 @@ class AppSession:
 
 def _sampling(request: MotionRequest) -> SamplingSettings:
     return SamplingSettings(time_steps=request.time_steps, cond_scale=request.cond_scale)
+
+
+def _made(progress: Progress, start: float) -> Callable[[int, int], None]:
+    """Tells how much of a long motion is there, from a share on."""
+    return lambda known, of: progress(start + (0.45 - start) * known / of, f"{100 * known // of} % is made")
 
 
 def _followed(motion: Motion) -> tuple[Neighbour, ...]:

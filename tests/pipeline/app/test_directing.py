@@ -154,7 +154,7 @@ def test_a_story_is_told_as_the_command_tells_it(session: AppSession) -> None:
     )  # fmt: skip
     np.testing.assert_array_equal(joints_of(session, result.token), alone.joints)
     assert result.frames == (60,) and [share for share, _ in said] == sorted(share for share, _ in said)
-    assert any("s are made" in what for _, what in said)
+    assert any("is made" in what for _, what in said)
     for name in ("motion.mp4", "motion.bvh", "motion.glb", "viewer.html", "picture.png", "features.npy"):
         assert session.store.path(result.token, name)
     page = show_result(result)
@@ -162,15 +162,18 @@ def test_a_story_is_told_as_the_command_tells_it(session: AppSession) -> None:
     assert {each.motion_id for each in result.neighbours} == {each[0] for each in alone.retrieved}
 
 
-def test_who_leaves_ends_a_story_between_its_pieces(session: AppSession) -> None:
+def test_who_leaves_ends_a_story_and_a_change_between_their_pieces(session: AppSession) -> None:
     before = {*session.store.folder.iterdir()}
 
     def leave(share: float, what: str) -> None:
-        if "are made" in what:
+        if "is made" in what:
             raise VisitorLeft
 
     with pytest.raises(VisitorLeft):
         session.tell(leave, "a", scenes=json.dumps(SCENES), **HOW)
+    source = session.rooms.results("a")[0].token
+    with pytest.raises(VisitorLeft):
+        session.edit(leave, "a", **EDIT | {"source": f"{source}/0"})
     assert {*session.store.folder.iterdir()} == before and session.line.running == 0
 
 
