@@ -143,12 +143,6 @@ class Composer:
         if end < len(canvas.known):  # what was known from the start
             yield len(canvas.known)
 
-    def run(self) -> Canvas:
-        """Draws all."""
-        for _ in self.steps():
-            pass
-        return self.canvas
-
     def _draw(self, start: int, end: int, first: int, last: int, number: int) -> None:
         t2m, canvas, device = self.t2m, self.canvas, self.t2m.device
         seen = torch.arange(first, last)
