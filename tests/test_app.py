@@ -297,7 +297,7 @@ def test_forged_stories_and_changes_do_nothing(server: Server, data: list[Any], 
     event = next(event for event, count in events_of(server) if count == len(data))
     answer = send(server, data, f"directs{abs(hash(str(data)))}", event)
     assert message in answer and "results/" not in answer, answer[-500:]
-    assert server.files() == before and not any("Traceback" in line for line in server.lines), server.lines
+    assert server.files() <= before and not server.lines[told:]
 
 
 def events_of(server: Server) -> list[tuple[int, int]]:
@@ -361,8 +361,7 @@ def test_hostile_requests_are_refused_and_slow_ones_ended(server: Server) -> Non
     }
     assert len(said) > 90 and not wrong
     assert said["half of a body"] == said["a slow body"] == 408
-    assert server.files() <= before, "something was written"  # what visitors of other tests had may go meanwhile
-    assert not any("Traceback" in line for line in server.lines[told:]), server.lines[told:]
+    assert server.files() <= before and not any("Traceback" in line for line in server.lines[told:]), server.lines
     assert json.loads(server.ask("GET", "/health")[2])["queue"]["running"] == 0
 
 
@@ -496,7 +495,7 @@ def test_a_visitor_types_a_prompt_and_sees_a_motion(server: Server, tmp_path: Pa
         expect(page.locator(".clips li")).to_contain_text("a <i>zorba</i> twist")
         assert not [name for name in server.files() if "walk" in name or "clip" in name]
         prompt.fill("a <i>zorba</i> twist")
-        page.locator("#several label", has_text="2").click()
+        page.locator("#several label").filter(has_text=re.compile(r"^\s*2\s*$")).click()
         button.click()
         expect(facts).to_contain_text("seeds 0 to 1")
         expect(page.locator(".neighbours .facts").first).to_contain_text(re.compile("yours_1.*used"))
