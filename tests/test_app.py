@@ -293,7 +293,7 @@ CHANGE = ["x/0", 0, 1, "a person waves", "arms", 1, True, 0, 2, 2]
     ],
 )
 def test_forged_stories_and_changes_do_nothing(server: Server, data: list[Any], message: str) -> None:
-    before = server.files()
+    before, told = server.files(), len(server.lines)
     event = next(event for event, count in events_of(server) if count == len(data))
     answer = send(server, data, f"directs{abs(hash(str(data)))}", event)
     assert message in answer and "results/" not in answer, answer[-500:]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 from tqdm import tqdm
 
 from utils.errors import UserError
@@ -99,6 +98,8 @@ def resample(joints: np.ndarray, fps: float, frame_rate: float) -> np.ndarray:
     fps, frame_rate = check_fps(fps), check_fps(frame_rate)
     if fps == frame_rate or len(joints) < 2:
         return joints
+    from scipy.interpolate import CubicSpline  # a fifth of a second that most files do not need
+
     seconds = np.arange(len(joints)) / fps
     count = int(np.floor(seconds[-1] * frame_rate + 1e-6)) + 1
     return CubicSpline(seconds, joints, axis=0)(np.arange(count) / frame_rate)
