@@ -291,7 +291,8 @@ def tell_progress(lines: Iterable[str]) -> None:
         if large := re.match(r"\s+Downloading (?:\S*/)?(\S+) \((\d{2,}(?:\.\d+)? MB|\S+ GB)\)", line):
             say(f"  {large[1]}, {large[2]}")
         elif line.startswith("Installing collected packages"):
-            say(f"  putting {line.count(',') + 1} packages in place")
+            count = line.count(",") + 1
+            say(f"  putting {count} package{'s' * (count > 1)} in place")
 
 
 @contextlib.contextmanager
