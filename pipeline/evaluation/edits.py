@@ -21,7 +21,7 @@ from pipeline.editing import Edit, EditPlan
 from pipeline.evaluation.protocols import Trial
 from pipeline.evaluation.run import Evaluation, spread
 from pipeline.evaluation.samples import Sample
-from pipeline.runs import runs_of
+from pipeline.runs import report_folder, runs_of
 from pipeline.stories import make_story, part_rows, tell
 from pipeline.text_to_motion import Motion, TextToMotion
 from utils import metrics
@@ -62,7 +62,7 @@ def evaluate_edits(options: EvalEditOptions) -> None:
         **vars(options.models),
     )
     evaluation = Evaluation(runs.spec, protocol, t2m.vq, options.run.checkpoints_dir, device, options.clips)
-    folder = runs.find(options.models.rtrans_name) / "eval"
+    folder = report_folder(runs.find(options.models.rtrans_name))
     evaluation.run(list(trials(options, t2m, evaluation)), TITLE, folder, to_dict(options), models=t2m.fingerprint)
 
 
