@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from engine.settings import MAX_SEED
 from models.configs import SamplingSettings
-from options.export import COMPARE_HELP, Comparison, FileOptions
+from options.export import COMPARE_HELP, Comparison, FileOptions, Written
 from options.groups import AS_SHIPPED, FOLDER_NAME, DatasetOptions, GeneratorRuns
 from utils.errors import UserError
 from utils.schema import option
@@ -27,7 +26,7 @@ class DemoOptions:
     )
     ext: str = option("demo", "name of the folder in output_dir", pattern=FOLDER_NAME)
     output_dir: str = option("outputs", "folder of all results")
-    formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "fbx", "html", "npy"], ...] = option(
+    formats: tuple[Written, ...] = option(
         ("mp4", "bvh", "glb", "html", "npy"),
         "files a motion: video, animated and still picture, skeleton, skinned figure, the same by Blender, page to"
         " play, arrays",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from data.motions.settings import BODY_MODEL_HELP, ReadSettings
 from engine.settings import MAX_SEED
 from models.configs import SamplingSettings
-from options.export import COMPARE_HELP, Comparison, FileOptions
+from options.export import COMPARE_HELP, Comparison, FileOptions, Written
 from options.groups import AS_SHIPPED, FOLDER_NAME, DatasetOptions, GeneratorRuns
 from utils.errors import UserError
 from utils.schema import Pattern, option
@@ -58,7 +57,7 @@ class EditOptions:
     seed: int = option(0, "the same seed gives the same motion", minimum=0, maximum=MAX_SEED)
     ext: str = option("edit", "name of the folder in output_dir", pattern=FOLDER_NAME)
     output_dir: str = option("outputs", "folder of all results")
-    formats: tuple[Literal["mp4", "gif", "png", "bvh", "glb", "fbx", "html", "npy"], ...] = option(
+    formats: tuple[Written, ...] = option(
         ("mp4", "bvh", "glb", "html", "npy"), "files a motion, as demo.py writes them"
     )
     compare: tuple[Comparison, ...] = option(("html",), COMPARE_HELP)

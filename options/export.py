@@ -11,6 +11,7 @@ from utils.errors import UserError
 from utils.schema import Pattern, option
 
 Comparison = Literal["html", "mp4", "gif"]
+Written = Literal["mp4", "gif", "png", "bvh", "glb", "fbx", "html", "npy"]  # of a generated motion
 COMPARE_HELP = "also show the motions side by side, in one file of each of these formats (16 motions at most)"
 TRIM = Pattern(
     r"auto|(?=.*\d)(\d{1,5}(\.\d{0,6})?)?,(\d{1,5}(\.\d{0,6})?)?", "look like 0.5,2.5 or 0.5, or ,2.5 or auto"

@@ -22,7 +22,6 @@ from pipeline.text_to_motion import TextToMotion
 from storage.row_store import digest
 
 CONTEXT = 2  # steps before a window that are given to it: with more of another scene less of its own is seen
-LEAST_CONTEXT = 2
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Canvas:
         settled = self.known.all(dim=1)
         if settled[start:end].any():
             end = start + int(settled[start:end].nonzero()[0])
-        room = longest - min(start, LEAST_CONTEXT)
+        room = longest - min(start, CONTEXT)
         end = start + -(-(end - start) // -(-(end - start) // room))
         if self.loops and not start:  # what the end leads to must be there before it
             end = min(end, max(len(self.known) // 2, 1))
@@ -157,9 +156,8 @@ class Composer:
             condition = replace(condition, retrieved=condition.retrieved.delayed(begins - first))
         if looked:
             self.found |= dict(zip(asked.tolist(), describe(t2m.retriever, t2m.database, *looked), strict=True))
-        place = torch.searchsorted(asked, prompt.contiguous()).clamp(
-            max=len(asked) - 1
-        )  # any will do where it is known
+        # Where a cell is known any prompt will do.
+        place = torch.searchsorted(asked, prompt.contiguous()).clamp(max=len(asked) - 1)
         given = Given(
             canvas.codes[seen][None].to(device),
             known[None].to(device),
@@ -173,8 +171,7 @@ class Composer:
         if t2m.residual is not None:
             codes = sample_residual(t2m.residual, base, condition, steps, self.sampling, given)
         drawn = ~canvas.known[start:end]
-        levels = min(codes.shape[-1], canvas.codes.shape[-1])
-        canvas.codes[start:end, :, :levels][drawn] = codes[0, start - first : end - first, :, :levels].cpu()[drawn]
+        canvas.codes[start:end][drawn] = codes[0, start - first : end - first].cpu()[drawn]
         canvas.known[start:end] = True
 
     def _seed(self, number: int) -> int:

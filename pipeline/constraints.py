@@ -14,7 +14,7 @@ from models.vq.tokenise import tokenise
 from pipeline.composition import Canvas
 from utils.errors import UserError
 from utils.motion_format import MotionFormat
-from utils.representation import canonicalize, joints_to_features
+from utils.representation import padded_features
 from utils.splicing import Articulation, led_along, looped, splice
 
 HELD_STEPS = 4  # a pose is held so long to be read; one of the middle is taken
@@ -56,9 +56,10 @@ class Constraints:
         """The cells of the poses are known."""
         for step, pose in ((0, self.start_pose), (-1, self.end_pose)):
             if pose is not None:
-                held = np.repeat(np.asarray(pose, float)[None], HELD_STEPS * MotionFormat.unit_length + 1, axis=0)
-                features = joints_to_features(canonicalize(held, vq.form), vq.form)
-                canvas.codes[step] = tokenise(vq, [features])[0][HELD_STEPS // 2, :, : canvas.codes.shape[-1]]
+                held = np.repeat(np.asarray(pose, float)[None], HELD_STEPS * MotionFormat.unit_length, axis=0)
+                canvas.codes[step] = tokenise(vq, [padded_features(held, vq.form)])[0][
+                    HELD_STEPS // 2, :, : canvas.codes.shape[-1]
+                ]
                 canvas.known[step] = True
 
     def hold(self, joints: np.ndarray, form: MotionFormat) -> np.ndarray:

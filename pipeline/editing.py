@@ -15,8 +15,9 @@ from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions, tokenise
 from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
+from pipeline.motion import Motion, retrieved_of
 from pipeline.stories import LONGEST_STORY, part_rows
-from pipeline.text_to_motion import Motion, TextToMotion
+from pipeline.text_to_motion import TextToMotion
 from utils.errors import UserError
 from utils.representation import features_to_joints, padded_features
 from utils.splicing import splice
@@ -100,13 +101,12 @@ class EditPlan:
         constraints move them.
         """
         t2m, form = self.t2m, self.t2m.spec.format
-        levels = 1 if t2m.residual is None else self.codes.shape[-1]
         span = Span(self.text, int(self.steps[0]), int(self.steps[-1]) + 1)
-        canvas = Canvas.of([span], len(self.codes), t2m.vq.n_parts, levels)
+        canvas = Canvas.of([span], len(self.codes), t2m.vq.n_parts, t2m.levels)
         cells = self.cells
         if self.strength < 1:
             cells = cells & (torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed)) < self.strength)
-        canvas.codes[:], canvas.known[:], canvas.loops = self.codes[..., :levels], ~cells, self.constraints.loop
+        canvas.codes[:], canvas.known[:], canvas.loops = self.codes[..., : t2m.levels], ~cells, self.constraints.loop
         composer = Composer(t2m, canvas, seed, sampling, retrieval, context=len(self.codes))  # all of it is one motion
         for known in composer.steps():
             if progress is not None:
@@ -121,7 +121,7 @@ class EditPlan:
             form.fps,
             padded_features(joints, form)[: len(joints)],
             joints,
-            tuple(each[:3] for each in found),
+            retrieved_of(found),
             seed,
             t2m.remark([self.text]),
             found,

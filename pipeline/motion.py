@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from Part_TMR.found import Found
 
 RetrievedMotions = tuple[tuple[str, str, float], ...]
+
+
+def retrieved_of(found: Sequence[Found]) -> RetrievedMotions:
+    """What `Motion.retrieved` tells of the motions that helped."""
+    return tuple(each[:3] for each in found)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions
 from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
-from pipeline.text_to_motion import Motion, TextToMotion
+from pipeline.motion import Motion, retrieved_of
+from pipeline.text_to_motion import TextToMotion
 from utils import quaternion
 from utils.errors import UserError
 from utils.facing import yaw_quaternion
 from utils.motion_format import MotionFormat
-from utils.representation import features_to_joints, padded_features, root_trajectory
+from utils.representation import features_to_joints, padded_features
 from utils.splicing import SEAM_SECONDS, joined
 
 LINE = re.compile(r"(?P<start>[\d.]+)\s*-\s*(?P<end>[\d.]+)\s*s?\s+(?:\[(?P<parts>[^\]]*)\]\s*)?(?P<text>[^\[\s].*)")
@@ -162,8 +163,7 @@ def stream(
     Args:
         constraints: whose poses are given to the generator; `tell` brings the motion to them.
     """
-    levels = 1 if t2m.residual is None else t2m.residual.num_quantizers
-    canvas = Canvas.of(story.spans, story.steps, t2m.vq.n_parts, levels)
+    canvas = Canvas.of(story.spans, story.steps, t2m.vq.n_parts, t2m.levels)
     if constraints is not None:
         constraints.give(canvas, t2m.vq)
         canvas.loops = constraints.loop
@@ -174,8 +174,8 @@ def stream(
             rows = [each[: len(each) - max(0, pieces.frames - story.frames)] for each in piece]
             told = tuple(each for found in composer.found.values() for each in found)
             composer.found.clear()
-            form, retrieved = t2m.spec.format, tuple(each[:3] for each in told)
-            yield Motion(story.text, form.fps, *rows, retrieved, seed, None, told, form)
+            form = t2m.spec.format
+            yield Motion(story.text, form.fps, *rows, retrieved_of(told), seed, None, told, form)
 
 
 def tell(
@@ -208,8 +208,8 @@ def tell(
     if joints is not made:
         features = padded_features(joints, form)[: len(joints)]
     found = tuple(dict.fromkeys(one for piece in pieces for one in piece.found))
-    remark, retrieved = t2m.remark([span.text for span in story.spans]), tuple(one[:3] for one in found)
-    return Motion(story.text, form.fps, features, joints, retrieved, seed, remark, found, form)
+    remark = t2m.remark([span.text for span in story.spans])
+    return Motion(story.text, form.fps, features, joints, retrieved_of(found), seed, remark, found, form)
 
 
 class Pieces:
@@ -230,10 +230,9 @@ class Pieces:
         made = decode_motions(self.vq, codes, np.array([last - first]))[0]
         unit = self.form.unit_length
         start, stop = (self.steps - first) * unit, (end - first) * unit
-        old = np.concatenate([self.rows[len(self.rows) - start :], made[start:]])
-        made[start:] = (
-            joined(old, made, start, len(made), round(SEAM_SECONDS * self.form.fps)) if start else made[start:]
-        )
+        if start:
+            old = np.concatenate([self.rows[len(self.rows) - start :], made[start:]])
+            made[start:] = joined(old, made, start, len(made), round(SEAM_SECONDS * self.form.fps))
         rows = made[start:stop]
         joints = self._placed(np.concatenate([self.rows[-1:], rows]))[-len(rows) :]
         self.rows = np.concatenate([self.rows, rows])[-LOOK_BACK * unit :]
@@ -244,7 +243,6 @@ class Pieces:
         """Joints of features (T, D), of which the first is the frame that was placed last, if there was one."""
         turned = yaw_quaternion(np.array(self.turn))
         joints = quaternion.rotate(turned, features_to_joints(rows, self.form).astype(np.float64)) + self.place
-        rotation, _ = root_trajectory(rows, self.form)
-        self.turn -= 2 * float(np.arctan2(rotation[-1, 2], rotation[-1, 0]))
+        self.turn -= 2 * float(rows[:-1, 0].astype(np.float64).sum())  # the first column is half the turn to come
         self.place = joints[-1, 0] * [1.0, 0.0, 1.0]
         return joints.astype(np.float32)

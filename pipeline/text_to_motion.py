@@ -36,7 +36,7 @@ from Part_TMR.found import describe
 from Part_TMR.retriever import Retriever
 from pipeline.lengths import Lengths, checked_lengths, estimated_steps
 from pipeline.loader import load_generator
-from pipeline.motion import Motion
+from pipeline.motion import Motion, retrieved_of
 from pipeline.remarks import Remarks
 from pipeline.runs import Runs
 from storage.row_store import digest, identity
@@ -117,6 +117,11 @@ class TextToMotion:
         """K, of the transformer that reads most retrieved motions."""
         configs = [model.config for model in (self.masked, self.residual) if model is not None]
         return max((config.n_retrieved for config in configs if config.retrieved != "none"), default=0)
+
+    @property
+    def levels(self) -> int:
+        """Of the tokens that are made: those of all quantisers, or of the first without a residual transformer."""
+        return 1 if self.residual is None else self.residual.num_quantizers
 
     @cached_property
     def remarks(self) -> Remarks | None:
@@ -357,7 +362,7 @@ class TextToMotion:
                 fps,
                 rows,
                 features_to_joints(rows, form),
-                tuple(each[:3] for each in found),
+                retrieved_of(found),
                 seed,
                 remark,
                 found,

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from utils import quaternion
 from utils.facing import heading, yaw_quaternion
 from utils.motion_format import MotionFormat
+from utils.series import runs, smooth_step
 
 SEAM_SECONDS = 0.5  # within which a difference at a seam is made up for
 STAYS = 0.1  # metres
@@ -111,7 +112,7 @@ def _way(before: Articulation, made: Articulation, start: int, end: int, fade: i
     is_led = start > 0 or end == len(made.yaw)  # else it only leads to what comes after
     anchor = (0, first) if is_led else (-1, last)
     meets_twice = start > 0 and end < len(made.yaw)
-    share = _smooth(np.arange(last - first + 1) / max(last - first, 1))
+    share = smooth_step(np.arange(last - first + 1) / max(last - first, 1))
     yaw = np.concatenate([[0.0], np.cumsum(turning)])
     yaw += before.yaw[anchor[1]] - yaw[anchor[0]]
     if meets_twice:
@@ -121,12 +122,6 @@ def _way(before: Articulation, made: Articulation, start: int, end: int, fade: i
     if meets_twice:
         root += share[:, None] * (before.root[last] - root[-1])
     return yaw[start - first : end - first], root[start - first : end - first]
-
-
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Start and end of every stretch of True in a mask (T,)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def joined(old: np.ndarray, new: np.ndarray, start: int, end: int, fade: int) -> np.ndarray:
@@ -191,11 +186,6 @@ def _fading(old: np.ndarray, new: np.ndarray, seam: int, way: int, frames: int, 
     fade = min(fade, frames + 1)
     time = np.minimum(np.arange(1, frames + 1) / fade, 1.0).reshape(-1, *[1] * gap.ndim)
     return gap * (1 + 2 * time) * (1 - time) ** 2 + speed * fade * time * (1 - time) ** 2
-
-
-def _smooth(share: np.ndarray) -> np.ndarray:
-    """0 to 1 without a jump in speed at either end."""
-    return share * share * (3 - 2 * share)
 
 
 def led_along(joints: np.ndarray, waypoints: Sequence[tuple[int, float, float]], form: MotionFormat) -> np.ndarray:

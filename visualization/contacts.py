@@ -7,6 +7,7 @@ from scipy.ndimage import binary_propagation, gaussian_filter1d
 
 from utils.formats import HUMANML3D
 from utils.motion_format import MotionFormat
+from utils.series import runs
 from visualization.body import get_body
 
 RAISED = 0.045  # metres above its standing height up to which a foot joint of an adult may be planted
@@ -54,8 +55,7 @@ def standing_floor(joints: np.ndarray, form: MotionFormat) -> float:
 
 def contact_segments(contact: np.ndarray) -> list[tuple[int, int]]:
     """Runs of True in a boolean array (T,) as (first, last) frames, both inclusive."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.asarray(contact, dtype=bool), [False]]).astype(int)))
-    return [(int(first), int(end) - 1) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+    return [(first, end - 1) for first, end in runs(contact)]
 
 
 def _clean(contact: np.ndarray, shortest: int) -> np.ndarray:

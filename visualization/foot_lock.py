@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from utils.motion_format import MotionFormat
 from utils.quaternion import normalize
+from utils.series import smooth_step
 from visualization.body import get_body
 from visualization.contacts import contact_segments, detect_contacts
 
@@ -123,19 +124,13 @@ def _correction(
         for frames_away, gap, edge in ((first - time, gap_before, first), (time - last, gap_after, last)):
             width = min(blend, gap)
             outside = (frames_away > 0) & (frames_away < width)
-            fade = _smooth_step(1 - frames_away[outside] / width)
+            fade = smooth_step(1 - frames_away[outside] / width)
             correction[outside] += fade[:, None] * correction[edge] * [1, 0, 1]
             weight[outside] = np.maximum(weight[outside], fade)
             # Heights fade sooner: a foot that lifts must not be pulled down in its swing.
-            fade = _smooth_step(1 - frames_away[outside] / (HEIGHT_SHARE * width))
+            fade = smooth_step(1 - frames_away[outside] / (HEIGHT_SHARE * width))
             correction[outside, 1] += fade * correction[edge, 1]
     return correction, weight
-
-
-def _smooth_step(share: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1, level at both ends."""
-    share = np.clip(share, 0, 1)
-    return share * share * (3 - 2 * share)
 
 
 def _split(position: np.ndarray, first: int, last: int, longest: float, pause: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -137,6 +138,11 @@ class Given:
         motion, kept = torch.arange(shape[0], device=device), torch.zeros(*shape, dtype=torch.bool, device=device)
         return cls(kept[..., None].long(), kept, motion, motion[:, None, None].expand(*shape))
 
+    @cached_property
+    def own(self) -> Tensor:
+        """(P, N, J) the cells that each prompt speaks of."""
+        return self.prompt[self.motion] == torch.arange(len(self.motion), device=self.prompt.device)[:, None, None]
+
     def of_prompts(self, cells: Tensor) -> Tensor:
         """What motions (B, N, J, ...) hold, for each prompt: (P, N, J, ...)."""
         return cells[self.motion]
@@ -144,8 +150,7 @@ class Given:
     def spoken(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Of the cells (B, N, J), True = asked for: their numbers in (P, N, J), prompt by prompt, and (R,) the places
         where they come in the order of the motions."""
-        own = self.prompt[self.motion] == torch.arange(len(self.motion), device=cells.device)[:, None, None]
-        wanted = (self.of_prompts(cells) & own).flatten().nonzero()[:, 0]
+        wanted = (self.of_prompts(cells) & self.own).flatten().nonzero()[:, 0]
         size = cells[0].numel()
         return wanted, (self.motion[wanted // size] * size + wanted % size).argsort()
 

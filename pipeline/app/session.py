@@ -127,19 +127,14 @@ class AppSession:
         Raises:
             UserError: as `find_similar`.
         """
-        upload, form = self.uploads.take(token), self.t2m.spec.format
+        upload = self.uploads.take(token)
         with self._turn(progress):
             progress(0.1, "reading the motion")
             joints, remarks = read_source(upload, self.t2m.spec, self.options.uploads, self.store.folder)
             progress(0.6, "writing the 3D view")
             title = shown_name(upload.name)
-            with self.store.new() as (result_token, folder):
-                write_array(folder / "joints.npy", joints)
-                self._write_views(folder, [CaptionedMotion(joints, title, "your motion")], form.fps, compared=False)
-        frames, name = (len(joints),), slugify(upload.name, 40)
-        result = Result(result_token, name, title, frames, form.fps, (), None, tuple(remarks))
-        self.rooms.keep(visitor, result)
-        return result
+            panels = [CaptionedMotion(joints, title, "your motion")]
+            return self._kept_upload(visitor, upload.name, title, panels, (), remarks)
 
     def find_similar(self, token: str, progress: Progress = no_progress, visitor: str = "") -> Result:
         """The motions of the library that are nearest to an upload.
@@ -164,14 +159,7 @@ class AppSession:
             form, title = t2m.spec.format, f"like {shown_name(upload.name)}"
             own = CaptionedMotion(features_to_joints(features, form), shown_name(upload.name), "your clip")
             progress(0.7, "writing the 3D view")
-            with self.store.new() as (result_token, folder):
-                write_array(folder / "joints.npy", own.joints)
-                self._write_views(folder, [own, *panels], form.fps, compared=False)
-        frames = (len(features),)
-        name = slugify(upload.name, 40)
-        result = Result(result_token, name, title, frames, form.fps, tuple(neighbours), None, tuple(remarks))
-        self.rooms.keep(visitor, result)
-        return result
+            return self._kept_upload(visitor, upload.name, title, [own, *panels], tuple(neighbours), remarks)
 
     def add_clip(self, token: str, caption: Any, progress: Progress = no_progress, visitor: str = "") -> OwnClip:
         """Adds an upload to the library of a visitor's session; nobody else's changes.
@@ -250,6 +238,25 @@ class AppSession:
             render_video(folder / "motion.mp4", joints, fps, text, form, size, labels)
         remarks = () if first.remark is None else (first.remark,)
         result = Result(token, name, text, tuple(map(len, joints)), fps, neighbours, request, remarks)
+        self.rooms.keep(visitor, result)
+        return result
+
+    def _kept_upload(
+        self,
+        visitor: str,
+        name: str,
+        title: str,
+        panels: list[CaptionedMotion],
+        neighbours: tuple[Neighbour, ...],
+        remarks: list[str],
+    ) -> Result:
+        """As `_kept`, what was sent, the first of the panels."""
+        joints, fps = panels[0].joints, self.t2m.spec.format.fps
+        with self.store.new() as (token, folder):
+            write_array(folder / "joints.npy", joints)
+            self._write_views(folder, panels, fps, compared=False)
+        file_name = slugify(name, 40)
+        result = Result(token, file_name, title, (len(joints),), fps, neighbours, None, tuple(remarks))
         self.rooms.keep(visitor, result)
         return result
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.validation import validate
 from storage.checkpoint import read_checkpoint
-from tests.engine.test_harness import SETTINGS, Crash, Fit, Points, same_state, train
+from tests.engine.test_harness import SETTINGS, Fit, Points, crashed, same_state, train
 
 EMA = replace(SETTINGS, ema=0.8)
 
@@ -65,15 +65,7 @@ def test_the_average_is_validated_and_becomes_the_best(tmp_path: Path) -> None:
 
 def test_a_killed_run_goes_on_with_its_average(tmp_path: Path) -> None:
     train(tmp_path / "whole", settings=EMA)
-    task = Fit()
-
-    def crash(step: int) -> None:
-        if step == 7:
-            raise Crash
-
-    task.in_step = crash
-    with pytest.raises(Crash):
-        train(tmp_path / "parts", task, EMA)
+    crashed(tmp_path / "parts", EMA, 7)
     train(tmp_path / "parts", settings=EMA)
     for name in ("latest.tar", "net_best_mse.tar"):
         ours, theirs = (read_checkpoint(tmp_path / run / "model" / name) for run in ("parts", "whole"))

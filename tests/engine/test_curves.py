@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine import curves, verdict
 from engine.curves import points_of
-from tests.engine.test_harness import SETTINGS, Crash, Fit, train
+from tests.engine.test_harness import SETTINGS, Fit, crashed, train
 
 
 def course(*values: float, every: int = 100) -> dict[int, float]:
@@ -98,15 +98,7 @@ def test_a_resume_has_the_whole_history(tracker: str, tmp_path: Path) -> None:
     train(tmp_path / "whole", settings=settings)
     assert (tmp_path / "whole" / "events").exists() == (tracker == "tensorboard")
     for at in (6, 3, 5):
-        task = Fit()
-
-        def crash(step: int, at: int = at) -> None:
-            if step == at:
-                raise Crash
-
-        task.in_step = crash
-        with pytest.raises(Crash):
-            train(tmp_path / "killed", task, settings)
+        crashed(tmp_path / "killed", settings, at)
     train(tmp_path / "killed", settings=settings)
     assert same_points(tmp_path / "killed", tmp_path / "whole")
     points = points_of(tmp_path / "whole", 10**6)

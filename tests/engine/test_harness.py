@@ -122,6 +122,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fit, Path]:
     return train(run_dir), run_dir
 
 
+def crashed(run_dir: Path, settings: TrainSettings, at: int) -> Fit:
+    """The task of a training that was ended by a crash in step `at`."""
+    task = Fit()
+
+    def crash(step: int) -> None:
+        if step == at:
+            raise Crash
+
+    task.in_step = crash
+    with pytest.raises(Crash):
+        train(run_dir, task, settings)
+    return task
+
+
 @pytest.mark.parametrize("crash_at", [1, 7, 10, 14])
 @pytest.mark.parametrize("save_every", [1, 3])
 def test_a_killed_run_goes_on_with_the_same_losses(
@@ -130,15 +144,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(
     full, full_dir = whole
     assert len(full.losses) == 15 and len(set(full.losses)) == 15  # 22 samples: 5 batches of 4 an epoch
     settings = replace(SETTINGS, save_every=save_every)
-    task = Fit()
-
-    def crash(step: int) -> None:
-        if step == crash_at:
-            raise Crash
-
-    task.in_step = crash
-    with pytest.raises(Crash):
-        train(tmp_path, task, settings)
+    task = crashed(tmp_path, settings, crash_at)
     saved = (tmp_path / "model" / "latest.tar").is_file()
     step = read_checkpoint(tmp_path / "model" / "latest.tar")["step"] if saved else 0
     assert crash_at - save_every <= step <= crash_at

@@ -15,7 +15,7 @@ from engine.settings import TrainSettings
 from options.command_line import parse
 from options.presets import PRESETS
 from storage.checkpoint import read_checkpoint
-from tests.engine.test_harness import SETTINGS, Crash, Fit, train
+from tests.engine.test_harness import SETTINGS, Crash, Fit, crashed, train
 from tests.options.test_stages import STAGES
 
 LONG = replace(SETTINGS, max_epoch=200, schedule="cosine", gamma=0.01, eval_every_e=1000, save_every=1)
@@ -67,15 +67,7 @@ def test_an_epoch_of_a_small_set_goes_through_it_several_times(tmp_path: Path, c
     ] and ["val mse" in line for line in lines[1:-1]] == [False, True, True]
     kept = read_checkpoint(tmp_path / "whole" / "model" / "net_epoch_2.tar")
     assert (kept["epoch"], kept["step"]) == (2, 30)
-    task = Fit()
-
-    def crash(step: int) -> None:
-        if step == 22:
-            raise Crash
-
-    task.in_step = crash
-    with pytest.raises(Crash):
-        train(tmp_path / "killed", task, settings)
+    task = crashed(tmp_path / "killed", settings, 22)
     assert task.losses[:22] + train(tmp_path / "killed", settings=settings).losses == whole.losses
 
 

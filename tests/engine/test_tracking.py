@@ -16,7 +16,7 @@ from accelerate import tracking
 
 from engine.run_state import prepare_run
 from engine.settings import TRACKERS, TrainSettings, require_tracker
-from tests.engine.test_harness import SETTINGS, Crash, Fit, train
+from tests.engine.test_harness import SETTINGS, crashed, train
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -83,15 +83,7 @@ def service(tracker: str, monkeypatch: pytest.MonkeyPatch) -> Service:
 def test_points_go_to_the_tracker_and_a_resume_goes_on_there(tracker: str, service: Service, tmp_path: Path) -> None:
     run_dir, settings = tmp_path / "mini" / "vq", replace(SETTINGS, tracker=tracker, save_every=4)
     prepare_run(run_dir, {"stage": "test", "train": {"lr": 0.1, "betas": [0.9, 0.99]}})
-    task = Fit()
-
-    def crash(step: int) -> None:
-        if step == 7:
-            raise Crash
-
-    task.in_step = crash
-    with pytest.raises(Crash):
-        train(run_dir, task, settings)
+    crashed(run_dir, settings, 7)
     assert service.config == {"stage": "test", "train.lr": 0.1, "train.betas": "[0.9, 0.99]"} and service.finished == 1
     assert json.loads((run_dir / "tracker.json").read_text()) == {tracker: "first"}
     service.config.clear()

@@ -9,7 +9,8 @@ from tests.visualization.motions import make_walk
 from utils import quaternion
 from utils.facing import yaw_quaternion
 from utils.formats import HUMANML3D
-from utils.splicing import Articulation, led_along, looped, runs, splice
+from utils.series import runs
+from utils.splicing import Articulation, led_along, looped, splice
 
 ARMS = [joint for name, joints in HUMANML3D.parts if name.endswith("arm") for joint in joints]
 

@@ -12,22 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.results import FILES, ResultStore
+from tests.pipeline.app.conftest import Clock
 
 HOUR = 3600.0
-
-
-class Clock:
-    """A time that the test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -9,23 +9,10 @@ import pytest
 from pipeline.app.results import ResultStore
 from pipeline.app.rooms import OwnClip, Result, Rooms
 from pipeline.app.visitors import PAGE, Visitors
+from tests.pipeline.app.conftest import Clock
 from utils.errors import UserError
 
 LINGER = 60.0
-
-
-class Clock:
-    """A time that the test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
