@@ -1,7 +1,8 @@
 """`--init_from`: a new run that starts from the weights of another one, and how its config tells.
 
 Everything in the model's state comes along, statistics of the data included: a component keeps those that it was
-trained with.
+trained with. Only what a model reads of its inputs is theirs: codebooks are those of the tokeniser that made the
+tokens.
 """
 
 from __future__ import annotations
@@ -111,14 +112,16 @@ def initialise(model: nn.Module, source: Path | str, partial: bool) -> str:
         UserError: weights that do not fit (the first ones are named), or none at all that do.
     """
     weights = find_weights(source)
-    state = read_model(weights)
+    own = model.state_dict()
+    of_inputs = {f"{name}.{key}" for name, part in model.named_modules() for key in getattr(part, "of_inputs", ())}
+    given = {name: own[name] for name in of_inputs & own.keys()}
+    state = {name: value for name, value in read_model(weights).items() if name not in given}
     if not partial:
         try:
-            load_state(model, state, f"--init_from {weights}")
+            load_state(model, state | given, f"--init_from {weights}")
         except UserError as error:
             raise UserError(f"{error}; --init_partial takes what fits") from error
         return f"starts from {weights}"
-    own = model.state_dict()
     taken = fitting(model, state)
     if not taken:
         raise UserError(f"--init_from {weights} has nothing that fits this {type(model).__name__}")

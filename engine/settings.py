@@ -90,6 +90,7 @@ class VQLossWeights:
     """Weights of the 2D RVQ-VAE's losses; the reconstruction of the features has weight 1."""
 
     position_weight: float = option(0.5, "weight of the loss on joint positions", minimum=0)
+    bone_weight: float = option(0.0, "weight of the loss on the directions of bones", minimum=0)
     drift_weight: float = option(0.0, "weight of the loss on the drift of the path", minimum=0)
     stance_weight: float = option(0.0, "weight of the loss on the way of feet that are in contact", minimum=0)
     commit_weight: float = option(0.02, "weight of the commitment loss", minimum=0)

@@ -17,15 +17,15 @@ from models.vq.rvq import RVQVAE
 from utils.metrics import joint_error, root_aligned_joint_error
 from utils.motion_format import CONTACT
 from utils.processes import relative_weight
-from utils.representation import features_to_joints, foot_steps
+from utils.representation import bone_directions, features_to_joints, foot_steps
 
 TINY = 1e-8  # square metres, whose root has a gradient; contacts where there are none
 ERRORS = ("mpjpe", "joint_error", "mpjpe_base")
 
 
 class VQTask(Task):
-    """Smooth-L1 on all features, again on the joint positions, the drift of the path, the way of standing feet, and the
-    commitment loss.
+    """Smooth-L1 on all features, again on the joint positions, the directions of bones, the drift of the path, the way
+    of standing feet, and the commitment loss.
 
     Args:
         model: what is trained.
@@ -42,6 +42,7 @@ class VQTask(Task):
         self.loss_weights = {
             "reconstruction": 1.0,
             "position": weights.position_weight,
+            "bone": weights.bone_weight,
             "drift": weights.drift_weight,
             "stance": weights.stance_weight,
             "commitment": weights.commit_weight,
@@ -55,6 +56,7 @@ class VQTask(Task):
         losses = {
             "reconstruction": F.smooth_l1_loss(result.output, result.target),
             "position": F.smooth_l1_loss(result.output[..., positions], result.target[..., positions]),
+            "bone": self._bone(result.output, batch["motion"]),
             "drift": self._drift(result.output - result.target),
             "stance": self._stance(result.output, batch["motion"]),
             "commitment": result.quantized.commitment,
@@ -65,6 +67,20 @@ class VQTask(Task):
             values = getattr(result.quantized, name)
             losses |= {f"metric/{name}/{level}": value for level, value in enumerate(values.unbind())}
         return losses
+
+    def _bone(self, output: Tensor, motion: Tensor) -> Tensor:
+        """Mean distance between the directions of bones and between their turns within a token step, all parts alike:
+        about angles, in radians.
+
+        A nod moves a head by three centimetres: beside an arm's ways nothing, as the turn of a bone as much as a wave.
+        """
+        form = self.model.form
+        raw = self.model.normalizer.denormalize(output)
+        error = bone_directions(raw, form) - bone_directions(motion, form)
+        turns = form.unit_length * error.diff(dim=1)
+        by_bone = sum(each.square().sum(dim=-1).add(TINY).sqrt().mean(dim=(0, 1)) for each in (error, turns))
+        parts = [[joint - 1 for joint in joints if joint] for _, joints in form.parts]
+        return torch.stack([by_bone[bones].mean() for bones in parts if bones]).mean()
 
     def _drift(self, error: Tensor) -> Tensor:
         """Normalised feature errors (B, T, D) -> mean distance from the path, radians of heading and metres alike.

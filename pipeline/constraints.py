@@ -5,6 +5,7 @@ Letters: T frames, J joints.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,19 @@ class Constraints:
                 ]
                 canvas.known[step] = True
 
-    def hold(self, joints: np.ndarray, form: MotionFormat) -> np.ndarray:
-        """The motion (T, J, 3) brought to what it has to keep to."""
+    def hold(
+        self, joints: np.ndarray, form: MotionFormat, again: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """The motion (T, J, 3) brought to what it has to keep to.
+
+        Args:
+            again: draws a motion anew of which the path was bent, with the trunk as it is: steps that were drawn for
+                another path slide along this one.
+        """
+        held = self._held(joints, form)
+        return held if again is None or not self.waypoints else self._held(again(held), form)
+
+    def _held(self, joints: np.ndarray, form: MotionFormat) -> np.ndarray:
         old, drawn = joints.copy(), np.ones(joints.shape[:2], bool)
         for frame, pose in ((0, self.start_pose), (-1, self.end_pose)):
             if pose is not None:
@@ -74,6 +86,13 @@ class Constraints:
             aims = [(min(round(time * form.fps), len(joints) - 1), x, z) for time, x, z in self.waypoints]
             joints = led_along(joints, aims, form)
         return looped(joints, form) if self.loop else joints
+
+
+def keep_trunk(canvas: Canvas, vq: RVQVAE, joints: np.ndarray) -> None:
+    """The cells that hold the path of joints (T, J, 3) are known, so that what is drawn steps along it."""
+    trunk = next(row for row, (_, members) in enumerate(vq.form.parts) if 0 in members)
+    codes = tokenise(vq, [padded_features(joints, vq.form)])[0]
+    canvas.codes[:, trunk], canvas.known[:, trunk] = codes[:, trunk, : canvas.codes.shape[-1]], True
 
 
 def _placed(pose: np.ndarray, there: np.ndarray, form: MotionFormat) -> np.ndarray:

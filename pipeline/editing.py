@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions, tokenise
+from Part_TMR.found import Found
 from pipeline.composition import Canvas, Composer, Span
-from pipeline.constraints import Constraints
+from pipeline.constraints import Constraints, keep_trunk
 from pipeline.motion import Motion, retrieved_of
 from pipeline.stories import LONGEST_STORY, part_rows
 from pipeline.text_to_motion import TextToMotion
@@ -101,21 +103,26 @@ class EditPlan:
         constraints move them.
         """
         t2m, form = self.t2m, self.t2m.spec.format
-        span = Span(self.text, int(self.steps[0]), int(self.steps[-1]) + 1)
-        canvas = Canvas.of([span], len(self.codes), t2m.vq.n_parts, t2m.levels)
-        cells = self.cells
-        if self.strength < 1:
-            cells = cells & (torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed)) < self.strength)
-        canvas.codes[:], canvas.known[:], canvas.loops = self.codes[..., : t2m.levels], ~cells, self.constraints.loop
-        composer = Composer(t2m, canvas, seed, sampling, retrieval, context=len(self.codes))  # all of it is one motion
-        for known in composer.steps():
-            if progress is not None:
-                progress(known, len(self.codes))
-        codes = canvas.codes[None].to(t2m.device)
-        made = decode_motions(t2m.vq, codes, torch.tensor([len(self.codes)]))[0]
-        joints = splice(self.source, features_to_joints(made, form)[: len(self.source)], self.drawn, form)
-        joints = self.constraints.hold(joints, form)
-        found = composer.found.get(0, ())
+        length, passes = len(self.codes), 2 if self.constraints.waypoints else 1
+        found: tuple[Found, ...] = ()
+
+        def drawn(source: np.ndarray, canvas: Canvas, before: int = 0) -> np.ndarray:
+            nonlocal found
+            composer = Composer(t2m, canvas, seed, sampling, retrieval, context=length)  # all of it is one motion
+            for known in composer.steps():
+                if progress is not None:
+                    progress(before + known, passes * length)
+            found = composer.found.get(0, ())
+            made = decode_motions(t2m.vq, canvas.codes[None].to(t2m.device), torch.tensor([length]))[0]
+            return splice(source, features_to_joints(made, form)[: len(source)], self.drawn, form)
+
+        def again(bent: np.ndarray) -> np.ndarray:
+            canvas = self._canvas(tokenise(t2m.vq, [padded_features(bent, form)])[0], seed)
+            keep_trunk(canvas, t2m.vq, bent)
+            return drawn(bent, canvas, length)
+
+        joints = drawn(self.source, self._canvas(self.codes, seed))
+        joints = self.constraints.hold(joints, form, again)
         return Motion(
             self.text,
             form.fps,
@@ -127,6 +134,14 @@ class EditPlan:
             found,
             form,
         )
+
+    def _canvas(self, codes: Tensor, seed: int) -> Canvas:
+        span = Span(self.text, int(self.steps[0]), int(self.steps[-1]) + 1)
+        canvas, cells = Canvas.of([span], len(codes), self.t2m.vq.n_parts, self.t2m.levels), self.cells
+        if self.strength < 1:
+            cells = cells & (torch.rand(cells.shape, generator=torch.Generator().manual_seed(seed)) < self.strength)
+        canvas.codes[:], canvas.known[:], canvas.loops = codes[..., : self.t2m.levels], ~cells, self.constraints.loop
+        return canvas
 
 
 def extended(

@@ -14,7 +14,7 @@ import numpy as np
 from models.configs import SamplingSettings
 from models.vq.tokenise import decode_motions
 from pipeline.composition import Canvas, Composer, Span
-from pipeline.constraints import Constraints
+from pipeline.constraints import Constraints, keep_trunk
 from pipeline.motion import Motion, retrieved_of
 from pipeline.text_to_motion import TextToMotion
 from utils import quaternion
@@ -155,6 +155,7 @@ def stream(
     sampling: SamplingSettings | None = None,
     retrieval: bool = True,
     constraints: Constraints | None = None,
+    bent: np.ndarray | None = None,
 ) -> Iterator[Motion]:
     """The story's motion piece by piece, each as soon as it is made; the memory does not grow with the length.
 
@@ -162,11 +163,14 @@ def stream(
 
     Args:
         constraints: whose poses are given to the generator; `tell` brings the motion to them.
+        bent: joints (T, J, 3) along whose path the motion steps.
     """
     canvas = Canvas.of(story.spans, story.steps, t2m.vq.n_parts, t2m.levels)
     if constraints is not None:
         constraints.give(canvas, t2m.vq)
         canvas.loops = constraints.loop
+    if bent is not None:
+        keep_trunk(canvas, t2m.vq, bent)
     composer, pieces = Composer(t2m, canvas, seed, sampling, retrieval), Pieces(t2m, canvas)
     for known in composer.steps():
         end = known if known == story.steps else known - LOOK_AHEAD
@@ -190,21 +194,30 @@ def tell(
     """The story's motion as a whole.
 
     Args:
-        progress: called with (frames made, frames in all) after each piece. What it raises ends the work.
+        progress: called with (frames made, frames in all) after each piece; along a way each is made twice. What it
+            raises ends the work.
 
     Raises:
         UserError: see `Constraints.check`.
     """
     constraints, form = constraints or Constraints(), t2m.spec.format
     constraints.check(story.frames, form)
-    pieces, known = list[Motion](), 0
-    for piece in stream(t2m, story, seed, sampling, retrieval, constraints):
-        pieces.append(piece)
-        known += len(piece.joints)
-        if progress is not None:
-            progress(known, story.frames)
+    frames = story.frames * (2 if constraints.waypoints else 1)
+    known = 0
+
+    def drawn(bent: np.ndarray | None = None) -> list[Motion]:
+        nonlocal known
+        made = []
+        for piece in stream(t2m, story, seed, sampling, retrieval, constraints, bent):
+            made.append(piece)
+            known += len(piece.joints)
+            if progress is not None:
+                progress(known, frames)
+        return made
+
+    pieces = drawn()
     features, made = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("features", "joints"))
-    joints = constraints.hold(made, form)
+    joints = constraints.hold(made, form, lambda bent: np.concatenate([piece.joints for piece in drawn(bent)]))
     if joints is not made:
         features = padded_features(joints, form)[: len(joints)]
     found = tuple(dict.fromkeys(one for piece in pieces for one in piece.found))

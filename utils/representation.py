@@ -230,15 +230,30 @@ def foot_steps(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:
     return (places[:, 1:] + features[:, :-1, None, 1:3] - before) / form.units_per_metre
 
 
+def _places(features: torch.Tensor, form: MotionFormat) -> list[torch.Tensor]:
+    """Features (B, T, D) -> positions (B, T, 3) of all joints, heading removed, the root over the origin."""
+    import torch
+
+    root = torch.stack([zero := torch.zeros_like(features[..., 3]), features[..., 3], zero], dim=-1)
+    return [root, *features[..., form.positions].unflatten(-1, (form.n_joints - 1, 3)).unbind(dim=-2)]
+
+
+def bone_directions(features: torch.Tensor, form: MotionFormat) -> torch.Tensor:
+    """Features (B, T, D), raw units -> (B, T, J - 1, 3) unit vectors from parents to joints, heading removed."""
+    import torch
+
+    places = torch.stack(_places(features, form), dim=-2)
+    bones = places[..., 1:, :] - places[..., list(form.parents[1:]), :]
+    return torch.nn.functional.normalize(bones, dim=-1, eps=1e-6)
+
+
 def with_bones(features: torch.Tensor, form: MotionFormat, tolerance: float) -> torch.Tensor:
     """Features (B, T, D), raw units, no bone of whose positions is longer or shorter than the skeleton's by more than
     this share; directions stay."""
     import torch
 
-    count = form.n_joints - 1
-    places = features[..., form.positions].unflatten(-1, (count, 3))
-    root = torch.stack([zero := torch.zeros_like(features[..., 3]), features[..., 3], zero], dim=-1)
-    before, after = [root, *places.unbind(dim=-2)], [root]
+    before = _places(features, form)
+    after = before[:1]
     for joint in range(1, form.n_joints):
         bone, parent = before[joint] - before[form.parents[joint]], after[form.parents[joint]]
         usual = float(form.bone_lengths[joint]) * form.units_per_metre

@@ -164,7 +164,7 @@ FORMER: dict[str, dict[str, Any]] = {
     "training_retrieval": {"retrieval_pool": 3, "own_retrieval_prob": 0.0, "random_retrieval_prob": 0.0},
     "rates": {"motion_lr_factor": 1.0},
     "data": {"tempo": 0.0},
-    "loss": {"stance_weight": 0.0},
+    "loss": {"stance_weight": 0.0, "bone_weight": 0.0},
     "codebook": {"keep_codes": False},
 }
 # What runs of a stage are that were made before these could be told.

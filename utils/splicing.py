@@ -15,10 +15,13 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from utils import quaternion
 from utils.facing import heading, yaw_quaternion
+from utils.metrics import seam_ratio
 from utils.motion_format import MotionFormat
 from utils.series import runs, smooth_step
 
 SEAM_SECONDS = 0.5  # within which a difference at a seam is made up for
+LONGER_SEAMS = (0.75, 1.0)  # where that would jump
+SMOOTH = 1.5  # largest acceleration at a seam, as a multiple of what the motion has at most
 STAYS = 0.1  # metres
 LIFT_FRAMES = 8  # over which a body is lifted beside a frame in which it must be
 BONE_CHANGE = 0.15  # a bone that is drawn may be so much longer or shorter than it mostly is
@@ -64,10 +67,10 @@ class Articulation:
 def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionFormat) -> np.ndarray:
     """`old` with the joints `drawn` taken from `new`.
 
-    The new motion is fitted to the old one's bones and joined to it: where a stretch begins or ends, half a second
-    leads from pose and speed of the one to those of the other. Where the root is drawn its path goes on from the old
-    one; a path that must come back to the old one is turned and moved a little in every frame. Feet that would go
-    through the floor lift the body.
+    The new motion is fitted to the old one's bones and joined to it: where a stretch begins or ends, half a second, or
+    up to one where that would jump, leads from pose and speed of the one to those of the other. Where the root is drawn
+    its path goes on from the old one; a path that must come back to the old one is turned and moved a little in every
+    frame. Feet that would go through the floor lift the body.
 
     Args:
         old, new: (T, J, 3) metres.
@@ -76,11 +79,22 @@ def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionForm
     Returns:
         (T, J, 3) of the type of `old`; what hangs on nothing that is drawn is that of `old`, bit by bit.
     """
+    cuts = np.flatnonzero((drawn[1:] != drawn[:-1]).any(axis=1)) + 1
+    tried = []
+    for seconds in (SEAM_SECONDS, *LONGER_SEAMS):
+        joints = _spliced(old, new, drawn, form, max(2, round(seconds * form.fps)))
+        tried.append((max((seam_ratio(joints, int(cut), old) for cut in cuts), default=0.0), joints))
+        if tried[-1][0] <= SMOOTH:
+            break
+    return min(tried, key=lambda one: one[0])[1]
+
+
+def _spliced(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionFormat, fade: int) -> np.ndarray:
+    """`splice` with `fade` frames from the one to the other."""
     before, made = Articulation.of(old, form), Articulation.of(new, form)
     lengths = [np.linalg.norm(each.bones, axis=-1).mean(axis=0) for each in (before, made)]
     size = lengths[0] / lengths[1].clip(1e-6)
     bones, yaw, root = before.bones.copy(), before.yaw.copy(), before.root.copy()
-    fade = max(2, round(SEAM_SECONDS * form.fps))
     for joint in range(1, form.n_joints):
         for start, end in runs(drawn[:, joint]):
             pair = before.bones[:, joint], made.bones[:, joint] * size[joint]
@@ -100,15 +114,25 @@ def splice(old: np.ndarray, new: np.ndarray, drawn: np.ndarray, form: MotionForm
     feet = list(form.feet)
     below = old[:, feet, 1].min() - joints[:, feet, 1].min(axis=1)
     lift = gaussian_filter1d(maximum_filter1d(below.clip(0) * drawn[:, 0], LIFT_FRAMES), LIFT_FRAMES / 4)
-    joints[..., 1] += (lift * drawn[:, 0])[:, None]
+    joints[..., 1] += (lift * _inside(drawn[:, 0], fade))[:, None]
     return np.where(moved[..., None], joints.astype(old.dtype), old)
+
+
+def _inside(drawn: np.ndarray, fade: int) -> np.ndarray:
+    """(T,) 0 where nothing is drawn (T,), rising to 1 within `fade` frames on either side of a seam."""
+    share = np.zeros(len(drawn))
+    for start, end in runs(drawn):
+        since = np.arange(1, end - start + 1) / (fade + 1) if start else np.inf
+        until = np.arange(end - start, 0, -1) / (fade + 1) if end < len(drawn) else np.inf
+        share[start:end] = smooth_step(np.minimum(since, until).clip(max=1))
+    return share
 
 
 def _way(before: Articulation, made: Articulation, start: int, end: int, fade: int) -> tuple[np.ndarray, np.ndarray]:
     """Heading (T',) and root (T', 3) of the frames start..end of `made`, between the frames of `before` beside them."""
     first, last = max(start - 1, 0), min(end, len(made.yaw) - 1)
     ways = zip(before.steps(), made.steps(), strict=True)
-    turning, going = (joined(old, new, first, last, fade) for old, new in ways)
+    turning, going = (bridged(old, new, first, last, fade) for old, new in ways)
     is_led = start > 0 or end == len(made.yaw)  # else it only leads to what comes after
     anchor = (0, first) if is_led else (-1, last)
     meets_twice = start > 0 and end < len(made.yaw)

@@ -172,6 +172,7 @@ class ConditionEncoder(nn.Module):
     written as a sum of three projections, so that t and R_t are projected once however many rows there are.
     """
 
+    of_inputs = ("codebooks",)  # of the state: what another tokeniser has other ones of
     codebooks: Tensor
 
     def __init__(self, config: TransformerConfig, dims: ConditionDims, tokens: TokenShape):

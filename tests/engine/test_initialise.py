@@ -133,14 +133,28 @@ def test_exported_runs_of_every_stage_are_a_start(stage: str) -> None:
     model = loaded if owner is None else getattr(loaded, owner)
     expected = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.zero_()
+        for name, tensor in model.state_dict().items():
+            if not name.endswith("codebooks"):
+                tensor.zero_()
     assert "starts from" in initialise(model, PRETRAINED / stage, partial=False)
     assert same_state(model.state_dict(), expected), "statistics of the data included"
     shipped = Run(PRETRAINED / stage).config
     train_settings = {"init_from": str(PRETRAINED / stage), "init_partial": False}
     record = start_record(shipped | {"train": train_settings})["initialised_from"]
     assert record["hash"] == file_hash(record["weights"])
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_the_codebooks_that_a_transformer_reads_stay_those_of_its_tokeniser(partial: bool) -> None:
+    model = load_run(Run(PRETRAINED / "mtrans"))
+    before = model.output.weight.clone()
+    with torch.no_grad():
+        model.output.weight.zero_()
+        model.condition.codebooks.fill_(0.25)
+    told = initialise(model, PRETRAINED / "mtrans", partial)
+    assert torch.equal(model.output.weight, before)
+    assert (model.condition.codebooks == 0.25).all()
+    assert ("new: condition.codebooks" in told) == partial
 
 
 def test_tokens_of_a_tokeniser_that_kept_its_codes_are_those_of_its_source(tmp_path: Path) -> None:
