@@ -35,6 +35,7 @@ TRAINING_KEYS = {
     "cond_drop_prob",
     "text_drop_prob",
     "retrieval_drop_prob",
+    "part_mask_prob",
     "random_token_prob",
     "mask_token_prob",
     "queue_size",

@@ -144,6 +144,12 @@ class MaskedTransformerConfig(TransformerConfig):
     mask_token_prob: float = option(
         0.88, "share of the remaining masked cells that get MASK; the others keep their token", minimum=0, maximum=1
     )
+    part_mask_prob: float = option(
+        0.0,
+        "share of the samples of which only cells of some body parts are masked, as edits ask",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ FORMER: dict[str, dict[str, Any]] = {
 # What runs of a stage are that were made before these could be told.
 _TRANSFORMER_SINCE = {"model": {"retrieved_levels": 0, "trust": False, "copy_from": 0.9}, "tokens": {"code_dim": 0}}
 SINCE = {
-    "mtrans": _TRANSFORMER_SINCE,
+    "mtrans": {**_TRANSFORMER_SINCE, "model": {**_TRANSFORMER_SINCE["model"], "part_mask_prob": 0.0}},
     "rtrans": _TRANSFORMER_SINCE,
     "vq": {"model": {"max_bone_change": None, "max_foot_slide": None}},
 }

@@ -78,7 +78,8 @@ class MaskedTransformer(nn.Module):
         return grid.unflatten(logits) if wanted is None else logits
 
     def corrupt(self, tokens: Tensor, step_mask: Tensor, draws: Draws) -> Corrupted:
-        """Chooses cells by the cosine schedule: first whole time steps, then single cells among the rest.
+        """Chooses cells by the cosine schedule: first whole time steps, then single cells among the rest; of a share
+        of the samples in some body parts alone, whose steps are all that is not known when a part is drawn anew.
 
         Of the chosen cells 10 % get a random code, 88 % of the others MASK, the rest keep their code.
         """
@@ -94,6 +95,12 @@ class MaskedTransformer(nn.Module):
         score = score.masked_fill(whole_steps[:, :, None], -1.0).masked_fill(~step_mask[:, :, None], 2.0)
         rank = score.flatten(1).argsort(dim=1).argsort(dim=1)
         chosen = grid.unflatten(rank < n_cells[:, None])
+        if self.config.part_mask_prob:
+            drawn = draws.uniform(1, grid.n_parts)
+            parts = (drawn < draws.uniform()[:, None, None]) | (drawn == drawn.amin(dim=-1, keepdim=True))
+            of_parts = chosen & parts
+            some = (draws.uniform() < self.config.part_mask_prob) & of_parts.flatten(1).any(dim=1)
+            chosen = torch.where(some[:, None, None], of_parts, chosen)
 
         kind = draws.uniform(*tokens.shape[1:])
         random_codes = (draws.uniform(*tokens.shape[1:]) * self.nb_code).long()

@@ -98,6 +98,44 @@ def test_drift_counts_errors_of_one_sign_only() -> None:
     assert replace(VQLossWeights(), drift_weight=0.0).drift_weight == 0
 
 
+def test_a_nod_counts_as_much_as_a_turn_of_any_other_bone_and_more_than_a_pose() -> None:
+    torch.manual_seed(0)
+    form = get_format("humanml3d")
+    size = {"width": 8, "depth": 1, "code_dim2d": 4, "nb_code2d": 8, "num_quantizers": 2, "merge_parts": "early"}
+    task = VQTask(RVQVAE(RVQConfig(**size), form), VQLossWeights())
+    rest = torch.tensor(form.offsets)
+    for joint in range(1, form.n_joints):
+        rest[joint] += rest[form.parents[joint]]
+    motion = torch.zeros(1, 20, form.n_features)
+    motion[..., form.positions] = (rest - rest[:1])[1:].flatten()
+
+    def loss(joint: int, angle: torch.Tensor) -> float:
+        """Of one bone that ends a limb and turns about x by `angle` (T,)."""
+        moved = motion.clone()
+        start = form.positions.start + 3 * (joint - 1)
+        bone = rest[joint] - rest[form.parents[joint]]
+        turned = torch.stack(
+            [
+                bone[0].expand(20),
+                bone[1] * angle.cos() - bone[2] * angle.sin(),
+                bone[1] * angle.sin() + bone[2] * angle.cos(),
+            ],
+            dim=-1,
+        )
+        moved[0, :, start : start + 3] += turned - bone
+        return task._bone(task.model.normalizer.normalize(moved), motion).item()
+
+    head = form.landmark("head")
+    bones = len(next(joints for _, joints in form.parts if head in joints))
+    tilt = loss(head, torch.full((20,), 0.1))
+    assert tilt == pytest.approx(0.1 / bones / form.n_parts, rel=0.05)
+    nod = loss(head, 0.1 * torch.tensor([1.0, -1.0]).repeat(10))
+    assert nod == pytest.approx(tilt * (1 + 2 * form.unit_length), rel=0.05)
+    toe = form.left_foot[1]
+    others = len(next(joints for _, joints in form.parts if toe in joints))
+    assert loss(toe, torch.full((20,), 0.1)) == pytest.approx(tilt * bones / others, rel=0.3), "a bone like any other"
+
+
 def test_only_feet_in_contact_must_stand() -> None:
     torch.manual_seed(0)
     model = RVQVAE(

@@ -164,6 +164,25 @@ def test_corruption_masks_whole_steps_first_and_only_valid_cells() -> None:
     assert masked.item() == pytest.approx(0.9 * 0.88, abs=0.04) and kept.item() == pytest.approx(0.11, abs=0.04)
 
 
+def test_a_share_of_the_samples_has_holes_in_some_parts_alone() -> None:
+    tokens, mask = torch.randint(CODES, (512, 12, PARTS)), torch.ones(512, 12, dtype=torch.bool)
+    mask[:256, 8:] = False
+
+    def drawn(share: float) -> torch.Tensor:
+        model = make_masked()
+        model.config = replace(model.config, part_mask_prob=share)
+        return model.corrupt(tokens, mask, Draws(512, tokens.device)).chosen
+
+    chosen = drawn(1.0)
+    assert not chosen[:256, 8:].any() and chosen.flatten(1).any(dim=1).all()
+    parts = chosen.any(dim=1).sum(dim=1)
+    assert set(parts.tolist()) == set(range(1, PARTS + 1)) and parts.float().mean() < 0.75 * PARTS
+    # A part may be all there is to draw, with everything else given.
+    full = (chosen.sum(dim=1) == mask.sum(dim=1, keepdim=True)).sum(dim=1)
+    assert ((full == parts) & (parts < PARTS)).any()
+    assert 0.15 < (drawn(0.3).any(dim=1).sum(dim=1) < PARTS).float().mean() < 0.6
+
+
 def test_random_withholding_has_the_asked_rates() -> None:
     draws = Draws(4000, torch.device("cpu"))
     condition = make_condition(4000).randomly_withheld(0.1, 0.2, 0.3, draws)

@@ -115,7 +115,7 @@ PUBLISHED = {
     " window_stride 1, position_weight 0.5, drift_weight 0.0, commit_weight 0.02, batch_size 256, max_epoch 50,"
     " lr 0.0002, betas (0.9, 0.99), weight_decay 0.0, warm_up_iter 2000, schedule step, milestones (150000, 250000),"
     " gamma 0.1, grad_clip 0.0",
-    "mtrans": f"{TRANSFORMER}, random_token_prob 0.1, mask_token_prob 0.88",
+    "mtrans": f"{TRANSFORMER}, random_token_prob 0.1, mask_token_prob 0.88, part_mask_prob 0.0",
     "rtrans": f"{TRANSFORMER}, share_weight False",
     "tmr": "part_dim 512, motion_layers 4, motion_heads 4, motion_ff_size 1024, embed_dim 512, text_encoder distilbert,"
     " text_layers 0, queue_size 65536, momentum 0.99, temperature 0.07, learn_temperature False, lambda_part 0.0,"

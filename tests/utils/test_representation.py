@@ -13,6 +13,7 @@ from utils.formats import get_format
 from utils.normalizer import Normalizer
 from utils.representation import (
     at_tempo,
+    bone_directions,
     canonicalize,
     features_to_grid,
     features_to_joints,
@@ -167,6 +168,19 @@ def test_steps_of_feet_are_those_of_the_joints() -> None:
     steps = foot_steps(torch.from_numpy(features)[None], form)[0]
     np.testing.assert_allclose(steps.norm(dim=-1).numpy(), expected, atol=1e-5)
     assert expected.max() > 0.01
+
+
+def test_directions_of_bones_are_those_of_the_joints() -> None:
+    form = get_format("humanml3d")
+    features = joints_to_features(moving_body("humanml3d", turn=1.0))
+    joints = features_to_joints(features)
+    bones = joints[:, 1:] - joints[:, list(form.parents[1:])]
+    lengths = np.linalg.norm(bones, axis=-1, keepdims=True)
+    # Features have the heading removed: all bones of a frame are turned alike.
+    made = bone_directions(torch.from_numpy(features)[None], form)[0].double().numpy()
+    np.testing.assert_allclose(np.linalg.norm(made, axis=-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(made @ made.swapaxes(1, 2), (u := bones / lengths) @ u.swapaxes(1, 2), atol=1e-4)
+    np.testing.assert_allclose(made[..., 1], u[..., 1], atol=1e-5)
 
 
 def test_bones_are_as_long_as_the_skeleton_allows() -> None:
