@@ -18,6 +18,7 @@ from models.rag.entries import Entries, Entry
 from models.rag.manifest import MANIFEST, library_format, read_manifest
 from models.rag.scoring import DEFAULT, Weighed, weigh
 from models.rag.writing import write
+from models.vocabulary.words import count_words
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import decode_motions, detokenise, kept_tokens, tokenise
 from options.command_line import own_command
@@ -76,8 +77,9 @@ def build_library(options: BuildOptions) -> Built:
     share = options.share
     runs, folder, retriever = _start(options)
     spec = runs.spec
-    clips = load_split(spec, options.split, windows=True)
+    clips, words = load_split(spec, options.split, windows=True), {}
     if options.most_motions is not None:
+        words = {"words": count_words(caption.text for clip in clips for caption in clip.captions)}
         clips = thinned(clips, options.most_motions)
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
@@ -86,6 +88,7 @@ def build_library(options: BuildOptions) -> Built:
         "format": spec.format.to_json(),
         "command": own_command(),
     } | ({"sentences": SENTENCE_SPACE} if options.with_sentences else {})
+    facts |= words
     if not share.whole:
         if options.join is not None:
             raise UserError(f"--join: a share of a library joins no other, and this is {share} ({share.source})")

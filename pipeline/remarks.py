@@ -37,11 +37,15 @@ class Remarks:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The words of the library's captions, or of as many of a very large one's as are counted at once."""
+        """The words of the library's captions, or of as many of a very large one's as are counted at once, and of those
+        that a thinned one was drawn from."""
         encoder = build_text_encoder("minilm", self._given.device, shared=self._given)
         captions = self.database.entries.captions
         counted = range(0, len(captions), -(-len(captions) // MOST_COUNTED))
-        return Vocabulary(count_words(captions[number] for number in counted), encoder)
+        words = count_words(captions[number] for number in counted)
+        for word, count in self.database.facts.get("words", {}).items():
+            words[word] = max(count, words.get(word, 0))
+        return Vocabulary(words, encoder)
 
     def of(self, prompts: Sequence[str]) -> list[Remark | None]:
         """A remark a prompt; None where all of it is known, or MiniLM, which compares texts, is missing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import shlex
 import subprocess
@@ -196,7 +197,13 @@ def test_models_for_shipping_are_made_of_two_datasets_with_a_smaller_library(tmp
     shipped = tmp_path / "pretrained" / "cmu+mini"
     manifest = json.loads((shipped / "database" / "manifest.json").read_text())
     assert manifest["motions"] == 40 and manifest["tokens"][2] == 3, "thinned, of the levels that are read"
-    assert json.loads((tmp_path / "database" / "cmu+mini" / "manifest.json").read_text())["tokens"][2] == 5
+    whole = json.loads((tmp_path / "database" / "cmu+mini" / "manifest.json").read_text())
+    assert whole["tokens"][2] == 5 and "words" not in whole
+    entries = json.loads((tmp_path / "database" / "cmu+mini" / "entries.json").read_text())
+    said = {
+        word for entry in entries for caption in entry["captions"] for word in re.findall(r"[a-z]+", caption.lower())
+    }
+    assert set(manifest["words"]) <= said and len(manifest["words"]) > 0.8 * len(said), "what training had"
     assert sorted(path.name for path in shipped.iterdir()) == [
         *("database", "evaluator", "length", "mtrans", "rtrans", "tmr", "vq"),
     ]

@@ -45,7 +45,7 @@ __all__ = ["Embedded", "Entry", "RAGDatabase", "pad_tokens"]
 
 FACTS = (
     *("retriever", "dataset", "split", "format", "tokenizer", "command", "index", "shard", "source"),
-    *("sentences", "score"),
+    *("sentences", "score", "words"),
 )
 
 
@@ -55,7 +55,8 @@ class RAGDatabase:
     Args:
         embedded: the motions.
         facts: what the manifest tells besides the counts: `retriever` and with tokens `tokenizer` (name and hash each),
-            `dataset`, `command`; with sentence vectors `sentences` (the space) and `score` (see `Score`).
+            `dataset`, `command`; with sentence vectors `sentences` (the space) and `score` (see `Score`);
+            of a thinned library `words`, how often each is in the captions that it was drawn from: training had all.
         index: of the rows that searches `by="both"` look through; answers those without exclusions. None: they are
             exact too.
         stored_codes: of the rows, see `models.rag.codes`; their names begin with what they compare with.
@@ -308,6 +309,8 @@ class RAGDatabase:
                 raise ValueError("sentence vectors of another type")
             if not len(entries) or embedded.motion.ndim != 2 or embedded.motion.shape[1:] != embedded.text.shape[1:]:
                 raise ValueError("embeddings of other shapes")
+            if any(type(count) is not int for count in dict(manifest.get("words", {})).values()):
+                raise ValueError("words without counts")
             in_files |= torch.device(device).type == "cpu" and len(embedded.text) > LARGE
             database = cls(
                 embedded if in_files else held(embedded, device),

@@ -140,6 +140,8 @@ def test_a_saved_database_is_the_same(tmp_path: Path, tokens: bool) -> None:
         ("manifest.json", {"format_version": 99}, "format 99"),
         ("manifest.json", {"motions": 3}, "do not belong together"),
         ("manifest.json", {"dimension": 5}, "do not belong together"),
+        ("manifest.json", {"words": {"walk": "often"}}, "do not belong together"),
+        ("manifest.json", {"words": 7}, "do not belong together"),
         ("manifest.json", {"retriever": {"name": "other", "hash": "xyz"}}, "made by the retriever other"),
         ("manifest.json", {"retriever": None}, "which retriever"),
         ("manifest.json", None, "build_rag_database.py"),

@@ -41,6 +41,14 @@ def test_only_what_lies_outside_is_told(t2m: TextToMotion) -> None:
     assert [name for name, _ in remarks[0].unknown] == ["backflip"] and remarks[0].nearest in list(captions)
 
 
+def test_words_that_training_had_are_known_where_the_library_was_thinned(t2m: TextToMotion) -> None:
+    facts = t2m.database.facts | {"words": {"backflip": 7, "person": 1}}
+    trained = replace(t2m, database=RAGDatabase(t2m.database.embedded, facts))
+    assert trained.remarks.of(OUTSIDE[:1]) == [None] and t2m.remarks.of(OUTSIDE[:1]) != [None]
+    before, after = t2m.remarks.vocabulary.counts, trained.remarks.vocabulary.counts
+    assert after["backflip"] == 7 and "backflip" not in before and after["person"] > 7
+
+
 def test_a_remark_does_not_depend_on_its_company(t2m: TextToMotion) -> None:
     sampling = SamplingSettings(time_steps=1)
     together = [motion.remark for motion in t2m.generate([*OUTSIDE, *INSIDE], 40, sampling=sampling)]
