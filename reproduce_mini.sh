@@ -34,7 +34,7 @@ python -m Part_TMR.scripts.train --name tmr --part_dim 48 --motion_ff_size 96 --
 stage "database"
 python build_rag_database.py --name tmr --vq_name open/vq --output "$database" "${runs[@]}"
 stage "masked transformer"
-python train_mask_transformer.py --name mtrans "${transformer[@]}" --dropout 0.05 --max_epoch 160 "${training[@]}"
+python train_mask_transformer.py --name mtrans "${transformer[@]}" --max_epoch 220 "${training[@]}"
 stage "residual transformer"
 python train_res_transformer.py --name rtrans "${transformer[@]}" --dropout 0 --max_epoch 40 "${training[@]}"
 stage "length estimator"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data.clips import Clip, load_split, names_none
 from data.specs import DatasetSpec
@@ -17,6 +19,7 @@ from models.rag.database import RAGDatabase
 from models.rag.entries import Entries, Entry
 from models.rag.manifest import MANIFEST, library_format, read_manifest
 from models.rag.scoring import DEFAULT, Weighed, weigh
+from models.rag.thinning import covering
 from models.rag.writing import write
 from models.vocabulary.words import count_words
 from models.vq.rvq import RVQVAE
@@ -80,7 +83,7 @@ def build_library(options: BuildOptions) -> Built:
     clips, words = load_split(spec, options.split, windows=True), {}
     if options.most_motions is not None:
         words = {"words": count_words(caption.text for clip in clips for caption in clip.captions)}
-        clips = thinned(clips, options.most_motions)
+        clips = thinned(clips, options.most_motions, partial(_sentences, retriever, spec.cache_dir))
     facts = {
         "retriever": {"name": retriever.name, "hash": retriever.hash},
         "dataset": spec.name,
@@ -115,6 +118,10 @@ def build_library(options: BuildOptions) -> Built:
     return _finish(options, runs, folder, retriever)
 
 
+def _sentences(retriever: Retriever, cache_dir: Path, captions: list[str]) -> Tensor:
+    return sentence_rows(kept_sentences(retriever, captions, cache_dir), [*map(digest, captions)])
+
+
 def merge_library(options: BuildOptions) -> Built:
     """Puts the shards beside the database's folder together; they stay.
 
@@ -146,8 +153,7 @@ def add_clips(options: BuildOptions) -> Built:
     if tokenizer and tokenizer["tokenizer"] != known:
         raise UserError(f"{source} holds tokens of {known}, --vq_name is {tokenizer['tokenizer']}")
     if options.with_sentences and database.embedded.sentences is None:
-        captions = list(database.entries.captions)
-        vectors = sentence_rows(kept_sentences(retriever, captions, runs.spec.cache_dir), [*map(digest, captions)])
+        vectors = _sentences(retriever, runs.spec.cache_dir, list(database.entries.captions))
         database = RAGDatabase(
             replace(database.embedded, sentences=vectors), database.facts | {"sentences": SENTENCE_SPACE}
         )
@@ -209,16 +215,21 @@ def _finish(options: BuildOptions, runs: Runs, folder: Path, retriever: Retrieve
     return folder, database
 
 
-def thinned(clips: Sequence[Clip], most: int) -> list[Clip]:
-    """At most so many clips of each dataset, in order: drawn by a hash of their names, clips of new captions first."""
-    said: set[str] = set()
-    ranked: dict[str, list[tuple[bool, bytes, int]]] = {}
-    for name, number in sorted((digest(clip.id), number) for number, clip in enumerate(clips)):
-        captions = {caption.text for caption in clips[number].captions}
-        ranked.setdefault(clips[number].source, []).append((captions <= said, name, number))
-        said |= captions
-    kept = {number for each in ranked.values() for *_, number in sorted(each)[:most]}
-    return [clip for number, clip in enumerate(clips) if number in kept]
+def thinned(clips: Sequence[Clip], most: int, sentences: Callable[[list[str]], Tensor]) -> list[Clip]:
+    """At most so many clips of each dataset, in order: those whose captions come nearest to all that is said.
+
+    Args:
+        sentences: captions -> their sentence vectors (R, S).
+    """
+    sources: dict[str, list[Clip]] = {}
+    for clip in clips:
+        sources.setdefault(clip.source, []).append(clip)
+    kept: set[str] = set()
+    for own in sources.values():
+        captions = [caption.text for clip in own for caption in clip.captions]
+        owners = torch.tensor([number for number, clip in enumerate(own) for _ in clip.captions])
+        kept |= {own[number].id for number in covering(sentences(captions), owners, most)}
+    return [clip for clip in clips if clip.id in kept]
 
 
 def entry_of(clip: Clip) -> Entry:
