@@ -13,11 +13,13 @@ from models.transformer.sampling import Given
 from pipeline import Motion, TextToMotion
 from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
-from pipeline.stories import LOOK_AHEAD, make_story, part_rows, read_story
+from pipeline.stories import LOOK_AHEAD, make_story, part_rows, read_story, tell
 from utils.errors import UserError
 from utils.formats import HUMANML3D
-from utils.representation import features_to_joints
-from utils.splicing import Articulation
+from utils.metrics import foot_skate
+from utils.motion_format import CONTACT
+from utils.representation import features_to_joints, padded_features
+from utils.splicing import Articulation, led_along
 
 QUICK = SamplingSettings(time_steps=4)
 SCENES = [
@@ -181,6 +183,41 @@ def test_poses_ways_and_loops(t2m: TextToMotion, source: np.ndarray) -> None:
     loop = t2m.story([(0, 4, "a person walks")], constraints=Constraints(loop=True), sampling=QUICK).joints
     bones = Articulation.of(loop, HUMANML3D).bones
     assert np.abs(bones[0] - bones[-1]).max() < 2 * np.abs(np.diff(bones, axis=0)).max()
+
+
+def test_a_motion_steps_along_its_way(t2m: TextToMotion) -> None:
+    """Limbs that were drawn for another path would slide along this one."""
+    aims, frames = ((2.0, 1.0, 2.0), (4.0, 3.0, 3.0)), (40, 79)
+    scenes, seeds = [(0, 4, "a person walks forward")], range(4)
+    plain = [t2m.story(scenes, seed).joints for seed in seeds]
+    stretched = [
+        led_along(each, [(f, x, z) for f, (_, x, z) in zip(frames, aims, strict=True)], HUMANML3D) for each in plain
+    ]
+    calls = []
+    stepped = [
+        tell(
+            t2m,
+            make_story(scenes, HUMANML3D),
+            seed,
+            None,
+            True,
+            Constraints(waypoints=aims),
+            lambda *at: calls.append(at),
+        )
+        for seed in seeds
+    ]
+
+    def skate(joints: np.ndarray) -> float:
+        touching = padded_features(joints, HUMANML3D)[: len(joints), HUMANML3D.contacts] > CONTACT
+        return foot_skate(joints[:, HUMANML3D.feet], touching, HUMANML3D.fps)
+
+    slid, left = (np.nanmean([skate(each) for each in motions]) for motions in (stretched, [m.joints for m in stepped]))
+    assert left < 0.9 * slid
+    assert calls[-1] == (160, 160), "made twice"
+    source = plain[0]
+    edited = t2m.edit(source, "a person walks forward", constraints=Constraints(waypoints=aims))
+    for frame, (_, x, z) in zip(frames, aims, strict=True):
+        np.testing.assert_allclose(edited.joints[frame, 0, [0, 2]], [x, z], atol=1e-4)
 
 
 STORY = """

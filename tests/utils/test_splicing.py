@@ -9,8 +9,9 @@ from tests.visualization.motions import make_walk
 from utils import quaternion
 from utils.facing import yaw_quaternion
 from utils.formats import HUMANML3D
+from utils.metrics import seam_ratio
 from utils.series import runs
-from utils.splicing import Articulation, led_along, looped, splice
+from utils.splicing import Articulation, _spliced, led_along, looped, splice
 
 ARMS = [joint for name, joints in HUMANML3D.parts if name.endswith("arm") for joint in joints]
 
@@ -59,6 +60,21 @@ def test_frames_that_are_kept_stay_bit_by_bit_and_seams_do_not_jump(
 def test_without_fading_the_seam_would_jump(walk: np.ndarray, other: np.ndarray) -> None:
     cut = np.where((np.arange(100) >= 40)[:, None, None], other, walk)
     assert acceleration(cut).max() > 3 * acceleration(walk).max()
+
+
+def test_a_seam_that_would_jump_is_given_longer(walk: np.ndarray) -> None:
+    """A body that hardly moves goes over to one that strides off, turning, with its feet below the floor."""
+    still = walk[:1] + 0.05 * (walk[:40] - walk[:1])
+    still = np.concatenate([still, np.repeat(still[-1:], 60, axis=0)]).astype(np.float32)
+    angle = np.linspace(0, 2.5, 100)[:, None]
+    lively = quaternion.rotate(yaw_quaternion(angle), 1.5 * walk.astype(np.float64))
+    lively[..., 1] -= 0.1
+    drawn = np.zeros(walk.shape[:2], bool)
+    drawn[40:] = True
+    made, hasty = splice(still, lively, drawn, HUMANML3D), _spliced(still, lively, drawn, HUMANML3D, 10)
+    assert seam_ratio(made, 40, still) < 0.8 * seam_ratio(hasty, 40, still)
+    feet = list(HUMANML3D.feet)
+    assert made[60:, feet, 1].min() > still[:, feet, 1].min() - 0.01
 
 
 def test_a_part_is_taken_and_the_rest_stays(walk: np.ndarray) -> None:
