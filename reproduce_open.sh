@@ -9,7 +9,7 @@
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")"
-limit=() thinned=(--most_motions 260) set=open
+limit=() thinned=(--most_motions 510) set=open
 if [ "${1:-}" = "--smoke" ]; then
     source setup_env.sh requirements.txt
     scratch=${2:-$(mktemp -d)}
@@ -17,7 +17,7 @@ if [ "${1:-}" = "--smoke" ]; then
         [ -f "$scratch/$name/dataset.json" ] || python -m data.mini --out "$scratch/$name" --seed "${#name}" --n_clips 80
     done
     LOGS=$scratch/logs DATABASE=$scratch/database OUT=$scratch/pretrained set="$scratch/mini:2,$scratch/cmu:3"
-    limit=(--max_steps 3 --batch_size 8) thinned=(--most_motions 20)
+    limit=(--max_steps 3 --batch_size 8) thinned=(--most_motions 40)
 elif [ $# -lt 3 ] || [ $# -gt 4 ]; then
     echo "error: usage: bash reproduce_open.sh CMU INDEX TEXTS [SPLITS], or --smoke [FOLDER]" >&2
     exit 2

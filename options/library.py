@@ -30,7 +30,7 @@ class BuildOptions:
     vq_checkpoint: str | None = option(None, "checkpoint of the 2D RVQ-VAE")
     most_motions: int | None = option(
         None,
-        "motions of each dataset at most, those whose captions come nearest to all that is said; none: all",
+        "motions at most, those whose captions come nearest to all that is said; none: all",
         minimum=1,
     )
     index: Literal["exact", "hnsw", "ivfpq"] = option(

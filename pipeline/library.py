@@ -216,20 +216,14 @@ def _finish(options: BuildOptions, runs: Runs, folder: Path, retriever: Retrieve
 
 
 def thinned(clips: Sequence[Clip], most: int, sentences: Callable[[list[str]], Tensor]) -> list[Clip]:
-    """At most so many clips of each dataset, in order: those whose captions come nearest to all that is said.
+    """At most so many clips, in order: those whose captions come nearest to all that is said.
 
     Args:
         sentences: captions -> their sentence vectors (R, S).
     """
-    sources: dict[str, list[Clip]] = {}
-    for clip in clips:
-        sources.setdefault(clip.source, []).append(clip)
-    kept: set[str] = set()
-    for own in sources.values():
-        captions = [caption.text for clip in own for caption in clip.captions]
-        owners = torch.tensor([number for number, clip in enumerate(own) for _ in clip.captions])
-        kept |= {own[number].id for number in covering(sentences(captions), owners, most)}
-    return [clip for clip in clips if clip.id in kept]
+    captions = [caption.text for clip in clips for caption in clip.captions]
+    owners = torch.tensor([number for number, clip in enumerate(clips) for _ in clip.captions])
+    return [clips[number] for number in covering(sentences(captions), owners, most)]
 
 
 def entry_of(clip: Clip) -> Entry:
