@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains the shipped mini models, on the tokeniser of pretrained/open:
 # data -> evaluator (it picks checkpoints) -> retriever -> database -> masked -> residual -> length.
-#   bash reproduce_mini.sh            the real thing: two and a half hours on two CPU cores; writes into pretrained/
+#   bash reproduce_mini.sh            the real thing: about three hours on two CPU cores; writes into pretrained/
 #   bash reproduce_mini.sh --smoke    the same path on a few clips with a few steps a stage; writes into a temporary folder
 # A run that was interrupted goes on where it stopped when the command is given again.
 set -euo pipefail
@@ -21,7 +21,7 @@ elif [ $# -gt 0 ]; then
 fi
 runs=(--dataset_name "$name" --checkpoints_dir "$logs" --gpu_id auto)
 training=(--preset open "${runs[@]}" ${limit[@]+"${limit[@]}"})
-transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --copy_from 0.9)
+transformer=(--vq_name open/vq --database "$database" --latent_dim 128 --ff_size 256 --copy_from 0.8)
 grep -qw -e avx512_bf16 -e amx_bf16 /proc/cpuinfo 2>/dev/null && transformer+=(--mixed_precision bf16)
 stage() { echo "== $1"; }
 

@@ -4,7 +4,7 @@
 #   bash reproduce_open.sh CMU INDEX TEXTS [SPLITS]   CMU: folder of its .amc and .asf files; INDEX: HumanML3D's index.csv; TEXTS: its texts folder;
 #                                                     SPLITS: folder of its train.txt, val.txt and test.txt (else by a hash of the takes)
 #   bash reproduce_open.sh --smoke [FOLDER]           the same path on a few made-up clips with a few steps a stage; writes into a temporary folder
-# Variables: LOGS (logs), DATABASE (database), OUT (pretrained), GPU (auto). About five hours on one core of a processor with avx512_bf16.
+# Variables: LOGS (logs), DATABASE (database), OUT (pretrained), GPU (auto). About six hours on one core of a processor with avx512_bf16.
 # A run that was interrupted goes on where it stopped when the command is given again.
 set -euo pipefail
 here=$PWD
@@ -55,7 +55,9 @@ python train_length_estimator.py --name length "${training[@]}"
 stage "export"
 for run in vq evaluator tmr mtrans rtrans length; do
     rm -rf "$out/$name/$run"
-    python export_run.py --run "$logs/$name/$run" --out "$out/$name/$run"
+    which=()
+    [[ $run != ?trans ]] || which=(--which_epoch net_best_loss) # on the validation split motions show more of what was said
+    python export_run.py --run "$logs/$name/$run" --out "$out/$name/$run" ${which[@]+"${which[@]}"}
 done
 # What is shipped has fewer motions than what it was trained with, and the levels that are read.
 python build_rag_database.py --name tmr --vq_name vq --token_levels 3 "${thinned[@]}" --output "$out/library" "${runs[@]}"

@@ -36,6 +36,7 @@ DRAWN = {"in-between": (0.25, 0.75), "continuation": (0.5, 1.0)}  # shares of a 
 PROMPTS = 10  # of a story
 SECONDS = 60.0  # of a story
 WANTED_SEAM = 1.5
+LOWEST, LOW = 5, 0.03  # per cent of the frames in which a foot is at its lowest; metres above that which are low
 FAR = 1.5  # metres: a root that moves so far has a way
 # Parts that are drawn -> what the clip and the prompt show, one of these kinds of attributes and no other.
 PART_EDITS = {"arms": (("locomotion",), ("arm",)), "lower_body": (("arm",), ("locomotion", "leg"))}
@@ -146,10 +147,16 @@ class Maker:
         scenes = [(ends[n] * unit, ends[n + 1] * unit, text) for n, text in enumerate(texts)]
         return tell(self.t2m, make_story(scenes, self.form), seed, self.sampling, constraints=constraints)
 
-    def skate(self, joints: np.ndarray, like: np.ndarray | None = None) -> float:
-        """Foot skate of joints, where those of `like` are in contact; NaN: nowhere."""
-        touching = padded_features(joints if like is None else like, self.form)[: len(joints), self.form.contacts]
+    def skate(self, joints: np.ndarray) -> float:
+        """Foot skate of joints where features say that they are in contact; NaN: nowhere."""
+        touching = padded_features(joints, self.form)[: len(joints), self.form.contacts]
         return metrics.foot_skate(joints[:, self.form.feet], touching > CONTACT, self.form.fps)
+
+    def low_skate(self, joints: np.ndarray) -> float:
+        """Foot skate of feet that are low: those that slide quickly along a way are in no contact for features."""
+        feet = joints[:, self.form.feet]
+        low = feet[..., 1] < np.percentile(feet[..., 1], LOWEST, axis=0) + LOW
+        return metrics.foot_skate(feet, low, self.form.fps)
 
 
 def own_seed(seed: int, number: int) -> int:
@@ -340,10 +347,9 @@ class Led(Trial):
             steps = [len(root) // form.unit_length]
             frames = [round(share * (len(root) - 1)) for share in (1 / 3, 2 / 3, 1)]
             aims = tuple((frame / form.fps, *map(float, root[frame, [0, 2]])) for frame in frames)
-            free = maker.story([text], steps, own_seed(seed, number))
-            given = Constraints(waypoints=aims)
-            made = maker.story([text], steps, own_seed(seed, number), given) if self.led else free
+            given = Constraints(waypoints=aims) if self.led else None
+            made = maker.story([text], steps, own_seed(seed, number), given)
             errors.append(np.linalg.norm(made.joints[frames, 0][:, [0, 2]] - root[frames][:, [0, 2]], axis=-1).mean())
-            skates.append(maker.skate(made.joints, free.joints))
+            skates.append(maker.low_skate(made.joints))
             self.progress(1)
         return {"waypoint_error": float(np.mean(errors)), "foot_skate": mean_of(skates)}
