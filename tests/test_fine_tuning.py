@@ -80,7 +80,11 @@ def test_every_stage_starts_from_its_source(folder: Path, calls: list[list[str]]
         assert all(torch.equal(weights[name], former[name].to(weights[name].dtype)) for name in statistics)
         assert bool(statistics) == (stage in ("vq", "tmr", "evaluator"))
         names = [name for name in former if former[name].is_floating_point() and former[name].ndim > 1]
-        assert all(float((weights[name] - former[name]).abs().mean()) < 0.05 for name in names), "a step away"
+        size = {
+            name: max(1.0, float(former[name].abs().mean())) for name in names
+        }  # sums of a code's vectors are large
+        moved = {name: float((weights[name] - former[name]).abs().mean()) / size[name] for name in names}
+        assert max(moved.values()) < 0.05, f"a step away: {stage} {max(moved, key=moved.get)}"
     assert list((folder / "outputs").rglob("motion.mp4"))
 
 

@@ -60,7 +60,7 @@ def test_a_shipped_run_is_told_without_torch() -> None:
     code += "finally: assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     told = json.loads(result.stdout)
-    assert told["weights"] == "net_best_fid.safetensors" and told["checkpoints"][0]["step"] == 4620
+    assert told["weights"] == "net_best_loss.safetensors" and told["checkpoints"][0]["step"] == 2464
     model = load_run(Run(SHIPPED / "mtrans"))
     assert told["checkpoints"][0]["numbers"] == sum(value.numel() for value in model.state_dict().values())
     trained, needs = told["trained"], told["needs"]

@@ -97,4 +97,4 @@ def test_the_demo_lists_what_is_known(tmp_path: Path) -> None:
     command = [sys.executable, "demo.py", "--list_words", "--gpu_id", "-1", "--output_dir", str(tmp_path / "none")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0 and not (tmp_path / "none").exists(), result.stderr
-    assert result.stdout.startswith("motion:\nwalks/walking/walk/walked 503") and "\n\nbody:\n" in result.stdout
+    assert result.stdout.startswith("motion:\nwalks/walking/walk/walked 2250") and "\n\nbody:\n" in result.stdout
