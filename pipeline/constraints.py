@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from models.vq.rvq import RVQVAE
 from models.vq.tokenise import tokenise
@@ -88,10 +89,9 @@ class Constraints:
         return looped(joints, form) if self.loop else joints
 
 
-def keep_trunk(canvas: Canvas, vq: RVQVAE, joints: np.ndarray) -> None:
-    """The cells that hold the path of joints (T, J, 3) are known, so that what is drawn steps along it."""
-    trunk = next(row for row, (_, members) in enumerate(vq.form.parts) if 0 in members)
-    codes = tokenise(vq, [padded_features(joints, vq.form)])[0]
+def keep_trunk(canvas: Canvas, codes: Tensor, form: MotionFormat) -> None:
+    """The cells that hold the path of a motion, codes (N, J, Q), are known, so that what is drawn steps along it."""
+    trunk = next(row for row, (_, members) in enumerate(form.parts) if 0 in members)
     canvas.codes[:, trunk], canvas.known[:, trunk] = codes[:, trunk, : canvas.codes.shape[-1]], True
 
 

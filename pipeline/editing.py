@@ -117,8 +117,9 @@ class EditPlan:
             return splice(source, features_to_joints(made, form)[: len(source)], self.drawn, form)
 
         def again(bent: np.ndarray) -> np.ndarray:
-            canvas = self._canvas(tokenise(t2m.vq, [padded_features(bent, form)])[0], seed)
-            keep_trunk(canvas, t2m.vq, bent)
+            codes = tokenise(t2m.vq, [padded_features(bent, form)])[0]
+            canvas = self._canvas(codes, seed)
+            keep_trunk(canvas, codes, form)
             return drawn(bent, canvas, length)
 
         joints = drawn(self.source, self._canvas(self.codes, seed))

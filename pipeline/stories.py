@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.configs import SamplingSettings
-from models.vq.tokenise import decode_motions
+from models.vq.tokenise import decode_motions, tokenise
 from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints, keep_trunk
 from pipeline.motion import Motion, retrieved_of
@@ -170,7 +170,8 @@ def stream(
         constraints.give(canvas, t2m.vq)
         canvas.loops = constraints.loop
     if bent is not None:
-        keep_trunk(canvas, t2m.vq, bent)
+        form = t2m.spec.format
+        keep_trunk(canvas, tokenise(t2m.vq, [padded_features(bent, form)])[0], form)
     composer, pieces = Composer(t2m, canvas, seed, sampling, retrieval), Pieces(t2m, canvas)
     for known in composer.steps():
         end = known if known == story.steps else known - LOOK_AHEAD

@@ -15,7 +15,7 @@ from engine.harness import Harness
 from engine.settings import TrainSettings
 from storage.checkpoint import read_checkpoint
 from tests.engine.test_evaluator_task import make_task as make_evaluator
-from tests.engine.test_harness import SETTINGS, Crash, Fit, Points, same_state, train
+from tests.engine.test_harness import SETTINGS, Fit, Points, crashed, same_state, train
 from tests.engine.test_retriever_task import make_task as make_retriever
 from tests.engine.test_validation import launched, stages
 from utils.errors import UserError
@@ -61,15 +61,7 @@ def test_pieces_give_the_whole_batchs_steps(tmp_path: Path) -> None:
 def test_a_killed_run_in_pieces_goes_on_exactly(crash_at: int, tmp_path: Path) -> None:
     settings = replace(IN_PIECES, num_workers=0)
     train(tmp_path / "whole", settings=settings)
-    task = Fit()
-
-    def crash(piece: int) -> None:
-        if piece == crash_at:
-            raise Crash
-
-    task.in_step = crash
-    with pytest.raises(Crash):
-        train(tmp_path / "parts", task, settings)
+    crashed(tmp_path / "parts", settings, crash_at)  # the task counts pieces
     assert read_checkpoint(tmp_path / "parts" / "model" / "latest.tar")["step"] == crash_at // 3
     train(tmp_path / "parts", settings=settings)
     assert same_state(latest(tmp_path / "parts"), latest(tmp_path / "whole"))

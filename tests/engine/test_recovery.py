@@ -17,7 +17,7 @@ from engine import progress
 from engine.events import EventLog, read_records
 from storage import faults
 from storage.checkpoint import read_checkpoint, save_checkpoint
-from tests.engine.test_harness import SETTINGS, Crash, Fit, train
+from tests.engine.test_harness import SETTINGS, Fit, crashed, train
 from utils.errors import UserError
 
 STATES = ("latest.tar", "previous.tar")
@@ -60,23 +60,11 @@ def assert_same(run_dir: Path, whole: Path) -> None:
     assert epochs(run_dir) == epochs(whole)
 
 
-def crashed(run_dir: Path, step: int) -> None:
-    task = Fit()
-
-    def crash(now: int) -> None:
-        if now == step:
-            raise Crash
-
-    task.in_step = crash
-    with pytest.raises(Crash):
-        train(run_dir, task, AVERAGED)
-
-
 @pytest.mark.parametrize("damage", ["truncated", "empty", "missing", "of something else"])
 def test_the_state_before_is_gone_on_with(
     damage: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    crashed(tmp_path, 8)
+    crashed(tmp_path, AVERAGED, 8)
     latest, aside = tmp_path / "model" / "latest.tar", tmp_path / "model" / "latest.tar.damaged"
     content = latest.read_bytes()
     if damage == "missing":
@@ -93,7 +81,7 @@ def test_the_state_before_is_gone_on_with(
 
 
 def test_without_any_usable_state_the_remedy_is_told_and_nothing_is_touched(whole: Path, tmp_path: Path) -> None:
-    crashed(tmp_path, 8)
+    crashed(tmp_path, AVERAGED, 8)
     for name in STATES:
         (tmp_path / "model" / name).write_bytes(b"no state")
     before = sorted(os.listdir(tmp_path / "model"))
@@ -109,7 +97,7 @@ def test_without_any_usable_state_the_remedy_is_told_and_nothing_is_touched(whol
 def test_a_state_that_cannot_be_read_now_is_not_taken_for_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crashed(tmp_path, 8)
+    crashed(tmp_path, AVERAGED, 8)
 
     def refuse(path: Path) -> None:
         raise UserError(f"{path} cannot be read") from PermissionError(13, "no")
@@ -166,14 +154,14 @@ def test_a_full_disk_stops_in_one_line_and_costs_nothing(
         assert "\n" not in str(it.value)
         assert not list((tmp_path / "model").glob(".*")), "nothing half-written"
         monkeypatch.delenv(faults.VARIABLE)
-        crashed(tmp_path, 1)
+        crashed(tmp_path, AVERAGED, 1)
     train(tmp_path, settings=AVERAGED)
     assert_same(tmp_path, whole)
 
 
 def test_points_are_neither_lost_nor_doubled(whole: Path, tmp_path: Path) -> None:
     for step in (3, 4, 2, 0):
-        crashed(tmp_path, step)
+        crashed(tmp_path, AVERAGED, step)
     (last,) = [path for path in (tmp_path / "events").iterdir() if b"train/lr" in path.read_bytes()][-1:]
     with open(last, "ab") as file:
         file.write(last.read_bytes()[-30:-7])  # as a kill within a write leaves it

@@ -79,12 +79,14 @@ def test_fid_of_generated_motions_picks_checkpoints(kind: str) -> None:
     assert validate(task, token_batches())["fid"] != metrics["fid"], "the judge does not see the generated motions"
 
 
+def small_vq() -> RVQVAE:
+    size = {"width": 8, "depth": 1, "code_dim2d": 4, "nb_code2d": 8, "num_quantizers": 2, "merge_parts": "early"}
+    return RVQVAE(RVQConfig(**size), get_format("humanml3d"))
+
+
 def test_drift_counts_errors_of_one_sign_only() -> None:
     torch.manual_seed(0)
-    model = RVQVAE(
-        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
-        get_format("humanml3d"),
-    )
+    model = small_vq()
     task = VQTask(model, VQLossWeights())
     error = torch.zeros(1, 40, model.form.n_features)
     error[..., 1] = 0.01
@@ -101,8 +103,7 @@ def test_drift_counts_errors_of_one_sign_only() -> None:
 def test_a_nod_counts_as_much_as_a_turn_of_any_other_bone_and_more_than_a_pose() -> None:
     torch.manual_seed(0)
     form = get_format("humanml3d")
-    size = {"width": 8, "depth": 1, "code_dim2d": 4, "nb_code2d": 8, "num_quantizers": 2, "merge_parts": "early"}
-    task = VQTask(RVQVAE(RVQConfig(**size), form), VQLossWeights())
+    task = VQTask(small_vq(), VQLossWeights())
     rest = torch.tensor(form.offsets)
     for joint in range(1, form.n_joints):
         rest[joint] += rest[form.parents[joint]]
@@ -138,10 +139,7 @@ def test_a_nod_counts_as_much_as_a_turn_of_any_other_bone_and_more_than_a_pose()
 
 def test_only_feet_in_contact_must_stand() -> None:
     torch.manual_seed(0)
-    model = RVQVAE(
-        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
-        get_format("humanml3d"),
-    )
+    model = small_vq()
     task, form = VQTask(model, VQLossWeights(stance_weight=1.0)), get_format("humanml3d")
     motion = torch.zeros(1, 20, form.n_features)
     motion[..., form.contacts] = torch.tensor([1.0, 1.0, 0.0, 0.0])
@@ -160,10 +158,7 @@ def test_only_feet_in_contact_must_stand() -> None:
 
 def test_reconstructions_are_judged() -> None:
     torch.manual_seed(0)
-    model = RVQVAE(
-        RVQConfig(width=8, depth=1, code_dim2d=4, nb_code2d=8, num_quantizers=2, merge_parts="early"),
-        get_format("humanml3d"),
-    )
+    model = small_vq()
     motion = 0.01 * torch.randn(4, 16, model.form.n_features)
     mask = torch.ones(4, 16, dtype=torch.bool)
     mask[0, 8:] = False

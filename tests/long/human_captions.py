@@ -10,30 +10,24 @@ training.
 from __future__ import annotations
 
 import argparse
-import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from data.captions import parse_caption
 from data.oracle.scores import score_attributes, semantic_accuracy
 from pipeline import TextToMotion
+from tests.long.known_words import labelled
 
 LABELS = Path(__file__).with_suffix(".txt")
 
 
 def read_labels(texts: Path) -> list[tuple[str, dict[str, list[dict[str, str]]]]]:
     """Captions and their attributes."""
-    rows = []
-    with zipfile.ZipFile(texts) as archive:
-        for line in LABELS.read_text(encoding="utf-8").splitlines():
-            if not line.startswith("#"):
-                file, number, told = line.split()
-                caption = archive.read(f"texts/{file}.txt").decode().split("\n")[int(number)]
-                segments = [dict(pair.split("=") for pair in one.split(",")) for one in told.split(";")]
-                rows.append((parse_caption(caption).text, {"segments": segments}))
-    return rows
+    return [
+        (caption, {"segments": [dict(pair.split("=") for pair in one.split(",")) for one in told.split(";")]})
+        for caption, (_, _, told) in labelled(texts, LABELS, 0)
+    ]
 
 
 def main() -> None:

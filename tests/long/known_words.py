@@ -13,6 +13,7 @@ import argparse
 import time
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,21 @@ FALSE_ALARMS = 0.015  # that the fit aims at, of the known ones: some more are t
 FOLDS = 10
 
 
-def read_labels(texts: Path, labels: Path) -> dict[str, list[tuple[str, str, str]]]:
-    """Part -> file, caption and label of each."""
-    parts = defaultdict(list)
+def labelled(texts: Path, labels: Path, file_at: int) -> Iterator[tuple[str, list[str]]]:
+    """The caption of each line of labels, and the words of the line, of which file and number begin at `file_at`."""
     with zipfile.ZipFile(texts) as archive:
         for line in labels.read_text(encoding="utf-8").splitlines():
             if not line.startswith("#"):
-                part, file, number, label = line.split()
-                caption = archive.read(f"texts/{file}.txt").decode().split("\n")[int(number)]
-                parts[part].append((file, parse_caption(caption).text, label))
+                words = line.split()
+                lines = archive.read(f"texts/{words[file_at]}.txt").decode().split("\n")
+                yield parse_caption(lines[int(words[file_at + 1])]).text, words
+
+
+def read_labels(texts: Path, labels: Path) -> dict[str, list[tuple[str, str, str]]]:
+    """Part -> file, caption and label of each."""
+    parts = defaultdict(list)
+    for caption, (part, file, _, label) in labelled(texts, labels, 1):
+        parts[part].append((file, caption, label))
     return parts
 
 

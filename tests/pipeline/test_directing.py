@@ -13,12 +13,11 @@ from models.transformer.sampling import Given
 from pipeline import Motion, TextToMotion
 from pipeline.composition import Canvas, Composer, Span
 from pipeline.constraints import Constraints
+from pipeline.evaluation.edits import Maker
 from pipeline.stories import LOOK_AHEAD, make_story, part_rows, read_story, tell
 from utils.errors import UserError
 from utils.formats import HUMANML3D
-from utils.metrics import foot_skate
-from utils.motion_format import CONTACT
-from utils.representation import features_to_joints, padded_features
+from utils.representation import features_to_joints
 from utils.splicing import Articulation, led_along
 
 QUICK = SamplingSettings(time_steps=4)
@@ -207,10 +206,7 @@ def test_a_motion_steps_along_its_way(t2m: TextToMotion) -> None:
         for seed in seeds
     ]
 
-    def skate(joints: np.ndarray) -> float:
-        touching = padded_features(joints, HUMANML3D)[: len(joints), HUMANML3D.contacts] > CONTACT
-        return foot_skate(joints[:, HUMANML3D.feet], touching, HUMANML3D.fps)
-
+    skate = Maker(t2m, QUICK).skate
     slid, left = (np.nanmean([skate(each) for each in motions]) for motions in (stretched, [m.joints for m in stepped]))
     assert left < 0.9 * slid
     assert calls[-1] == (160, 160), "made twice"
